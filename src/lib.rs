@@ -1,0 +1,8 @@
+//! Akashita: ZFS snapshots in Amazon Glacier, and back.
+//!
+//! The library behind the `glacier-` tools. docs/design.md tells how data
+//! flows through it; akashita(7) and glacier-lines(5) are what it promises.
+
+pub mod cli;
+pub mod error;
+pub mod treehash;
