@@ -5,4 +5,9 @@
 
 pub mod cli;
 pub mod error;
+pub mod line;
+pub mod partsize;
+pub mod state;
 pub mod treehash;
+pub mod units;
+pub mod vault;

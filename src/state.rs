@@ -1,0 +1,64 @@
+//! Where this machine keeps what the tools share: the spool and the catalog.
+//!
+//! The state directory is `/var/spool/akashita` for root, else
+//! `$XDG_STATE_HOME/akashita` or `~/.local/state/akashita`.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use crate::error::{Error, Result};
+
+/// A variable of the environment, unless it is unset or empty.
+fn variable(name: &str) -> Option<OsString> {
+    std::env::var_os(name).filter(|value| !value.is_empty())
+}
+
+fn directory() -> Result<PathBuf> {
+    if rustix::process::geteuid().is_root() {
+        return Ok(PathBuf::from("/var/spool/akashita"));
+    }
+    let base = variable("XDG_STATE_HOME")
+        .map(PathBuf::from)
+        .or_else(|| variable("HOME").map(|home| PathBuf::from(home).join(".local/state")));
+    base.filter(|path| path.is_absolute()).map(|path| path.join("akashita")).ok_or_else(|| {
+        Error::Configuration("no state directory: neither HOME nor XDG_STATE_HOME is set".into())
+    })
+}
+
+/// The catalog: `--catalog`, `$GLACIER_CATALOG`, or `catalog.jsonl` in the
+/// state directory.
+///
+/// # Errors
+/// When there is no state directory.
+pub fn catalog(option: Option<PathBuf>) -> Result<PathBuf> {
+    match option.or_else(|| variable("GLACIER_CATALOG").map(PathBuf::from)) {
+        Some(path) => Ok(path),
+        None => Ok(directory()?.join("catalog.jsonl")),
+    }
+}
+
+/// The spool: `--spool`, `$GLACIER_SPOOL`, or `spool` in the state directory.
+///
+/// # Errors
+/// When there is no state directory.
+pub fn spool(option: Option<PathBuf>) -> Result<PathBuf> {
+    match option.or_else(|| variable("GLACIER_SPOOL").map(PathBuf::from)) {
+        Some(path) => Ok(path),
+        None => Ok(directory()?.join("spool")),
+    }
+}
+
+/// The destination: the argument, or `$GLACIER_DEST`.
+///
+/// # Errors
+/// When neither is there.
+pub fn dest(argument: Option<String>) -> Result<String> {
+    argument
+        .or_else(|| variable("GLACIER_DEST").map(|dest| dest.to_string_lossy().into_owned()))
+        .ok_or_else(|| Error::Usage("no destination; name a vault, or set GLACIER_DEST".into()))
+}
+
+/// This machine's name, as `hostname` prints it.
+pub fn host() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}

@@ -1,0 +1,326 @@
+//! What every AWS service here shares: credentials, the HTTP client, what may
+//! be spoken to in the clear, and what an error means.
+
+use std::time::Duration;
+
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_credential_types::provider::ProvideCredentials;
+use aws_runtime::auth::PayloadSigningOverride;
+use aws_smithy_http_client::proxy::ProxyConfig;
+use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode};
+use aws_smithy_http_client::{Builder, Connector};
+use aws_smithy_runtime_api::box_error::BoxError;
+use aws_smithy_runtime_api::client::interceptors::Intercept;
+use aws_smithy_runtime_api::client::interceptors::context::{
+    BeforeSerializationInterceptorContextRef, BeforeTransmitInterceptorContextMut,
+};
+use aws_smithy_runtime_api::client::orchestrator::{HttpResponse, LoadedRequestBody};
+use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use aws_smithy_types::config_bag::ConfigBag;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use aws_smithy_types::retry::RetryConfig;
+use aws_smithy_types::timeout::TimeoutConfig;
+use bytes::Bytes;
+
+use super::Failure;
+use crate::error::{Error, Result};
+use crate::treehash::Hash;
+
+/// Why an endpoint is refused.
+const IN_THE_CLEAR: &str = "not https; plain http is for this machine's loopback only";
+
+/// How to reach AWS; what is absent comes from where the AWS CLI takes it.
+#[derive(clap::Args, Clone, Debug, Default)]
+pub struct Access {
+    /// Speak to this endpoint instead of Amazon's
+    #[arg(long, value_name = "URL")]
+    pub endpoint_url: Option<String>,
+    /// The region to use
+    #[arg(long)]
+    pub region: Option<String>,
+    /// The profile of the AWS configuration to use
+    #[arg(long)]
+    pub profile: Option<String>,
+}
+
+/// Loads credentials, region and endpoint as the AWS CLI does.
+///
+/// # Errors
+/// Configuration, when there is no region, the endpoint is not to be spoken
+/// to in the clear, or the certificates of `AWS_CA_BUNDLE` cannot be read;
+/// credentials, when there are none.
+pub async fn load(access: &Access) -> Result<SdkConfig> {
+    let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
+        .http_client(http_client()?)
+        // Every call is one attempt; pauses and patience are vault::retry's.
+        .retry_config(RetryConfig::standard().with_max_attempts(1))
+        // It ends streamed uploads on slow lines after seconds, though bytes
+        // flow (aws-sdk-rust issue 1146); put has a watchdog of its own.
+        .stalled_stream_protection(
+            aws_config::stalled_stream_protection::StalledStreamProtectionConfig::disabled(),
+        )
+        .timeout_config(TimeoutConfig::builder().connect_timeout(Duration::from_secs(30)).build());
+    if let Some(profile) = &access.profile {
+        loader = loader.profile_name(profile);
+    }
+    if let Some(region) = &access.region {
+        loader = loader.region(Region::new(region.clone()));
+    }
+    if let Some(url) = &access.endpoint_url {
+        if !encrypted_or_loopback(url) {
+            return Err(Error::Configuration(format!("{url}: {IN_THE_CLEAR}")));
+        }
+        loader = loader.endpoint_url(url);
+    }
+    let config = loader.load().await;
+    if config.region().is_none() {
+        return Err(Error::Configuration(
+            "no region; set AWS_REGION, a profile's region, or --region".to_owned(),
+        ));
+    }
+    let Some(provider) = config.credentials_provider() else {
+        return Err(no_credentials("no provider"));
+    };
+    match provider.provide_credentials().await {
+        Ok(_) => Ok(config),
+        Err(e) => Err(no_credentials(&root_cause(&e))),
+    }
+}
+
+fn no_credentials(why: &str) -> Error {
+    Error::Credentials(format!(
+        "no AWS credentials: {why}; set AWS_PROFILE, or the keys in the environment"
+    ))
+}
+
+/// One HTTP stack for everything; the proxies and the certificates that the
+/// environment names are used as the AWS CLI uses them.
+fn http_client() -> Result<aws_smithy_runtime_api::client::http::SharedHttpClient> {
+    let mut trust = TrustStore::default();
+    if let Some(path) = std::env::var_os("AWS_CA_BUNDLE").filter(|path| !path.is_empty()) {
+        let pem = std::fs::read(&path).map_err(|e| {
+            Error::Configuration(format!("AWS_CA_BUNDLE: {}: {e}", path.to_string_lossy()))
+        })?;
+        trust = TrustStore::empty().with_pem_certificate(pem);
+    }
+    let context = TlsContext::builder()
+        .with_trust_store(trust)
+        .build()
+        .map_err(|e| Error::Configuration(format!("TLS: {e}")))?;
+    Ok(Builder::new().build_with_connector_fn(move |settings, _| {
+        let mut connector = Connector::builder()
+            .proxy_config(ProxyConfig::from_env())
+            .tls_provider(Provider::Rustls(CryptoMode::Ring))
+            .tls_context(context.clone());
+        if let Some(settings) = settings {
+            connector = connector.connector_settings(settings.clone());
+        }
+        connector.build()
+    }))
+}
+
+/// Whether a URL is https, or plain http to this machine itself. A name is
+/// loopback only if it is `localhost` or a literal loopback address; user
+/// information before the host is refused, as it can look like one.
+pub fn encrypted_or_loopback(url: &str) -> bool {
+    let Ok(uri) = url.parse::<hyper::Uri>() else { return false };
+    let Some(authority) = uri.authority() else { return false };
+    if authority.as_str().contains('@') {
+        return false;
+    }
+    match uri.scheme_str() {
+        Some("https") => true,
+        Some("http") => {
+            let host = authority.host().trim_start_matches('[').trim_end_matches(']');
+            host.eq_ignore_ascii_case("localhost")
+                || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+        }
+        _ => false,
+    }
+}
+
+/// Refuses to sign and send a request in the clear, wherever its endpoint
+/// came from (an option, the environment, a profile).
+#[derive(Debug)]
+pub struct Encrypted;
+
+impl Intercept for Encrypted {
+    fn name(&self) -> &'static str {
+        "Encrypted"
+    }
+
+    fn modify_before_signing(
+        &self,
+        context: &mut BeforeTransmitInterceptorContextMut<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let uri = context.request().uri();
+        if encrypted_or_loopback(uri) {
+            Ok(())
+        } else {
+            Err(format!("{uri}: {IN_THE_CLEAR}").into())
+        }
+    }
+}
+
+/// Hands the hash of a part to the signer, so that the SDK neither loads the
+/// part into memory nor hashes it. It relies on the order of the SDK's hooks;
+/// `tests/put.rs` guards it with a part larger than the memory allowed.
+#[derive(Debug)]
+pub struct Precomputed(pub Hash);
+
+impl Intercept for Precomputed {
+    fn name(&self) -> &'static str {
+        "Precomputed"
+    }
+
+    /// Runs after the SDK has asked for the body to be loaded: it finds it
+    /// loaded, and empty.
+    fn read_before_serialization(
+        &self,
+        _: &BeforeSerializationInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let state = config.interceptor_state();
+        state.store_put(LoadedRequestBody::Loaded(Bytes::new()));
+        state.store_put(PayloadSigningOverride::Precomputed(self.0.to_string()));
+        Ok(())
+    }
+
+    /// The SDK has put the hash of the empty string into the header.
+    fn modify_before_signing(
+        &self,
+        context: &mut BeforeTransmitInterceptorContextMut<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        context.request_mut().headers_mut().insert("x-amz-content-sha256", self.0.to_string());
+        Ok(())
+    }
+}
+
+/// What the failure of a call means, by the service's code before its status:
+/// throttling, say, comes with status 400.
+pub fn classify<E>(error: &SdkError<E, HttpResponse>) -> Failure
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+{
+    match error {
+        SdkError::ServiceError(answer) => {
+            let meta = answer.err().meta();
+            let status = answer.raw().status().as_u16();
+            by_code(meta.code().unwrap_or_default(), status, meta.message().unwrap_or_default())
+        }
+        SdkError::TimeoutError(_) => Failure::Overload("no answer in time".to_owned()),
+        SdkError::ConstructionFailure(_) => Failure::Refused(root_cause(error)),
+        SdkError::DispatchFailure(_) => {
+            let cause = root_cause(error);
+            if cause.contains("credential") {
+                Failure::Credentials(cause)
+            } else if cause.contains(IN_THE_CLEAR) {
+                Failure::Refused(cause)
+            } else {
+                Failure::Passing(cause)
+            }
+        }
+        _ => Failure::Passing(root_cause(error)),
+    }
+}
+
+/// The table behind [`classify`] (Amazon Glacier API reference, "Error
+/// Responses").
+fn by_code(code: &str, status: u16, message: &str) -> Failure {
+    let name = code.strip_suffix("Exception").unwrap_or(code);
+    let text = match (name, message) {
+        ("", "") => format!("status {status}"),
+        ("", message) => format!("status {status}: {message}"),
+        (name, "") => name.to_owned(),
+        (name, message) => format!("{name}: {message}"),
+    };
+    match name {
+        "Throttling" | "RequestTimeout" | "TooManyRequests" | "SlowDown" => Failure::Overload(text),
+        "ServiceUnavailable"
+        | "InternalFailure"
+        | "InternalServerError"
+        | "InsufficientCapacity"
+        | "PolicyEnforced" => Failure::Passing(text),
+        // A long part on a slow line can outlive its signature; the next
+        // attempt has a new one.
+        "InvalidSignature" if message.contains("expired") || message.contains("yet current") => {
+            Failure::Passing(format!("{text}; is this machine's clock right?"))
+        }
+        "AccessDenied"
+        | "ExpiredToken"
+        | "InvalidSignature"
+        | "MissingAuthenticationToken"
+        | "UnrecognizedClient"
+        | "IncompleteSignature" => Failure::Credentials(text),
+        "ResourceNotFound" => Failure::Missing(text),
+        "NoLongerSupported" => Failure::Refused(format!(
+            "{text}; the vault service takes no new customers, use the S3 Glacier storage classes"
+        )),
+        _ if status == 408 || status == 429 => Failure::Overload(text),
+        _ if status >= 500 => Failure::Passing(text),
+        _ if status == 404 => Failure::Missing(text),
+        _ if status == 401 || status == 403 => Failure::Credentials(text),
+        _ => Failure::Refused(text),
+    }
+}
+
+/// The innermost reason of an error: the layers around it say no more.
+pub fn root_cause(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    let text = cause.to_string();
+    text.split(" (os error ").next().unwrap_or(&text).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_http_is_for_loopback_alone() {
+        for good in [
+            "https://glacier.eu-central-1.amazonaws.com",
+            "http://127.0.0.1:5555/",
+            "http://localhost:1",
+            "http://[::1]:80",
+        ] {
+            assert!(encrypted_or_loopback(good), "{good}");
+        }
+        for bad in [
+            "http://127.0.0.1.evil.example",
+            "http://127.0.0.1@evil.example",
+            "https://127.0.0.1@evil.example",
+            "http://10.0.0.1",
+            "ftp://127.0.0.1",
+            "127.0.0.1:80",
+            "",
+        ] {
+            assert!(!encrypted_or_loopback(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn codes_come_before_statuses() {
+        let kind = |code, status| by_code(code, status, "");
+        assert!(matches!(kind("ThrottlingException", 400), Failure::Overload(_)));
+        assert!(matches!(kind("", 408), Failure::Overload(_)));
+        assert!(matches!(kind("", 503), Failure::Passing(_)));
+        assert!(matches!(kind("ResourceNotFoundException", 404), Failure::Missing(_)));
+        assert!(matches!(kind("InvalidParameterValueException", 400), Failure::Refused(_)));
+        assert!(matches!(kind("LimitExceededException", 400), Failure::Refused(_)));
+        assert!(matches!(kind("NoLongerSupportedException", 400), Failure::Refused(_)));
+        assert!(matches!(kind("InvalidSignatureException", 403), Failure::Credentials(_)));
+        assert!(matches!(
+            by_code("InvalidSignatureException", 403, "Signature expired: now"),
+            Failure::Passing(_)
+        ));
+    }
+}

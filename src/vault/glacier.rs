@@ -1,0 +1,414 @@
+//! Amazon Glacier's vault service as a [`Vault`].
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use aws_sdk_glacier::Client;
+use aws_sdk_glacier::config::Builder;
+use aws_sdk_glacier::types::{GlacierJobDescription, JobParameters, StatusCode};
+use aws_smithy_types::body::SdkBody;
+use aws_smithy_types::byte_stream::ByteStream;
+use aws_smithy_types::timeout::TimeoutConfig;
+use jiff::Timestamp;
+use serde::Deserialize;
+
+use super::aws::{self, Access, Encrypted, Precomputed, classify, root_cause};
+use super::body::FileBody;
+use super::{
+    Attempt, Body, Dest, Failure, Inventoried, Inventory, Job, JobState, Listed, Tier, Vault,
+};
+use crate::error::{Error, Result};
+use crate::treehash::Hash;
+
+/// How long a call without archive bytes may take.
+const CALL: Duration = Duration::from_mins(1);
+
+/// How long the service may take to make an archive of its parts: for an
+/// archive of terabytes, minutes.
+const COMPLETE: Duration = Duration::from_mins(15);
+
+/// How long a body may stand still, either way.
+const STALL: Duration = Duration::from_mins(5);
+
+/// A vault of Amazon Glacier, or of whatever speaks its API.
+#[derive(Clone, Debug)]
+pub struct Glacier {
+    client: Client,
+    dest: Dest,
+    vault: String,
+    region: String,
+}
+
+impl Glacier {
+    /// Loads the configuration; nothing is asked of the service yet.
+    ///
+    /// # Errors
+    /// As [`aws::load`].
+    pub async fn open(dest: Dest, access: &Access) -> Result<Self> {
+        let config = aws::load(access).await?;
+        let region = config
+            .region()
+            .map(ToString::to_string)
+            .ok_or_else(|| Error::Bug("a region that was there is gone".to_owned()))?;
+        let client = Client::from_conf(Builder::from(&config).interceptor(Encrypted).build());
+        let Dest::Glacier { vault } = &dest;
+        Ok(Self { client, vault: vault.clone(), dest, region })
+    }
+}
+
+/// The configuration of a call that is over within `limit`.
+fn within(limit: Duration) -> Builder {
+    aws_sdk_glacier::Config::builder().timeout_config(
+        TimeoutConfig::builder()
+            .connect_timeout(Duration::from_secs(30))
+            .operation_timeout(limit)
+            .build(),
+    )
+}
+
+/// A field that the API reference promises.
+fn promised<T>(field: Option<T>, name: &str) -> Attempt<T> {
+    field.ok_or_else(|| Failure::Damaged(format!("the service's answer has no {name}")))
+}
+
+/// A hash in an answer; what is not one is damage.
+fn hash(text: Option<&str>) -> Attempt<Hash> {
+    promised(text, "tree hash")?.parse().map_err(Failure::Damaged)
+}
+
+fn bytes(number: u64) -> Attempt<i64> {
+    i64::try_from(number).map_err(|_| Failure::Refused(format!("{number} bytes are too many")))
+}
+
+/// A range such as `0-1048575` as offset and size.
+fn range(text: &str) -> Option<(u64, u64)> {
+    let (first, last) = text.split_once('-')?;
+    let (first, last): (u64, u64) = (first.parse().ok()?, last.parse().ok()?);
+    Some((first, last.checked_sub(first)?.checked_add(1)?))
+}
+
+fn job(description: GlacierJobDescription) -> Attempt<Job> {
+    let state = match description.status_code() {
+        Some(StatusCode::Succeeded) => JobState::Ready,
+        Some(StatusCode::Failed) => {
+            JobState::Failed(description.status_message().unwrap_or("no reason given").to_owned())
+        }
+        _ => JobState::Waiting,
+    };
+    let size = description.archive_size_in_bytes();
+    let whole = match (description.retrieval_byte_range().and_then(range), size) {
+        (Some((first, length)), Some(size)) => {
+            first == 0 && u64::try_from(size).is_ok_and(|size| size == length)
+        }
+        _ => true,
+    };
+    Ok(Job {
+        id: promised(description.job_id, "job id")?,
+        archive_id: description.archive_id,
+        whole,
+        state,
+    })
+}
+
+impl Vault for Glacier {
+    fn dest(&self) -> &Dest {
+        &self.dest
+    }
+
+    fn region(&self) -> &str {
+        &self.region
+    }
+
+    async fn create(&self) -> Attempt<()> {
+        let call = self.client.create_vault().vault_name(&self.vault);
+        call.customize()
+            .config_override(within(CALL))
+            .send()
+            .await
+            .map(|_| ())
+            .map_err(|e| classify(&e))
+    }
+
+    async fn archives(&self) -> Attempt<u64> {
+        let call = self.client.describe_vault().vault_name(&self.vault);
+        let answer = call
+            .customize()
+            .config_override(within(CALL))
+            .send()
+            .await
+            .map_err(|e| classify(&e))?;
+        Ok(u64::try_from(answer.number_of_archives()).unwrap_or(0))
+    }
+
+    async fn initiate(&self, description: &str, part_size: u64) -> Attempt<String> {
+        let call = self
+            .client
+            .initiate_multipart_upload()
+            .vault_name(&self.vault)
+            .archive_description(description)
+            .part_size(part_size.to_string());
+        let answer = call
+            .customize()
+            .config_override(within(CALL))
+            .send()
+            .await
+            .map_err(|e| classify(&e))?;
+        promised(answer.upload_id, "upload id")
+    }
+
+    async fn send(&self, upload: &str, offset: u64, body: &Body) -> Attempt<()> {
+        let taken = body.taken.load(Ordering::Relaxed);
+        let call = self
+            .client
+            .upload_multipart_part()
+            .vault_name(&self.vault)
+            .upload_id(upload)
+            .range(format!("bytes {offset}-{}/*", offset + body.size - 1))
+            .checksum(body.treehash.to_string())
+            .body(ByteStream::new(SdkBody::from_body_1_x(FileBody::new(body.clone()))));
+        let call = call.customize().interceptor(Precomputed(body.sha256)).send();
+        let answer = tokio::select! {
+            answer = call => answer.map_err(|e| match reading_failed(&e) {
+                Some(why) => Failure::Local(why),
+                None => classify(&e),
+            })?,
+            () = stalled(|| body.taken.load(Ordering::Relaxed), taken) => {
+                return Err(Failure::Overload(format!("no byte moved for {} s", STALL.as_secs())));
+            }
+        };
+        if hash(answer.checksum())? == body.treehash {
+            Ok(())
+        } else {
+            Err(Failure::Damaged("tree hash differs from the service's; part kept".to_owned()))
+        }
+    }
+
+    async fn parts(&self, upload: &str) -> Attempt<Vec<Listed>> {
+        let mut parts = Vec::new();
+        let mut marker = None;
+        loop {
+            let call = self
+                .client
+                .list_parts()
+                .vault_name(&self.vault)
+                .upload_id(upload)
+                .set_marker(marker);
+            let answer = call
+                .customize()
+                .config_override(within(CALL))
+                .send()
+                .await
+                .map_err(|e| classify(&e))?;
+            for part in answer.parts() {
+                let (offset, size) =
+                    promised(part.range_in_bytes().and_then(range), "range of a part")?;
+                parts.push(Listed { offset, size, treehash: hash(part.sha256_tree_hash())? });
+            }
+            marker = answer.marker;
+            if marker.is_none() {
+                return Ok(parts);
+            }
+        }
+    }
+
+    async fn complete(&self, upload: &str, size: u64, treehash: Hash) -> Attempt<String> {
+        let call = self
+            .client
+            .complete_multipart_upload()
+            .vault_name(&self.vault)
+            .upload_id(upload)
+            .archive_size(size.to_string())
+            .checksum(treehash.to_string());
+        let answer = call
+            .customize()
+            .config_override(within(COMPLETE))
+            .send()
+            .await
+            .map_err(|e| classify(&e))?;
+        if hash(answer.checksum())? != treehash {
+            return Err(Failure::Damaged(
+                "tree hash of the archive differs from the service's; volume kept".to_owned(),
+            ));
+        }
+        promised(answer.archive_id, "archive id")
+    }
+
+    async fn abort(&self, upload: &str) -> Attempt<()> {
+        let call = self.client.abort_multipart_upload().vault_name(&self.vault).upload_id(upload);
+        let answer = call.customize().config_override(within(CALL)).send().await;
+        match answer.map_err(|e| classify(&e)) {
+            Ok(_) | Err(Failure::Missing(_)) => Ok(()),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    async fn retrieve(&self, archive: &str, tier: Tier) -> Attempt<String> {
+        let parameters = JobParameters::builder()
+            .r#type("archive-retrieval")
+            .archive_id(archive)
+            .tier(tier.to_string())
+            .build();
+        self.start(parameters).await
+    }
+
+    async fn request_inventory(&self) -> Attempt<String> {
+        let parameters =
+            JobParameters::builder().r#type("inventory-retrieval").format("JSON").build();
+        self.start(parameters).await
+    }
+
+    async fn job(&self, id: &str) -> Attempt<Job> {
+        let call = self.client.describe_job().vault_name(&self.vault).job_id(id);
+        let answer = call
+            .customize()
+            .config_override(within(CALL))
+            .send()
+            .await
+            .map_err(|e| classify(&e))?;
+        job(GlacierJobDescription::builder()
+            .set_job_id(answer.job_id)
+            .set_archive_id(answer.archive_id)
+            .set_archive_size_in_bytes(answer.archive_size_in_bytes)
+            .set_retrieval_byte_range(answer.retrieval_byte_range)
+            .set_status_code(answer.status_code)
+            .set_status_message(answer.status_message)
+            .build())
+    }
+
+    async fn jobs(&self) -> Attempt<Vec<Job>> {
+        let mut jobs = Vec::new();
+        let mut marker = None;
+        loop {
+            let call = self.client.list_jobs().vault_name(&self.vault).set_marker(marker);
+            let answer = call
+                .customize()
+                .config_override(within(CALL))
+                .send()
+                .await
+                .map_err(|e| classify(&e))?;
+            for description in answer.job_list.unwrap_or_default() {
+                jobs.push(job(description)?);
+            }
+            marker = answer.marker;
+            if marker.is_none() {
+                return Ok(jobs);
+            }
+        }
+    }
+
+    async fn fetch(
+        &self,
+        job: &str,
+        offset: u64,
+        size: u64,
+        sink: &mut dyn FnMut(&[u8]),
+    ) -> Attempt<()> {
+        let call = self
+            .client
+            .get_job_output()
+            .vault_name(&self.vault)
+            .job_id(job)
+            .range(format!("bytes={offset}-{}", offset + size - 1));
+        let mut answer = tokio::time::timeout(STALL, call.send())
+            .await
+            .map_err(|_| Failure::Overload("no answer in time".to_owned()))?
+            .map_err(|e| classify(&e))?;
+        let mut left = bytes(size)?;
+        while let Some(piece) = tokio::time::timeout(STALL, answer.body.next())
+            .await
+            .map_err(|_| Failure::Overload(format!("no byte came for {} s", STALL.as_secs())))?
+        {
+            let piece = piece.map_err(|e| Failure::Passing(root_cause(&e)))?;
+            left -= i64::try_from(piece.len()).unwrap_or(i64::MAX);
+            if left < 0 {
+                return Err(Failure::Damaged("more bytes came than were asked for".to_owned()));
+            }
+            sink(&piece);
+        }
+        match left {
+            0 => Ok(()),
+            left => Err(Failure::Passing(format!("the last {left} bytes did not come"))),
+        }
+    }
+
+    async fn inventory(&self, job: &str) -> Attempt<Inventory> {
+        let call = self.client.get_job_output().vault_name(&self.vault).job_id(job);
+        let answer = call.send().await.map_err(|e| classify(&e))?;
+        let body =
+            answer.body.collect().await.map_err(|e| Failure::Passing(root_cause(&e)))?.to_vec();
+        read_inventory(&body)
+    }
+}
+
+impl Glacier {
+    async fn start(&self, parameters: JobParameters) -> Attempt<String> {
+        let call = self.client.initiate_job().vault_name(&self.vault).job_parameters(parameters);
+        let answer = call
+            .customize()
+            .config_override(within(CALL))
+            .send()
+            .await
+            .map_err(|e| classify(&e))?;
+        promised(answer.job_id, "job id")
+    }
+}
+
+/// Ends when `moved` has given the same number for [`STALL`].
+async fn stalled(moved: impl Fn() -> u64, mut last: u64) {
+    loop {
+        tokio::time::sleep(STALL).await;
+        let now = moved();
+        if now == last {
+            return;
+        }
+        last = now;
+    }
+}
+
+/// Why the spool file could not be read, if that is what ended a request.
+fn reading_failed(error: &(dyn std::error::Error + 'static)) -> Option<String> {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(e) = error.downcast_ref::<super::body::Unreadable>() {
+            return Some(e.to_string());
+        }
+        cause = error.source();
+    }
+    None
+}
+
+/// An inventory in JSON (Amazon Glacier API reference, "Get Job Output").
+fn read_inventory(body: &[u8]) -> Attempt<Inventory> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Wire {
+        inventory_date: Timestamp,
+        archive_list: Vec<Entry>,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Entry {
+        archive_id: String,
+        archive_description: Option<String>,
+        creation_date: Timestamp,
+        size: u64,
+        #[serde(rename = "SHA256TreeHash")]
+        treehash: Hash,
+    }
+    let wire: Wire = serde_json::from_slice(body)
+        .map_err(|e| Failure::Damaged(format!("the inventory cannot be read: {e}")))?;
+    Ok(Inventory {
+        made: wire.inventory_date,
+        archives: wire
+            .archive_list
+            .into_iter()
+            .map(|archive| Inventoried {
+                archive_id: archive.archive_id,
+                description: archive.archive_description.unwrap_or_default(),
+                size: archive.size,
+                treehash: archive.treehash,
+                created: archive.creation_date,
+            })
+            .collect(),
+    })
+}

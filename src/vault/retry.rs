@@ -1,0 +1,111 @@
+//! Patience: growing pauses with jitter around single attempts.
+//!
+//! The service answers 408, 500 and throttling now and then, and uplinks die
+//! for hours; peers that gave up after a few tries lost whole nights.
+
+use std::time::{Duration, Instant};
+
+use super::{Attempt, Failure};
+
+/// The first pause is around this long.
+const FIRST: Duration = Duration::from_secs(1);
+
+/// No pause is longer than this.
+const LONGEST: Duration = Duration::from_mins(3);
+
+/// The pause after the `failures`th failure in a row (from 1): doubled each
+/// time, and between half and the whole of that, as `jitter` (0.0 to 1.0)
+/// says, so that many senders do not come back at once.
+pub fn pause(failures: u32, jitter: f64) -> Duration {
+    let doubled = FIRST.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(LONGEST);
+    doubled.mul_f64(0.5 + jitter.clamp(0.0, 1.0) / 2.0)
+}
+
+/// Where jitter comes from: no secret depends on it.
+fn jitter() -> f64 {
+    let mut byte = [0; 1];
+    // Without a source of chance all senders pause alike, which still works.
+    let _ = getrandom::fill(&mut byte);
+    let [byte] = byte;
+    f64::from(byte) / 255.0
+}
+
+/// How long to go on after failures that may pass.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// From the first failure in a row to giving up.
+    pub limit: Duration,
+}
+
+/// Failures in a row, and the time they began.
+#[derive(Debug, Default)]
+pub struct Trouble {
+    failures: u32,
+    since: Option<Instant>,
+}
+
+impl Patience {
+    /// Notes a failure. The pause before the next attempt, or the failure
+    /// itself when it will not pass or patience is at its end. Credentials
+    /// are given a second chance, as the SDK reloads what has expired.
+    ///
+    /// # Errors
+    /// The failure that ends the work.
+    pub fn after(&self, trouble: &mut Trouble, failure: Failure) -> Attempt<Duration> {
+        trouble.failures += 1;
+        let since = *trouble.since.get_or_insert_with(Instant::now);
+        let passing = match failure {
+            Failure::Passing(_) | Failure::Overload(_) | Failure::Damaged(_) => true,
+            Failure::Credentials(_) => trouble.failures < 2,
+            Failure::Missing(_) | Failure::Refused(_) | Failure::Local(_) => false,
+        };
+        let pause = pause(trouble.failures, jitter());
+        if passing && since.elapsed() + pause <= self.limit { Ok(pause) } else { Err(failure) }
+    }
+
+    /// Repeats an attempt until it works or patience is at its end.
+    ///
+    /// # Errors
+    /// The failure that ended it.
+    pub async fn with<T>(&self, mut attempt: impl AsyncFnMut() -> Attempt<T>) -> Attempt<T> {
+        let mut trouble = Trouble::default();
+        loop {
+            match attempt().await {
+                Ok(value) => return Ok(value),
+                Err(failure) => tokio::time::sleep(self.after(&mut trouble, failure)?).await,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_and_stay_bounded() {
+        assert_eq!(pause(1, 1.0), Duration::from_secs(1));
+        assert_eq!(pause(1, 0.0), Duration::from_millis(500));
+        assert_eq!(pause(4, 1.0), Duration::from_secs(8));
+        assert_eq!(pause(u32::MAX, 1.0), LONGEST);
+        for failures in 1..20 {
+            assert!(pause(failures, 0.0) <= pause(failures + 1, 0.0));
+        }
+    }
+
+    #[test]
+    fn patience_ends_and_refusals_end_at_once() {
+        let patience = Patience { limit: Duration::from_mins(1) };
+        let late =
+            || Trouble { failures: 3, since: Instant::now().checked_sub(Duration::from_secs(59)) };
+        let passing = Failure::Passing("connection reset".into());
+        assert!(patience.after(&mut Trouble::default(), passing.clone()).is_ok());
+        assert_eq!(patience.after(&mut late(), passing.clone()), Err(passing));
+        let refused = Failure::Refused("no".into());
+        assert_eq!(patience.after(&mut Trouble::default(), refused.clone()), Err(refused));
+        let mut trouble = Trouble::default();
+        let expired = Failure::Credentials("expired".into());
+        assert!(patience.after(&mut trouble, expired.clone()).is_ok());
+        assert!(patience.after(&mut trouble, expired).is_err());
+    }
+}
