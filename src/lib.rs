@@ -3,10 +3,12 @@
 //! The library behind the `glacier-` tools. docs/design.md tells how data
 //! flows through it; akashita(7) and glacier-lines(5) are what it promises.
 
+pub mod append;
 pub mod cli;
 pub mod error;
 pub mod line;
 pub mod partsize;
+pub mod spool;
 pub mod state;
 pub mod treehash;
 pub mod units;
