@@ -13,3 +13,4 @@ pub mod state;
 pub mod treehash;
 pub mod units;
 pub mod vault;
+pub mod zfs_stream;
