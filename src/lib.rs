@@ -6,8 +6,10 @@
 pub mod append;
 pub mod cli;
 pub mod error;
+pub mod hashing;
 pub mod line;
 pub mod partsize;
+pub mod sha256x2;
 pub mod spool;
 pub mod state;
 pub mod treehash;
