@@ -101,7 +101,7 @@ impl std::error::Error for Error {
 }
 
 /// The system's reason as strerror(3) words it, without Rust's `(os error 28)`.
-fn plain(reason: &io::Error) -> String {
+pub fn plain(reason: &io::Error) -> String {
     let text = reason.to_string();
     match text.find(" (os error ") {
         Some(end) => text.get(..end).unwrap_or(&text).to_owned(),

@@ -4,9 +4,12 @@
 //! flows through it; akashita(7) and glacier-lines(5) are what it promises.
 
 pub mod append;
+pub mod chunk;
 pub mod cli;
+pub mod description;
 pub mod error;
 pub mod hashing;
+pub mod journal;
 pub mod line;
 pub mod partsize;
 pub mod sha256x2;

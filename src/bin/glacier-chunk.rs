@@ -1,0 +1,101 @@
+//! glacier-chunk(1): cut a byte stream into parts in a spool, with their
+//! hashes.
+
+use std::ffi::OsString;
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use akashita::chunk::{self, Settings};
+use akashita::cli::{self, Error, Result};
+use akashita::units::{self, Limit};
+use akashita::{partsize, state};
+use clap::Parser;
+
+/// How long to wait for room while no glacier-put works, where nobody reads
+/// our lines as they come.
+const ALONE: Duration = Duration::from_mins(1);
+
+/// The same in a pipe: a glacier-window(1) behind us may be closed for most
+/// of a day.
+const IN_A_PIPE: Duration = Duration::from_hours(24);
+
+/// Cut a byte stream into parts in a spool, and print their hashes as JSON lines.
+#[derive(Parser)]
+#[command(version, after_help = "See glacier-chunk(1).")]
+struct Options {
+    #[arg(long, value_name = "DIR", help = "Keep parts in this directory [$GLACIER_SPOOL]")]
+    spool: Option<PathBuf>,
+    /// Bytes in a part: 2^n MiB
+    #[arg(long, value_name = "SIZE", default_value = "16M", value_parser = partsize::part)]
+    part_size: u64,
+    /// Bytes in a volume: 2^n MiB
+    #[arg(long, value_name = "SIZE", default_value = "4G", value_parser = partsize::volume)]
+    volume_size: u64,
+    /// Name a stream that is not ZFS's, or rename one that is
+    #[arg(long)]
+    name: Option<String>,
+    /// Take the stream as whole if FILE exists at its end
+    #[arg(long, value_name = "FILE")]
+    whole: Vec<PathBuf>,
+    /// Take the end of the input for the end of the stream
+    #[arg(long)]
+    trust_eof: bool,
+    /// Hold at most this much of the stream in the spool, or "none"
+    #[arg(long, value_name = "SIZE", value_parser = units::limit)]
+    spool_limit: Option<Limit>,
+    /// Leave this much of the file system free
+    #[arg(long, value_name = "SIZE", default_value = "256M", value_parser = units::size)]
+    reserve: u64,
+    /// Wait this long for room while no glacier-put works
+    #[arg(long, value_name = "TIME", value_parser = units::duration)]
+    patience: Option<Duration>,
+    /// Run this and cut its output, instead of standard input
+    #[arg(last = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
+}
+
+fn settings(options: Options) -> Result<Settings> {
+    partsize::fits(options.part_size, options.volume_size).map_err(Error::Usage)?;
+    let piped = is_pipe(io::stdout());
+    let least = options.volume_size.saturating_add(options.part_size);
+    let limit = options.spool_limit.unwrap_or(if piped {
+        Limit::Bytes(least.max(options.volume_size.saturating_mul(2)))
+    } else {
+        Limit::None
+    });
+    if let Limit::Bytes(bytes) = limit
+        && bytes < least
+    {
+        return Err(Error::Usage(format!(
+            "--spool-limit: {} cannot hold a volume and a part, {}",
+            units::bytes(bytes),
+            units::bytes(least)
+        )));
+    }
+    Ok(Settings {
+        spool: state::spool(options.spool)?,
+        part_size: options.part_size,
+        volume_size: options.volume_size,
+        name: options.name,
+        host: state::host(),
+        limit,
+        reserve: options.reserve,
+        patience: options.patience.unwrap_or(if piped { IN_A_PIPE } else { ALONE }),
+        markers: options.whole,
+        trust_eof: options.trust_eof,
+        command: options.command,
+    })
+}
+
+/// Whether somebody may read our lines as they come.
+fn is_pipe(output: impl std::os::fd::AsFd) -> bool {
+    rustix::fs::fstat(output).is_ok_and(|stat| {
+        rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::Fifo
+    })
+}
+
+fn main() -> ExitCode {
+    cli::run(|options: Options| chunk::run(&settings(options)?))
+}

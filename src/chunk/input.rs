@@ -1,0 +1,143 @@
+//! Where the bytes come from: standard input, or a command that is run.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use crate::error::{Error, Result, plain};
+use crate::hashing::Block;
+
+/// A pipe that holds a megabyte is read in fewer calls; Linux alone has it.
+#[cfg(target_os = "linux")]
+fn enlarge(pipe: impl AsFd) {
+    // A file, or a user over the limit, keeps what it has.
+    let _ = rustix::pipe::fcntl_setpipe_size(pipe, 1 << 20);
+}
+
+#[cfg(not(target_os = "linux"))]
+fn enlarge(_: impl AsFd) {}
+
+/// The producer's end of a stream.
+pub struct Input {
+    file: File,
+    child: Option<(Child, String)>,
+}
+
+impl Input {
+    /// Standard input, or the output of `command` if it is not empty. The
+    /// command's standard input is empty, its complaints are ours.
+    ///
+    /// # Errors
+    /// When there is no such command.
+    pub fn open(command: &[OsString]) -> Result<Self> {
+        let Some((program, arguments)) = command.split_first() else {
+            let stdin = io::stdin().as_fd().try_clone_to_owned();
+            let file = File::from(stdin.map_err(|e| Error::io("stdin", e))?);
+            enlarge(&file);
+            return Ok(Self { file, child: None });
+        };
+        let name = program.to_string_lossy().into_owned();
+        let mut child = Command::new(program)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(|e| Error::Usage(format!("{name}: cannot run: {}", plain(&e))))?;
+        let output = child.stdout.take().map(OwnedFd::from);
+        let output = output.ok_or_else(|| Error::Bug(format!("{name}: no output was piped")))?;
+        enlarge(&output);
+        Ok(Self { file: File::from(output), child: Some((child, name)) })
+    }
+
+    /// Reads until `block` holds `size` bytes or the input ends. Waits for as
+    /// long as the producer is silent, unless the reader of our lines is gone
+    /// or `stop` is set.
+    ///
+    /// # Errors
+    /// When reading fails, or nobody waits for the lines any more.
+    pub fn fill(&mut self, block: &mut Block, size: usize, stop: &AtomicBool) -> Result<()> {
+        while block.len() < size {
+            while !self.ready()? {
+                if stop.load(Ordering::Relaxed) {
+                    return Err(Error::Unfinished("stopped".to_owned()));
+                }
+            }
+            if block.read_from(&mut self.file, size).map_err(|e| Error::io("stdin", e))? == 0 {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a read gives bytes, or the end, at once; waits up to a second.
+    fn ready(&self) -> Result<bool> {
+        let stdout = io::stdout();
+        let mut watched =
+            [PollFd::new(&self.file, PollFlags::IN), PollFd::new(&stdout, PollFlags::empty())];
+        let second = Timespec { tv_sec: 1, tv_nsec: 0 };
+        match poll(&mut watched, Some(&second)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(e) => return Err(Error::io("stdin: cannot wait", e)),
+        }
+        let [input, output] = &watched;
+        if output.revents().intersects(PollFlags::ERR) {
+            return Err(reader_gone());
+        }
+        Ok(!input.revents().is_empty())
+    }
+
+    /// Waits for the command, after the end of its output.
+    ///
+    /// # Errors
+    /// Unless it succeeded: unfinished if its status was 75, else that the
+    /// stream is not whole.
+    pub fn finish(&mut self) -> Result<()> {
+        let Some((child, name)) = &mut self.child else { return Ok(()) };
+        let status = child.wait().map_err(|e| Error::io(format!("{name}: cannot wait"), e))?;
+        if status.success() {
+            return Ok(());
+        }
+        let text = format!("{name}: {}; the stream is not whole", ended(status));
+        Err(if status.code() == Some(75) { Error::Unfinished(text) } else { Error::Data(text) })
+    }
+}
+
+impl Drop for Input {
+    /// A command whose output is not read to its end is of no more use.
+    fn drop(&mut self) {
+        if let Some((child, _)) = &mut self.child {
+            // One that has ended already cannot be killed.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// The error of one whose lines nobody waits for any more.
+pub fn reader_gone() -> Error {
+    Error::Unfinished("stdout: its reader is gone; run the same command again".to_owned())
+}
+
+/// Whether the reader of our standard output is gone, without writing to it.
+pub fn is_reader_gone() -> bool {
+    let stdout = io::stdout();
+    let mut watched = [PollFd::new(&stdout, PollFlags::empty())];
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    let polled = poll(&mut watched, Some(&now));
+    let [output] = &watched;
+    polled.is_ok() && output.revents().intersects(PollFlags::ERR)
+}
+
+fn ended(status: ExitStatus) -> String {
+    use std::os::unix::process::ExitStatusExt as _;
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exit status {code}"),
+        (None, Some(signal)) => format!("killed by signal {signal}"),
+        (None, None) => "ended without a status".to_owned(),
+    }
+}

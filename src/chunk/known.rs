@@ -1,0 +1,61 @@
+//! What is stored of a stream already, from put's journal or receipt in the
+//! spool.
+
+use std::collections::BTreeMap;
+use std::io::BufReader;
+
+use crate::error::{Error, Result};
+use crate::journal::Journal;
+use crate::spool::{Spool, StreamDir};
+use crate::treehash::Hash;
+
+/// Which volumes need only be hashed, and what they must hash to.
+#[derive(Debug, Default)]
+pub struct Known {
+    volumes: BTreeMap<u32, Hash>,
+    /// Volumes from here on are spooled though they are stored.
+    respool: Option<u32>,
+    /// The whole stream is stored: that it differs is put's to tell.
+    stored: bool,
+}
+
+impl Known {
+    /// Asks the journal of the stream; where none is under way, a receipt.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn of(spool: &Spool, directory: &StreamDir) -> Result<Self> {
+        let cannot = |e| Error::io(format!("stream {}: journal: cannot read", directory.id()), e);
+        if let Some(file) = directory.existing_journal()? {
+            let journal = Journal::read(BufReader::new(file)).map_err(cannot)?;
+            if journal.dest.is_some() {
+                return Ok(Self::from(&journal, directory.respool()?));
+            }
+        }
+        match spool.receipts(directory.id())?.into_iter().next() {
+            Some(file) => {
+                let journal = Journal::read(BufReader::new(file)).map_err(cannot)?;
+                Ok(Self::from(&journal, None))
+            }
+            None => Ok(Self::default()),
+        }
+    }
+
+    fn from(journal: &Journal, respool: Option<u32>) -> Self {
+        let volumes = journal.archives.iter().map(|(volume, archive)| (*volume, archive.treehash));
+        Self { volumes: volumes.collect(), respool, stored: journal.stored.is_some() }
+    }
+
+    /// Whether a volume's parts must go into the spool.
+    pub fn must_spool(&self, volume: u32) -> bool {
+        if self.stored {
+            return false;
+        }
+        self.respool.is_some_and(|from| volume >= from) || !self.volumes.contains_key(&volume)
+    }
+
+    /// Whether a volume that was only hashed must now be sent anew.
+    pub fn differs(&self, volume: u32, treehash: Hash) -> bool {
+        !self.stored && self.volumes.get(&volume).is_some_and(|stored| *stored != treehash)
+    }
+}

@@ -1,0 +1,220 @@
+//! The far end of chunk: parts into the spool, then their lines to standard
+//! output, in the order of the stream.
+
+use std::fs::File;
+use std::io::Write as _;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::input::{is_reader_gone, reader_gone};
+use super::known::Known;
+use super::room::{Room, Wait};
+use crate::cli;
+use crate::error::{Error, Result};
+use crate::hashing::{Block, Pending};
+use crate::line::{End, Line, Part, Snapshot, Stream, Volume};
+use crate::spool::{PartFile, Spool, StreamDir};
+use crate::treehash::Fold;
+
+/// What the reading side tells the writing side.
+pub enum Order {
+    /// A (sub)stream begins.
+    Snapshot(Snapshot),
+    /// The next bytes of the part.
+    Block(Arc<Block>),
+    /// The part has all of its bytes.
+    EndPart(Pending),
+    /// The stream is whole, and these are the proofs.
+    End(String),
+}
+
+/// Keeps parts and announces them.
+pub struct Writer<'a> {
+    spool: &'a Spool,
+    directory: &'a StreamDir,
+    stream: &'a Stream,
+    known: &'a Known,
+    room: Room,
+    lines: File,
+    part_file: Option<PartFile<'a>>,
+    volume: u32,
+    part: u32,
+    /// Where the volume begins in the stream.
+    volume_offset: u64,
+    /// Where the part begins in the volume.
+    offset: u64,
+    parts: Fold,
+    volumes: Fold,
+}
+
+impl<'a> Writer<'a> {
+    /// Begins with the `stream` line.
+    ///
+    /// # Errors
+    /// When the spool or standard output cannot take it.
+    pub fn start(
+        spool: &'a Spool,
+        directory: &'a StreamDir,
+        stream: &'a Stream,
+        known: &'a Known,
+        room: Room,
+    ) -> Result<Self> {
+        let lines = directory.new_lines()?;
+        let mut writer = Self {
+            spool,
+            directory,
+            stream,
+            known,
+            room,
+            lines,
+            part_file: None,
+            volume: 0,
+            part: 0,
+            volume_offset: 0,
+            offset: 0,
+            parts: Fold::default(),
+            volumes: Fold::default(),
+        };
+        let line = Line::Stream(stream.clone());
+        writer.announce(&line)?;
+        Ok(writer)
+    }
+
+    /// Does what the reading side has told.
+    ///
+    /// # Errors
+    /// When the disk, standard output or the bytes themselves forbid it.
+    pub fn take(&mut self, order: Order) -> Result<()> {
+        match order {
+            Order::Snapshot(snapshot) => self.announce(&Line::Snapshot(snapshot)),
+            Order::Block(block) => self.write(&block),
+            Order::EndPart(pending) => self.end_part(pending),
+            Order::End(whole) => self.end(whole),
+        }
+    }
+
+    fn is_spooled(&self) -> bool {
+        self.known.must_spool(self.volume)
+    }
+
+    fn write(&mut self, block: &Block) -> Result<()> {
+        if !self.is_spooled() {
+            return Ok(());
+        }
+        if self.part_file.is_none() {
+            self.wait_for_room()?;
+            self.part_file = Some(self.directory.create(self.volume, self.part)?);
+        }
+        match &mut self.part_file {
+            Some(file) => file.write(block),
+            None => Err(Error::Bug("a part that was just created is gone".to_owned())),
+        }
+    }
+
+    /// Waits until the next part fits into the spool's limit and leaves the
+    /// reserve free.
+    fn wait_for_room(&mut self) -> Result<()> {
+        let began = Instant::now();
+        loop {
+            match self.room.wait(self.spool, self.directory, began.elapsed())? {
+                Wait::No => return Ok(()),
+                Wait::Again(pause) => std::thread::sleep(pause),
+            }
+            if is_reader_gone() {
+                return Err(reader_gone());
+            }
+        }
+    }
+
+    fn end_part(&mut self, pending: Pending) -> Result<()> {
+        let hashes = pending.wait()?;
+        let sha256 = hashes
+            .sha256
+            .ok_or_else(|| Error::Bug("a part was not hashed from front to back".to_owned()))?;
+        // I3: the part is fsynced, renamed and its directory fsynced before
+        // its line is printed.  Held by
+        // tests/chunk.rs::announces_no_part_that_is_not_in_the_spool.
+        if let Some(file) = self.part_file.take() {
+            file.seal()?;
+        }
+        self.announce(&Line::Part(Part {
+            stream: self.stream.stream,
+            volume: self.volume,
+            part: self.part,
+            offset: self.offset,
+            size: hashes.size,
+            treehash: hashes.treehash,
+            sha256,
+            spooled: self.is_spooled(),
+        }))?;
+        self.parts.push(hashes.treehash);
+        self.part += 1;
+        self.offset += hashes.size;
+        if self.offset == self.stream.volume_size {
+            let line = self.end_volume()?;
+            self.announce(&line)?;
+        }
+        Ok(())
+    }
+
+    /// Closes the volume, and gives its line.
+    fn end_volume(&mut self) -> Result<Line> {
+        let treehash = std::mem::take(&mut self.parts).finish();
+        if !self.is_spooled() && self.known.differs(self.volume, treehash) {
+            self.directory.note_respool(self.volume)?;
+            return Err(Error::Unfinished(format!(
+                "volume {}: its bytes are not those that were stored, and it was not spooled; run the same command again to send it anew",
+                self.volume
+            )));
+        }
+        let line = Line::Volume(Volume {
+            stream: self.stream.stream,
+            volume: self.volume,
+            offset: self.volume_offset,
+            size: self.offset,
+            parts: self.part,
+            treehash,
+        });
+        self.volumes.push(treehash);
+        self.volume += 1;
+        self.volume_offset += self.offset;
+        (self.part, self.offset) = (0, 0);
+        Ok(line)
+    }
+
+    /// I1: called only when the stream is proven whole.  Held by
+    /// `tests/chunk.rs::a_stream_cut_anywhere_has_no_end`.
+    fn end(&mut self, whole: String) -> Result<()> {
+        let mut text = String::new();
+        // What an earlier, longer run left behind the end.
+        self.directory.remove(self.volume, self.part)?;
+        if self.part > 0 {
+            text.push_str(&self.end_volume()?.text()?);
+        }
+        let end = End {
+            stream: self.stream.stream,
+            volumes: self.volume,
+            size: self.volume_offset,
+            treehash: std::mem::take(&mut self.volumes).finish(),
+            whole,
+        };
+        text.push_str(&Line::End(end).text()?);
+        // The record of lines is durable before the end is announced, as put
+        // may clear the spool right then.
+        self.record(&text)?;
+        self.directory.keep_lines(&self.lines)?;
+        text.split_inclusive('\n').try_for_each(|line| cli::put_out(line.as_bytes()))
+    }
+
+    fn announce(&mut self, line: &Line) -> Result<()> {
+        let text = line.text()?;
+        self.record(&text)?;
+        cli::put_out(text.as_bytes())
+    }
+
+    fn record(&mut self, text: &str) -> Result<()> {
+        self.lines.write_all(text.as_bytes()).map_err(|e| {
+            Error::io(format!("stream {}: cannot record its lines", self.stream.stream), e)
+        })
+    }
+}

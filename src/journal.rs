@@ -1,0 +1,288 @@
+//! put's journal: what was asked of the service about one stream, each
+//! request before it is made, each answer after it came.
+//!
+//! chunk reads it too, to know which volumes need not be spooled again. When
+//! the stream is stored it is kept as the receipt. Catalog lines stand in it
+//! as they are printed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, BufRead};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::line::{Archive, Line, Reader, Stored, StreamId, Text};
+use crate::treehash::Hash;
+
+/// What an upload becomes: a volume of the stream, or its manifest.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Target {
+    /// This volume.
+    Volume(u32),
+    /// The manifest.
+    Manifest,
+}
+
+impl Target {
+    fn volume(self) -> Option<u32> {
+        match self {
+            Self::Volume(volume) => Some(volume),
+            Self::Manifest => None,
+        }
+    }
+}
+
+impl From<Option<u32>> for Target {
+    fn from(volume: Option<u32>) -> Self {
+        volume.map_or(Self::Manifest, Self::Volume)
+    }
+}
+
+impl std::fmt::Display for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Volume(volume) => write!(f, "volume {volume}"),
+            Self::Manifest => f.write_str("manifest"),
+        }
+    }
+}
+
+/// A record that is no catalog line.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+pub enum Record {
+    /// The first one: whose journal this is.
+    Journal {
+        /// Major version.
+        v: u32,
+        /// Which stream.
+        stream: StreamId,
+        /// Where it goes.
+        dest: String,
+    },
+    /// The attempts so far are given up; their archives are orphans but for
+    /// those that are printed again.
+    Generation {
+        /// The number of the new one.
+        generation: u32,
+    },
+    /// An upload was started.
+    Upload {
+        /// The volume; absent for the manifest.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        volume: Option<u32>,
+        /// The service's name for the upload.
+        upload_id: String,
+    },
+    /// An upload will be made an archive: the next answer may be lost.
+    Complete {
+        /// The volume; absent for the manifest.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        volume: Option<u32>,
+        /// The tree hash of the archive.
+        treehash: Hash,
+        /// When it was first asked.
+        at: Timestamp,
+    },
+    /// An inventory was asked for, to look for an archive whose Complete had
+    /// no answer.
+    Inventory {
+        /// The service's name for the job.
+        job_id: String,
+        /// When it was asked for.
+        at: Timestamp,
+    },
+    /// The service knows an upload no more, and has no archive of it.
+    Gone {
+        /// The volume; absent for the manifest.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        volume: Option<u32>,
+    },
+    /// The manifest is an archive.
+    Manifest {
+        /// The service's name for it.
+        archive_id: String,
+    },
+}
+
+impl Record {
+    /// The record of an upload that was started.
+    pub fn upload(target: Target, upload_id: String) -> Self {
+        Self::Upload { volume: target.volume(), upload_id }
+    }
+
+    /// The record of a Complete that will be asked.
+    pub fn complete(target: Target, treehash: Hash, at: Timestamp) -> Self {
+        Self::Complete { volume: target.volume(), treehash, at }
+    }
+
+    /// The record of an upload that is no more.
+    pub fn gone(target: Target) -> Self {
+        Self::Gone { volume: target.volume() }
+    }
+}
+
+/// An upload that is under way.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Upload {
+    /// The service's name for it.
+    pub id: String,
+    /// The tree hash it was to be completed with, and when that was first
+    /// asked: there may be an archive.
+    pub completing: Option<(Hash, Timestamp)>,
+}
+
+/// What a journal comes to.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Journal {
+    /// Where the stream goes.
+    pub dest: Option<String>,
+    /// Which attempt is under way.
+    pub generation: u32,
+    /// Uploads that are under way.
+    pub uploads: BTreeMap<Target, Upload>,
+    /// Volumes that are stored.
+    pub archives: BTreeMap<u32, Archive>,
+    /// The manifest's archive.
+    pub manifest_id: Option<String>,
+    /// The inventory that was asked for.
+    pub inventory: Option<(String, Timestamp)>,
+    /// The stream, once it is stored whole.
+    pub stored: Option<Stored>,
+}
+
+impl Journal {
+    /// Reads a journal. A line that cannot be read was torn by a crash, before
+    /// anything relied on it.
+    ///
+    /// # Errors
+    /// When reading fails.
+    pub fn read(input: impl BufRead) -> io::Result<Self> {
+        let mut journal = Self::default();
+        let mut lines = Reader::new(input);
+        while let Some(text) = lines.read()? {
+            let Text::Line(text) = text else { continue };
+            if let Ok(Some(line)) = Line::parse(&text) {
+                journal.take_line(line);
+            } else if let Ok(record) = serde_json::from_str(&text) {
+                journal.take(record);
+            }
+        }
+        Ok(journal)
+    }
+
+    /// Takes a record that is no catalog line.
+    pub fn take(&mut self, record: Record) {
+        match record {
+            Record::Journal { dest, .. } => self.dest = Some(dest),
+            Record::Generation { generation } => {
+                self.generation = generation;
+                self.uploads.clear();
+                self.archives.clear();
+                self.manifest_id = None;
+            }
+            Record::Upload { volume, upload_id } => {
+                let upload = Upload { id: upload_id, completing: None };
+                self.uploads.insert(volume.into(), upload);
+            }
+            Record::Complete { volume, treehash, at } => {
+                if let Some(upload) = self.uploads.get_mut(&volume.into()) {
+                    upload.completing.get_or_insert((treehash, at));
+                }
+            }
+            Record::Inventory { job_id, at } => self.inventory = Some((job_id, at)),
+            Record::Gone { volume } => {
+                self.uploads.remove(&volume.into());
+            }
+            Record::Manifest { archive_id } => {
+                self.uploads.remove(&Target::Manifest);
+                self.manifest_id = Some(archive_id);
+            }
+        }
+    }
+
+    /// Takes a catalog line.
+    pub fn take_line(&mut self, line: Line) {
+        match line {
+            Line::Archive(archive) if archive.generation == self.generation => {
+                self.uploads.remove(&Target::Volume(archive.volume));
+                self.archives.insert(archive.volume, archive);
+            }
+            Line::Stored(stored) => self.stored = Some(stored),
+            _ => {}
+        }
+    }
+
+    /// Volumes that are uploaded, but whose Complete has no answer yet.
+    pub fn unconfirmed(&self) -> BTreeSet<u32> {
+        self.uploads
+            .iter()
+            .filter(|(_, upload)| upload.completing.is_some())
+            .filter_map(|(target, _)| target.volume())
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sha2::{Digest, Sha256};
+
+    fn archive(volume: u32, generation: u32) -> Line {
+        Line::Archive(Archive {
+            v: 1,
+            stream: StreamId::new(Sha256::new(), 1, 1),
+            host: "nas".into(),
+            name: "a@b".into(),
+            generation,
+            volume,
+            offset: 0,
+            size: 1,
+            treehash: Hash::of(b""),
+            part_size: 1 << 20,
+            dest: "glacier://v".into(),
+            region: "eu-central-1".into(),
+            archive_id: format!("archive-{generation}-{volume}"),
+            uploaded: Timestamp::UNIX_EPOCH,
+        })
+    }
+
+    fn read(records: &[String]) -> Journal {
+        Journal::read(records.concat().as_bytes()).unwrap()
+    }
+
+    fn text(record: &Record) -> String {
+        serde_json::to_string(record).unwrap() + "\n"
+    }
+
+    #[test]
+    fn an_upload_is_under_way_until_its_archive_is_there() {
+        let upload = text(&Record::upload(Target::Volume(1), "u".into()));
+        let complete =
+            text(&Record::complete(Target::Volume(1), Hash::of(b""), Timestamp::UNIX_EPOCH));
+        let sent = read(&[upload.clone(), complete.clone()]);
+        assert_eq!(sent.unconfirmed().into_iter().collect::<Vec<_>>(), [1]);
+        let done = read(&[upload, complete, archive(1, 0).text().unwrap()]);
+        assert!(done.uploads.is_empty() && done.unconfirmed().is_empty());
+        assert_eq!(done.archives[&1].archive_id, "archive-0-1");
+    }
+
+    #[test]
+    fn a_torn_record_never_hides_the_next() {
+        let whole = archive(0, 0).text().unwrap();
+        let torn = whole[..whole.len() / 2].to_owned() + "\n";
+        assert_eq!(read(&[torn, whole]).archives.len(), 1);
+    }
+
+    #[test]
+    fn a_new_generation_forgets_the_old_archives() {
+        let journal = read(&[
+            archive(0, 0).text().unwrap(),
+            archive(1, 0).text().unwrap(),
+            text(&Record::Generation { generation: 1 }),
+            archive(0, 1).text().unwrap(),
+        ]);
+        assert_eq!(journal.generation, 1);
+        assert_eq!(journal.archives.keys().copied().collect::<Vec<_>>(), [0]);
+    }
+}
