@@ -11,7 +11,7 @@ use std::io::{self, BufRead};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::line::{Archive, Line, Reader, Stored, StreamId, Text};
+use crate::line::{Line, Reader, Stored, StreamId, Text};
 use crate::treehash::Hash;
 
 /// What an upload becomes: a volume of the stream, or its manifest.
@@ -74,11 +74,13 @@ pub enum Record {
         /// The service's name for the upload.
         upload_id: String,
     },
-    /// An upload will be made an archive: the next answer may be lost.
+    /// An upload will be made an archive: the answer may be lost.
     Complete {
         /// The volume; absent for the manifest.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         volume: Option<u32>,
+        /// Bytes of the archive.
+        size: u64,
         /// The tree hash of the archive.
         treehash: Hash,
         /// When it was first asked.
@@ -98,10 +100,19 @@ pub enum Record {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         volume: Option<u32>,
     },
-    /// The manifest is an archive.
-    Manifest {
+    /// An upload is an archive.
+    Archived {
+        /// The volume; absent for the manifest.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        volume: Option<u32>,
         /// The service's name for it.
         archive_id: String,
+        /// Bytes.
+        size: u64,
+        /// Its tree hash; the service said the same.
+        treehash: Hash,
+        /// When.
+        uploaded: Timestamp,
     },
 }
 
@@ -112,8 +123,14 @@ impl Record {
     }
 
     /// The record of a Complete that will be asked.
-    pub fn complete(target: Target, treehash: Hash, at: Timestamp) -> Self {
-        Self::Complete { volume: target.volume(), treehash, at }
+    pub fn complete(target: Target, size: u64, treehash: Hash, at: Timestamp) -> Self {
+        Self::Complete { volume: target.volume(), size, treehash, at }
+    }
+
+    /// The record of an upload that is an archive.
+    pub fn archived(target: Target, confirmed: Confirmed) -> Self {
+        let Confirmed { archive_id, size, treehash, uploaded } = confirmed;
+        Self::Archived { volume: target.volume(), archive_id, size, treehash, uploaded }
     }
 
     /// The record of an upload that is no more.
@@ -127,9 +144,33 @@ impl Record {
 pub struct Upload {
     /// The service's name for it.
     pub id: String,
-    /// The tree hash it was to be completed with, and when that was first
-    /// asked: there may be an archive.
-    pub completing: Option<(Hash, Timestamp)>,
+    /// What it was to be completed with, once that was asked: there may be
+    /// an archive.
+    pub completing: Option<Completing>,
+}
+
+/// A Complete that was asked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Completing {
+    /// Bytes of the archive.
+    pub size: u64,
+    /// Its tree hash.
+    pub treehash: Hash,
+    /// When it was first asked.
+    pub at: Timestamp,
+}
+
+/// An archive whose catalog lines may not be written yet.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Confirmed {
+    /// The service's name for it.
+    pub archive_id: String,
+    /// Bytes.
+    pub size: u64,
+    /// Its tree hash.
+    pub treehash: Hash,
+    /// When it became one.
+    pub uploaded: Timestamp,
 }
 
 /// What a journal comes to.
@@ -141,10 +182,10 @@ pub struct Journal {
     pub generation: u32,
     /// Uploads that are under way.
     pub uploads: BTreeMap<Target, Upload>,
-    /// Volumes that are stored.
-    pub archives: BTreeMap<u32, Archive>,
-    /// The manifest's archive.
-    pub manifest_id: Option<String>,
+    /// What is stored in this attempt.
+    pub archives: BTreeMap<Target, Confirmed>,
+    /// Volumes that earlier attempts stored: good again if the bytes are.
+    pub earlier: BTreeMap<u32, Confirmed>,
     /// The inventory that was asked for.
     pub inventory: Option<(String, Timestamp)>,
     /// The stream, once it is stored whole.
@@ -178,25 +219,29 @@ impl Journal {
             Record::Generation { generation } => {
                 self.generation = generation;
                 self.uploads.clear();
-                self.archives.clear();
-                self.manifest_id = None;
+                for (target, archive) in std::mem::take(&mut self.archives) {
+                    if let Target::Volume(volume) = target {
+                        self.earlier.insert(volume, archive);
+                    }
+                }
             }
             Record::Upload { volume, upload_id } => {
                 let upload = Upload { id: upload_id, completing: None };
                 self.uploads.insert(volume.into(), upload);
             }
-            Record::Complete { volume, treehash, at } => {
+            Record::Complete { volume, size, treehash, at } => {
                 if let Some(upload) = self.uploads.get_mut(&volume.into()) {
-                    upload.completing.get_or_insert((treehash, at));
+                    upload.completing.get_or_insert(Completing { size, treehash, at });
                 }
             }
             Record::Inventory { job_id, at } => self.inventory = Some((job_id, at)),
             Record::Gone { volume } => {
                 self.uploads.remove(&volume.into());
             }
-            Record::Manifest { archive_id } => {
-                self.uploads.remove(&Target::Manifest);
-                self.manifest_id = Some(archive_id);
+            Record::Archived { volume, archive_id, size, treehash, uploaded } => {
+                self.uploads.remove(&volume.into());
+                let archive = Confirmed { archive_id, size, treehash, uploaded };
+                self.archives.insert(volume.into(), archive);
             }
         }
     }
@@ -204,13 +249,38 @@ impl Journal {
     /// Takes a catalog line.
     pub fn take_line(&mut self, line: Line) {
         match line {
-            Line::Archive(archive) if archive.generation == self.generation => {
-                self.uploads.remove(&Target::Volume(archive.volume));
-                self.archives.insert(archive.volume, archive);
+            Line::Archive(archive) => {
+                let target = Target::Volume(archive.volume);
+                let confirmed = Confirmed {
+                    archive_id: archive.archive_id,
+                    size: archive.size,
+                    treehash: archive.treehash,
+                    uploaded: archive.uploaded,
+                };
+                if archive.generation == self.generation {
+                    self.uploads.remove(&target);
+                    self.archives.insert(target, confirmed);
+                } else {
+                    self.earlier.insert(archive.volume, confirmed);
+                }
             }
             Line::Stored(stored) => self.stored = Some(stored),
             _ => {}
         }
+    }
+
+    /// The archive of a volume in this attempt, or in an earlier one.
+    pub fn archive(&self, volume: u32) -> Option<&Confirmed> {
+        self.archives.get(&Target::Volume(volume)).or_else(|| self.earlier.get(&volume))
+    }
+
+    /// Volumes that are stored, in whichever attempt, with their tree hashes.
+    pub fn volumes(&self) -> BTreeMap<u32, Hash> {
+        let earlier = self.earlier.iter().map(|(volume, archive)| (*volume, archive.treehash));
+        let now = self.archives.iter().filter_map(|(target, archive)| {
+            target.volume().map(|volume| (volume, archive.treehash))
+        });
+        earlier.chain(now).collect()
     }
 
     /// Volumes that are uploaded, but whose Complete has no answer yet.
@@ -226,6 +296,7 @@ impl Journal {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::line::Archive;
     use sha2::{Digest, Sha256};
 
     fn archive(volume: u32, generation: u32) -> Line {
@@ -259,12 +330,12 @@ mod tests {
     fn an_upload_is_under_way_until_its_archive_is_there() {
         let upload = text(&Record::upload(Target::Volume(1), "u".into()));
         let complete =
-            text(&Record::complete(Target::Volume(1), Hash::of(b""), Timestamp::UNIX_EPOCH));
+            text(&Record::complete(Target::Volume(1), 1, Hash::of(b""), Timestamp::UNIX_EPOCH));
         let sent = read(&[upload.clone(), complete.clone()]);
         assert_eq!(sent.unconfirmed().into_iter().collect::<Vec<_>>(), [1]);
         let done = read(&[upload, complete, archive(1, 0).text().unwrap()]);
         assert!(done.uploads.is_empty() && done.unconfirmed().is_empty());
-        assert_eq!(done.archives[&1].archive_id, "archive-0-1");
+        assert_eq!(done.archive(1).unwrap().archive_id, "archive-0-1");
     }
 
     #[test]
@@ -275,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_generation_forgets_the_old_archives() {
+    fn a_new_generation_keeps_the_old_archives_apart() {
         let journal = read(&[
             archive(0, 0).text().unwrap(),
             archive(1, 0).text().unwrap(),
@@ -283,6 +354,8 @@ mod tests {
             archive(0, 1).text().unwrap(),
         ]);
         assert_eq!(journal.generation, 1);
-        assert_eq!(journal.archives.keys().copied().collect::<Vec<_>>(), [0]);
+        assert_eq!(journal.archives.keys().copied().collect::<Vec<_>>(), [Target::Volume(0)]);
+        assert_eq!(journal.archive(0).unwrap().archive_id, "archive-1-0");
+        assert_eq!(journal.archive(1).unwrap().archive_id, "archive-0-1");
     }
 }

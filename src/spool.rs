@@ -43,8 +43,7 @@ const JOURNAL: &str = "put.jsonl";
 const MANIFEST: &str = "manifest.jsonl";
 const MANIFEST_NEW: &str = "manifest.new";
 
-/// The first volume that must be spooled though it was stored: its bytes have
-/// changed since.
+/// What is to be spooled though it was stored.
 const RESPOOL: &str = "respool";
 
 /// Who works on a stream; each holds a lock of its own.
@@ -70,6 +69,16 @@ impl Holder {
             Self::Put => "glacier-put",
         }
     }
+}
+
+/// A note of chunk: a volume that it only hashed has changed since it was
+/// stored.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Respool {
+    /// This volume, and all behind it, must be spooled,
+    pub volume: u32,
+    /// as long as this attempt goes on.
+    pub generation: u32,
 }
 
 /// A spool directory.
@@ -531,29 +540,32 @@ impl StreamDir {
         self.settle(&file, MANIFEST_NEW, MANIFEST).map_err(cannot)
     }
 
-    /// The first volume that must be spooled though it is stored.
+    /// Which volumes must be spooled though they are stored.
     ///
     /// # Errors
     /// When the note is there and cannot be read.
-    pub fn respool(&self) -> Result<Option<u32>> {
-        let read = || -> io::Result<Option<u32>> {
+    pub fn respool(&self) -> Result<Option<Respool>> {
+        let read = || -> io::Result<Option<Respool>> {
             let Some(file) = open_existing(&self.directory, RESPOOL)? else { return Ok(None) };
             let mut text = String::new();
-            file.take(20).read_to_string(&mut text)?;
-            Ok(Some(text.trim().parse().unwrap_or(0)))
+            file.take(40).read_to_string(&mut text)?;
+            // A torn note is as good as none: its volume will differ again.
+            Ok(text.trim().split_once(' ').and_then(|(volume, generation)| {
+                Some(Respool { volume: volume.parse().ok()?, generation: generation.parse().ok()? })
+            }))
         };
         read().map_err(|e| Error::io(format!("stream {}: cannot read its notes", self.id), e))
     }
 
-    /// Notes that volumes from `volume` on must be spooled by the next run.
+    /// Notes which volumes the next run must spool.
     ///
     /// # Errors
     /// When the note cannot be made durable.
-    pub fn note_respool(&self, volume: u32) -> Result<()> {
+    pub fn note_respool(&self, from: Respool) -> Result<()> {
         let note = || -> io::Result<()> {
             let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC;
             let mut file = open_file(&self.directory, RESPOOL, flags)?;
-            writeln!(file, "{volume}")?;
+            writeln!(file, "{} {}", from.volume, from.generation)?;
             file.sync_all()?;
             sync(&self.directory)
         };

@@ -6,7 +6,7 @@ use std::io::BufReader;
 
 use crate::error::{Error, Result};
 use crate::journal::Journal;
-use crate::spool::{Spool, StreamDir};
+use crate::spool::{Respool, Spool, StreamDir};
 use crate::treehash::Hash;
 
 /// Which volumes need only be hashed, and what they must hash to.
@@ -15,6 +15,7 @@ pub struct Known {
     volumes: BTreeMap<u32, Hash>,
     /// Volumes from here on are spooled though they are stored.
     respool: Option<u32>,
+    generation: u32,
     /// The whole stream is stored: that it differs is put's to tell.
     stored: bool,
 }
@@ -41,9 +42,20 @@ impl Known {
         }
     }
 
-    fn from(journal: &Journal, respool: Option<u32>) -> Self {
-        let volumes = journal.archives.iter().map(|(volume, archive)| (*volume, archive.treehash));
-        Self { volumes: volumes.collect(), respool, stored: journal.stored.is_some() }
+    fn from(journal: &Journal, note: Option<Respool>) -> Self {
+        // put answers a note with a new generation.
+        let respool = note.filter(|note| note.generation == journal.generation);
+        Self {
+            volumes: journal.volumes(),
+            respool: respool.map(|note| note.volume),
+            generation: journal.generation,
+            stored: journal.stored.is_some(),
+        }
+    }
+
+    /// What the next run must know when `volume` turned out to be changed.
+    pub fn note(&self, volume: u32) -> Respool {
+        Respool { volume, generation: self.generation }
     }
 
     /// Whether a volume's parts must go into the spool.

@@ -161,7 +161,7 @@ impl<'a> Writer<'a> {
     fn end_volume(&mut self) -> Result<Line> {
         let treehash = std::mem::take(&mut self.parts).finish();
         if !self.is_spooled() && self.known.differs(self.volume, treehash) {
-            self.directory.note_respool(self.volume)?;
+            self.directory.note_respool(self.known.note(self.volume))?;
             return Err(Error::Unfinished(format!(
                 "volume {}: its bytes are not those that were stored, and it was not spooled; run the same command again to send it anew",
                 self.volume
