@@ -11,6 +11,7 @@ pub mod error;
 pub mod hashing;
 pub mod journal;
 pub mod line;
+pub mod local;
 pub mod partsize;
 pub mod sha256x2;
 pub mod spool;

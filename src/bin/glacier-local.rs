@@ -1,0 +1,47 @@
+//! glacier-local(1): an Amazon Glacier on this machine.
+
+use std::env;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use akashita::cli;
+use akashita::local::{self, Settings};
+use clap::Parser;
+use serde_json::json;
+
+/// Serve the Amazon Glacier vault API from a directory.
+///
+/// See glacier-local(1).
+#[derive(Parser)]
+#[command(version)]
+struct Options {
+    /// Keep vaults, archives and state here
+    #[arg(long, value_name = "DIR")]
+    root: PathBuf,
+    /// Listen here; port 0 takes a free one
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:0")]
+    listen: String,
+    /// Let the service's hours pass N times as fast
+    #[arg(long, value_name = "N", default_value_t = 1,
+          value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    clock_speed: u32,
+    /// Append a JSON line for each request
+    #[arg(long, value_name = "FILE")]
+    log: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    cli::run(|options: Options| {
+        let settings = Settings {
+            root: options.root,
+            listen: options.listen,
+            clock_speed: options.clock_speed,
+            log: options.log,
+            key_id: env::var("AWS_ACCESS_KEY_ID").ok(),
+            secret: env::var("AWS_SECRET_ACCESS_KEY").ok(),
+        };
+        local::serve(&settings, |endpoint| {
+            cli::print_line(&json!({ "type": "listening", "endpoint": endpoint }))
+        })
+    })
+}

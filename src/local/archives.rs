@@ -1,0 +1,164 @@
+//! Archives: a directory of parts and an `archive.json` each. How they come
+//! in one request, and how they go.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::ask::Asked;
+use super::clock::Millis;
+use super::part::{self, Written};
+use super::reply::{Answer, Refusal, Reply, broken};
+use super::store::{ACCOUNT, ARCHIVE_ID, Scratch, Turn, Vault, is_id, new_id};
+use super::{disk, jobs};
+use crate::treehash::Hash;
+
+/// Most bytes of `UploadArchive`, and of a part.
+pub const REQUEST: u64 = 4 << 30;
+
+/// What is known of an archive; `archive.json` in its directory.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Archive {
+    /// Its id, and the name of its directory.
+    pub id: String,
+    /// Its description.
+    pub description: String,
+    /// When it was made.
+    pub created: Millis,
+    /// Bytes.
+    pub size: u64,
+    /// The tree hash of them all.
+    pub treehash: Hash,
+    /// The size of its parts; the last may be smaller.
+    pub part_size: u64,
+}
+
+impl Archive {
+    /// The 201 answer that names it.
+    pub fn stored(&self, vault: &str) -> Reply {
+        Reply::empty(201)
+            .with("Location", format!("/{ACCOUNT}/vaults/{vault}/archives/{}", self.id))
+            .with("x-amz-archive-id", &*self.id)
+            .with("x-amz-sha256-tree-hash", self.treehash.to_string())
+    }
+}
+
+/// Archive bytes that a request is about to send: where they go, and what
+/// they must be.
+pub struct Incoming {
+    /// Where the part is written.
+    pub file: PathBuf,
+    /// How many bytes it has.
+    pub size: u64,
+    /// Their SHA-256.
+    pub sha256: Hash,
+    /// Their tree hash.
+    pub treehash: Hash,
+    /// Gone with all in it if the part never becomes whole.
+    pub scratch: Scratch,
+}
+
+impl Incoming {
+    /// Reads the headers that all archive bytes have.
+    pub fn announced(turn: &Turn, asked: &Asked) -> Answer<Self> {
+        let size = asked.count("content-length")?;
+        let sha256 = asked.hash("x-amz-content-sha256")?;
+        let treehash = asked.hash("x-amz-sha256-tree-hash")?;
+        if !(1..=REQUEST).contains(&size) {
+            return Err(Refusal::invalid(format!(
+                "Invalid Content-Length: {size}; a request carries 1 to {REQUEST} bytes"
+            )));
+        }
+        let scratch = turn.scratch()?;
+        let file = scratch.dir.join(part::name(0));
+        Ok(Self { file, size, sha256, treehash, scratch })
+    }
+
+    /// Refuses bytes that are not those announced.
+    pub fn check(&self, written: &Written) -> Answer<()> {
+        if written.sha256 != self.sha256 {
+            return Err(Refusal::invalid(format!(
+                "The value passed in as x-amz-content-sha256 does not match the computed payload \
+                 hash. Computed digest: {} expected hash: {}",
+                written.sha256, self.sha256
+            )));
+        }
+        if written.treehash != self.treehash {
+            return Err(Refusal::invalid(format!(
+                "Checksum mismatch: expected {} but got {}",
+                self.treehash, written.treehash
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// `UploadArchive`, before its bytes.
+pub fn begin(turn: &Turn, asked: &Asked) -> Answer<Incoming> {
+    turn.vault(&asked.route.vault)?;
+    asked.description()?;
+    Incoming::announced(turn, asked)
+}
+
+/// `UploadArchive`, after its bytes: the archive is whole or not there.
+pub fn commit(turn: &Turn, asked: &Asked, incoming: &Incoming, written: &Written) -> Answer {
+    incoming.check(written)?;
+    let mut vault = turn.vault(&asked.route.vault)?;
+    let archive = Archive {
+        id: new_id(ARCHIVE_ID)?,
+        description: asked.description()?,
+        created: turn.now,
+        size: written.size,
+        treehash: written.treehash,
+        part_size: REQUEST,
+    };
+    vault.note_change(turn.now)?;
+    place(&vault, &incoming.scratch.dir, &archive)?;
+    Ok(archive.stored(&vault.name))
+}
+
+/// Makes a directory of parts an archive: its record first, then one rename.
+/// A server killed in between finds an archive or an unfinished upload, never
+/// half of one. Held by tests/local.rs:
+/// `an_upload_survives_kills_between_parts_and_after_complete`.
+pub fn place(vault: &Vault, parts: &Path, archive: &Archive) -> Answer<()> {
+    let to = vault.dir.join("archives").join(&archive.id);
+    disk::write_json(&parts.join("archive.json"), archive)
+        .and_then(|()| fs::rename(parts, &to))
+        .and_then(|()| disk::sync_parent(&to))
+        .and_then(|()| disk::sync_dir(&vault.dir.join("uploads")))
+        .map_err(broken("archive"))
+}
+
+/// The archive of this id, if the vault has it.
+pub fn find(vault: &Vault, id: &str) -> Answer<Option<Archive>> {
+    if !is_id(id, ARCHIVE_ID) {
+        return Ok(None);
+    }
+    let file = vault.dir.join("archives").join(id).join("archive.json");
+    disk::read_json(&file).map_err(broken("archive"))
+}
+
+/// `DeleteArchive`. What a finished job still offers is kept aside for it.
+pub fn delete(turn: &Turn, asked: &Asked) -> Answer {
+    let mut vault = turn.vault(&asked.route.vault)?;
+    let id = &asked.route.id;
+    if !is_id(id, ARCHIVE_ID) {
+        return Err(Refusal::invalid(format!("Invalid archive ID: {id}")));
+    }
+    if find(&vault, id)?.is_some() {
+        vault.note_change(turn.now)?;
+        let dir = vault.dir.join("archives").join(id);
+        if jobs::archive_goes(&vault, id, turn.now)? {
+            let to = vault.dir.join("retained").join(id);
+            fs::rename(&dir, &to)
+                .and_then(|()| disk::sync_parent(&dir))
+                .and_then(|()| disk::sync_parent(&to))
+                .map_err(broken("archive"))?;
+        } else {
+            turn.discard(&dir)?;
+        }
+    }
+    Ok(Reply::empty(204))
+}

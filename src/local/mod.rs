@@ -1,0 +1,205 @@
+//! glacier-local(1): an Amazon Glacier on this machine.
+//!
+//! The vault API, written from the service's documentation and not from our
+//! client, so that the two can prove each other. `http` takes a request apart
+//! and has `sigv4` check it; `call` names it; `vaults`, `archives`, `uploads`,
+//! `jobs` and `policies` answer it within one `store::Turn`. All state is
+//! files, so that killing the server is stopping it.
+
+mod archives;
+mod ask;
+mod call;
+mod clock;
+mod credentials;
+mod disk;
+mod http;
+mod inventory;
+mod jobs;
+mod part;
+mod policies;
+mod range;
+mod reply;
+mod sigv4;
+mod store;
+mod uploads;
+mod vaults;
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use rustix::fs::FlockOperation;
+use serde_json::Value;
+use tokio::net::TcpListener;
+
+use self::clock::Clock;
+use self::reply::{Answer, Refusal};
+use self::sigv4::Keys;
+use self::store::Store;
+use crate::cli;
+use crate::error::{Error, Result};
+
+/// How long a client may take to send its headers.
+const HEADERS: Duration = Duration::from_secs(30);
+/// How often what is over is dropped and the clock is written down.
+const SWEEP: Duration = Duration::from_secs(30);
+
+/// What the server is told.
+pub struct Settings {
+    /// Where everything is kept.
+    pub root: PathBuf,
+    /// `HOST:PORT`; port 0 takes a free one.
+    pub listen: String,
+    /// How many times as fast as real time the service's hours pass.
+    pub clock_speed: u32,
+    /// One line for each request goes here.
+    pub log: Option<PathBuf>,
+    /// The environment's access key id.
+    pub key_id: Option<String>,
+    /// The environment's secret access key.
+    pub secret: Option<String>,
+}
+
+/// A server that is set up.
+struct Server {
+    store: Store,
+    keys: Keys,
+    log: Option<Mutex<File>>,
+    /// Held, so that the root has one server.
+    _lock: File,
+}
+
+impl Server {
+    fn open(settings: &Settings) -> Result<Self> {
+        let root = &settings.root;
+        let name = |e| Error::io(root.display().to_string(), e);
+        fs::create_dir_all(root).map_err(name)?;
+        let lock = lock(root)?;
+        let keys = credentials::find(root, settings.key_id.clone(), settings.secret.clone())?;
+        let clock = Clock::open(&root.join("clock.json"), settings.clock_speed)?;
+        let log = match &settings.log {
+            None => None,
+            Some(path) => {
+                let file = File::options().append(true).create(true).open(path);
+                Some(Mutex::new(file.map_err(|e| Error::io(path.display().to_string(), e))?))
+            }
+        };
+        Ok(Self { store: Store::open(root, clock)?, keys, log, _lock: lock })
+    }
+
+    /// Writes a line of the request log, with one write.
+    fn log(&self, line: &Value) {
+        if let Some(log) = &self.log {
+            let mut file = log.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Err(e) = file.write_all(format!("{line}\n").as_bytes()) {
+                cli::warn(&format!("log: {e}"));
+            }
+        }
+    }
+
+    /// Drops uploads and jobs whose time is over.
+    fn sweep(&self) -> Answer<()> {
+        for region in self.store.regions().map_err(|e| Refusal::broken("regions", e))? {
+            let names = self.store.turn(&region).vault_names()?;
+            for name in names {
+                // A turn for each vault, so that calls come in between.
+                let turn = self.store.turn(&region);
+                if let Some(vault) = turn.find(&name)? {
+                    uploads::sweep(&turn, &vault)?;
+                    jobs::sweep(&turn, &vault)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// One server a root: a second one says so and ends.
+fn lock(root: &Path) -> Result<File> {
+    let path = root.join("lock");
+    let name = || path.display().to_string();
+    let file = File::create(&path).map_err(|e| Error::io(name(), e))?;
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(rustix::io::Errno::WOULDBLOCK) => {
+            Err(Error::Unfinished(format!("{}: another glacier-local serves it", root.display())))
+        }
+        Err(e) => Err(Error::io(name(), e)),
+    }
+}
+
+/// Serves until the process ends. `listening` is given the endpoint once
+/// requests are taken.
+///
+/// # Errors
+/// When the root cannot be used or locked, there are no credentials, or the
+/// address cannot be listened on.
+pub fn serve(settings: &Settings, listening: impl FnOnce(&str) -> Result<()>) -> Result<()> {
+    let server = Arc::new(Server::open(settings)?);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|e| Error::io("threads", e))?;
+    runtime.block_on(async {
+        let cannot = |e| Error::io(format!("{}: cannot listen", settings.listen), e);
+        let listener = TcpListener::bind(&settings.listen).await.map_err(cannot)?;
+        let address = listener.local_addr().map_err(cannot)?;
+        if !address.ip().is_loopback() {
+            cli::warn(&format!(
+                "{address}: not a loopback address; whoever reaches it and has the keys can use it"
+            ));
+        }
+        tokio::spawn(sweep(Arc::clone(&server)));
+        listening(&format!("http://{address}"))?;
+        accept(&server, &listener, address).await
+    })
+}
+
+async fn accept(server: &Arc<Server>, listener: &TcpListener, address: SocketAddr) -> Result<()> {
+    loop {
+        let connection = match listener.accept().await {
+            Ok((connection, _)) => connection,
+            Err(e) => {
+                // Out of descriptors, say: connections that end give some back.
+                cli::warn(&format!("{address}: {e}"));
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        // Without it, small answers wait for the client's acknowledgement.
+        let _ = connection.set_nodelay(true);
+        let server = Arc::clone(server);
+        tokio::spawn(async move {
+            let service = service_fn(move |request| http::serve(Arc::clone(&server), request));
+            // A connection that breaks is its client's to report.
+            let _ = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEADERS)
+                .serve_connection(TokioIo::new(connection), service)
+                .await;
+        });
+    }
+}
+
+async fn sweep(server: Arc<Server>) {
+    loop {
+        let server = Arc::clone(&server);
+        let swept = tokio::task::spawn_blocking(move || {
+            if let Err(refusal) = server.sweep() {
+                cli::warn(&refusal.reason.unwrap_or(refusal.message));
+            }
+            if let Err(e) = server.store.clock.save() {
+                cli::warn(&e.to_string());
+            }
+        });
+        let _ = swept.await;
+        tokio::time::sleep(SWEEP).await;
+    }
+}

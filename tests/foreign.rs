@@ -1,0 +1,151 @@
+//! Clients that are not ours agree with glacier-local: boto3 and the AWS CLI.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    reason = "a test may panic, and says what it skips"
+)]
+
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+const KEY: &str = "AKIAIOSFODNN7EXAMPLE";
+const SECRET: &str = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
+
+/// A Python that has boto3 and the AWS CLI, or a visible word that none has.
+fn python() -> Option<PathBuf> {
+    let python =
+        std::env::var_os("AKASHITA_PYTHON").map_or_else(|| "python3".into(), PathBuf::from);
+    let found = Command::new(&python)
+        .args(["-c", "import boto3, awscli"])
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success());
+    if !found {
+        eprintln!("SKIP: boto3 not found in {}; set AKASHITA_PYTHON", python.display());
+    }
+    found.then_some(python)
+}
+
+/// A command that sees none of the caller's settings.
+fn clean(program: &std::ffi::OsStr) -> Command {
+    let mut command = Command::new(program);
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("AWS_") || text.starts_with("GLACIER_") || text == "TZ" {
+            command.env_remove(&name);
+        }
+    }
+    command
+        .env("AWS_ACCESS_KEY_ID", KEY)
+        .env("AWS_SECRET_ACCESS_KEY", SECRET)
+        .env("AWS_DEFAULT_REGION", "us-east-1")
+        .env("AWS_EC2_METADATA_DISABLED", "true")
+        .env("AWS_CONFIG_FILE", "/dev/null")
+        .env("AWS_SHARED_CREDENTIALS_FILE", "/dev/null");
+    command
+}
+
+struct Server {
+    child: Child,
+    endpoint: String,
+}
+
+impl Server {
+    fn start(root: &std::path::Path, speed: &str) -> Self {
+        let mut child = clean(env!("CARGO_BIN_EXE_glacier-local").as_ref())
+            .args(["--clock-speed", speed, "--root"])
+            .arg(root)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+        Self { child, endpoint: line["endpoint"].as_str().unwrap().to_owned() }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn boto3_agrees() {
+    let Some(python) = python() else { return };
+    let root = tempfile::tempdir().unwrap();
+    let server = Server::start(root.path(), "7200");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/foreign/vaults.py");
+    let run = clean(python.as_os_str()).args([script, &server.endpoint]).output().unwrap();
+    let (out, err) = (String::from_utf8_lossy(&run.stdout), String::from_utf8_lossy(&run.stderr));
+    assert!(run.status.success() && out == "agreed\n", "{out}{err}");
+}
+
+#[test]
+fn the_aws_cli_agrees() {
+    let Some(python) = python() else { return };
+    let root = tempfile::tempdir().unwrap();
+    let server = Server::start(root.path(), "1");
+    let aws = |words: &[&str]| -> serde_json::Value {
+        let run = clean(python.as_os_str())
+            .args(["-m", "awscli", "--endpoint-url", &server.endpoint, "--output", "json"])
+            .arg("glacier")
+            .args(words)
+            .args(["--account-id", "-"])
+            .output()
+            .unwrap();
+        let (out, err) =
+            (String::from_utf8_lossy(&run.stdout), String::from_utf8_lossy(&run.stderr));
+        assert!(run.status.success(), "{words:?}: {out}{err}");
+        serde_json::from_str(&out).unwrap_or_default()
+    };
+    let body = root.path().join("body");
+    std::fs::write(&body, b"Hello World").unwrap();
+    let body = body.to_str().unwrap();
+    let hash = "a591a6d40bf420404a011733cfb7b190d62c65bf0bcda32b57b277d9ad9f146e";
+
+    aws(&["create-vault", "--vault-name", "v"]);
+    let upload = aws(&[
+        "initiate-multipart-upload",
+        "--vault-name=v",
+        "--part-size=1048576",
+        "--archive-description=tank/a@x",
+    ]);
+    let upload = format!("--upload-id={}", upload["uploadId"].as_str().unwrap());
+    let part = aws(&[
+        "upload-multipart-part",
+        "--vault-name=v",
+        &upload,
+        "--range=bytes 0-10/*",
+        "--body",
+        body,
+    ]);
+    assert_eq!(part["checksum"], hash);
+    let parts = aws(&["list-parts", "--vault-name=v", &upload]);
+    assert_eq!(parts["Parts"][0]["RangeInBytes"], "0-10");
+    assert_eq!(parts["ArchiveDescription"], "tank/a@x");
+    let checksum = format!("--checksum={hash}");
+    let done = aws(&[
+        "complete-multipart-upload",
+        "--vault-name=v",
+        &upload,
+        "--archive-size=11",
+        &checksum,
+    ]);
+    let archive = done["archiveId"].as_str().unwrap();
+    let job = format!(r#"{{"Type":"archive-retrieval","ArchiveId":"{archive}","Tier":"Bulk"}}"#);
+    let job = aws(&["initiate-job", "--vault-name=v", "--job-parameters", &job]);
+    let described = aws(&[
+        "describe-job",
+        "--vault-name=v",
+        &format!("--job-id={}", job["jobId"].as_str().unwrap()),
+    ]);
+    assert_eq!(described["StatusCode"], "InProgress");
+    assert_eq!(described["ArchiveSHA256TreeHash"], hash);
+    aws(&["delete-archive", "--vault-name=v", &format!("--archive-id={archive}")]);
+}
