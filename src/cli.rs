@@ -23,7 +23,10 @@ pub fn run<O: Parser>(tool: impl FnOnce(O) -> Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
-            complain(&e);
+            // A plain no is the answer that was asked for, not a complaint.
+            if !matches!(&e, Error::No(text) if text.is_empty()) {
+                complain(&e);
+            }
             ExitCode::from(e.code())
         }
     }

@@ -9,7 +9,7 @@ use std::io;
 /// A failure that ends a tool, or one stream of it.
 #[derive(Debug)]
 pub enum Error {
-    /// The tool ran, and the answer is no.
+    /// The tool ran, and the answer is no; without a text nothing is printed.
     No(String),
     /// The command line is wrong.
     Usage(String),

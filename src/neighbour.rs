@@ -1,0 +1,58 @@
+//! The programs beside this one in a pipe.
+//!
+//! A program that waits (for its hour, for room, for the network) writes
+//! nothing, so it would never be told that nobody reads what it writes. The
+//! pipe knows, and is asked here without writing.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use crate::error::{Error, Result};
+
+/// The longest to wait at once: a suspended machine and a clock that is set do
+/// not wake anybody.
+pub const NAP: Duration = Duration::from_secs(10);
+
+/// Waits, no longer than told and no longer than [`NAP`].
+///
+/// # Errors
+/// As soon as nobody reads standard output any more (75).
+pub fn wait(longest: Duration) -> Result<()> {
+    let stdout = io::stdout();
+    watch(&mut [PollFd::new(&stdout, PollFlags::empty())], longest.min(NAP)).map(drop)
+}
+
+/// Waits until there is something to read, or its end.
+///
+/// # Errors
+/// As [`wait`].
+pub fn wait_for_input(input: &impl AsFd) -> Result<()> {
+    let stdout = io::stdout();
+    loop {
+        let mut fds = [PollFd::new(&stdout, PollFlags::empty()), PollFd::new(input, PollFlags::IN)];
+        if watch(&mut fds, NAP)? {
+            return Ok(());
+        }
+    }
+}
+
+/// Waits for one of these, of which the first is standard output. True if
+/// there is news of another.
+fn watch(fds: &mut [PollFd<'_>], longest: Duration) -> Result<bool> {
+    let longest = Timespec::try_from(longest)
+        .map_err(|e| Error::Bug(format!("a short time is too long: {e}")))?;
+    match poll(fds, Some(&longest)) {
+        Ok(_) => {}
+        Err(e) if e == rustix::io::Errno::INTR => return Ok(false),
+        Err(e) => return Err(Error::io("stdout: cannot watch", e)),
+    }
+    let mut news = fds.iter().map(|fd| !fd.revents().is_empty());
+    if news.next() == Some(true) {
+        let gone = "stdout: the program that reads it has ended; run the same command again";
+        return Err(Error::Unfinished(gone.to_owned()));
+    }
+    Ok(news.any(|is| is))
+}
