@@ -30,13 +30,18 @@ pub fn wait(longest: Duration) -> Result<()> {
 /// # Errors
 /// As [`wait`].
 pub fn wait_for_input(input: &impl AsFd) -> Result<()> {
+    while !has_input(input, NAP)? {}
+    Ok(())
+}
+
+/// Whether there is something to read, or its end; waits no longer than told.
+///
+/// # Errors
+/// As [`wait`].
+pub fn has_input(input: &impl AsFd, longest: Duration) -> Result<bool> {
     let stdout = io::stdout();
-    loop {
-        let mut fds = [PollFd::new(&stdout, PollFlags::empty()), PollFd::new(input, PollFlags::IN)];
-        if watch(&mut fds, NAP)? {
-            return Ok(());
-        }
-    }
+    let mut fds = [PollFd::new(&stdout, PollFlags::empty()), PollFd::new(input, PollFlags::IN)];
+    watch(&mut fds, longest)
 }
 
 /// Waits for one of these, of which the first is standard output. True if

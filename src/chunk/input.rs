@@ -6,11 +6,11 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
-
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use std::time::Duration;
 
 use crate::error::{Error, Result, plain};
 use crate::hashing::Block;
+use crate::neighbour;
 
 /// A pipe that holds a megabyte is read in fewer calls; Linux alone has it.
 #[cfg(target_os = "linux")]
@@ -21,6 +21,9 @@ fn enlarge(pipe: impl AsFd) {
 
 #[cfg(not(target_os = "linux"))]
 fn enlarge(_: impl AsFd) {}
+
+/// How often to look whether the writing side has ended.
+const TICK: Duration = Duration::from_secs(1);
 
 /// The producer's end of a stream.
 pub struct Input {
@@ -62,7 +65,7 @@ impl Input {
     /// When reading fails, or nobody waits for the lines any more.
     pub fn fill(&mut self, block: &mut Block, size: usize, stop: &AtomicBool) -> Result<()> {
         while block.len() < size {
-            while !self.ready()? {
+            while !neighbour::has_input(&self.file, TICK)? {
                 if stop.load(Ordering::Relaxed) {
                     return Err(Error::Unfinished("stopped".to_owned()));
                 }
@@ -72,23 +75,6 @@ impl Input {
             }
         }
         Ok(())
-    }
-
-    /// Whether a read gives bytes, or the end, at once; waits up to a second.
-    fn ready(&self) -> Result<bool> {
-        let stdout = io::stdout();
-        let mut watched =
-            [PollFd::new(&self.file, PollFlags::IN), PollFd::new(&stdout, PollFlags::empty())];
-        let second = Timespec { tv_sec: 1, tv_nsec: 0 };
-        match poll(&mut watched, Some(&second)) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(e) => return Err(Error::io("stdin: cannot wait", e)),
-        }
-        let [input, output] = &watched;
-        if output.revents().intersects(PollFlags::ERR) {
-            return Err(reader_gone());
-        }
-        Ok(!input.revents().is_empty())
     }
 
     /// Waits for the command, after the end of its output.
@@ -116,21 +102,6 @@ impl Drop for Input {
             let _ = child.wait();
         }
     }
-}
-
-/// The error of one whose lines nobody waits for any more.
-pub fn reader_gone() -> Error {
-    Error::Unfinished("stdout: its reader is gone; run the same command again".to_owned())
-}
-
-/// Whether the reader of our standard output is gone, without writing to it.
-pub fn is_reader_gone() -> bool {
-    let stdout = io::stdout();
-    let mut watched = [PollFd::new(&stdout, PollFlags::empty())];
-    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-    let polled = poll(&mut watched, Some(&now));
-    let [output] = &watched;
-    polled.is_ok() && output.revents().intersects(PollFlags::ERR)
 }
 
 fn ended(status: ExitStatus) -> String {

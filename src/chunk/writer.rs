@@ -6,13 +6,13 @@ use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::input::{is_reader_gone, reader_gone};
 use super::known::Known;
 use super::room::{Room, Wait};
 use crate::cli;
 use crate::error::{Error, Result};
 use crate::hashing::{Block, Pending};
 use crate::line::{End, Line, Part, Snapshot, Stream, Volume};
+use crate::neighbour;
 use crate::spool::{PartFile, Spool, StreamDir};
 use crate::treehash::Fold;
 
@@ -118,10 +118,7 @@ impl<'a> Writer<'a> {
         loop {
             match self.room.wait(self.spool, self.directory, began.elapsed())? {
                 Wait::No => return Ok(()),
-                Wait::Again(pause) => std::thread::sleep(pause),
-            }
-            if is_reader_gone() {
-                return Err(reader_gone());
+                Wait::Again(pause) => neighbour::wait(pause)?,
             }
         }
     }
