@@ -50,6 +50,20 @@ fn usage(error: &clap::Error) -> String {
     }
 }
 
+/// Runs what waits for the network, on this thread; disk reads and hashing
+/// have threads of their own.
+///
+/// # Errors
+/// Those of `future`, or that the system gives no runtime.
+pub fn block_on<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|e| Error::io("cannot start", e))?;
+    let result = runtime.block_on(future);
+    // A thread that still reads standard input must not keep the process.
+    runtime.shutdown_background();
+    result
+}
+
 /// Prints an error as the one line of a failure.
 pub fn complain(error: &Error) {
     say(&error.to_string());

@@ -218,7 +218,6 @@ impl Journal {
             Record::Journal { dest, .. } => self.dest = Some(dest),
             Record::Generation { generation } => {
                 self.generation = generation;
-                self.uploads.clear();
                 for (target, archive) in std::mem::take(&mut self.archives) {
                     if let Target::Volume(volume) = target {
                         self.earlier.insert(volume, archive);

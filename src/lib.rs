@@ -14,6 +14,8 @@ pub mod line;
 pub mod local;
 pub mod neighbour;
 pub mod partsize;
+pub mod progress;
+pub mod put;
 pub mod sha256x2;
 pub mod spool;
 pub mod state;

@@ -44,6 +44,13 @@ pub struct Trouble {
     since: Option<Instant>,
 }
 
+impl Trouble {
+    /// Whether this is not the first failure in a row.
+    pub fn is_repeated(&self) -> bool {
+        self.failures > 0
+    }
+}
+
 impl Patience {
     /// Notes a failure. The pause before the next attempt, or the failure
     /// itself when it will not pass or patience is at its end. Credentials

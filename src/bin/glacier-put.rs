@@ -1,0 +1,83 @@
+//! glacier-put(1): store what the lines describe.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use akashita::cli::{self, Error, Result};
+use akashita::put::{self, Settings};
+use akashita::vault::Dest;
+use akashita::vault::aws::Access;
+use akashita::vault::glacier::Glacier;
+use akashita::{state, units};
+use clap::Parser;
+
+/// Store the streams whose lines come on standard input, and print their catalog lines.
+#[derive(Parser)]
+#[command(version, after_help = "See glacier-put(1).")]
+struct Options {
+    #[arg(help = "Where to store them: a vault's name, or glacier://VAULT [$GLACIER_DEST]")]
+    dest: Option<String>,
+    #[arg(long, value_name = "DIR", help = "Where parts are kept [$GLACIER_SPOOL]")]
+    spool: Option<PathBuf>,
+    #[arg(long, value_name = "FILE", help = "The catalog [$GLACIER_CATALOG]")]
+    catalog: Option<PathBuf>,
+    /// Send so many parts at a time
+    #[arg(long, value_name = "N", default_value = "4", value_parser = clap::value_parser!(u8).range(1..))]
+    concurrency: u8,
+    /// Go on for so long after failures that may pass
+    #[arg(long, value_name = "TIME", default_value = "8h", value_parser = units::duration)]
+    patience: Duration,
+    /// Stop what is in flight so long after its window has closed
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = units::duration)]
+    grace: Duration,
+    /// Create the vault if it is not there
+    #[arg(long)]
+    create_vault: bool,
+    /// Store into a destination whose archives nothing here knows of
+    #[arg(long)]
+    assume_new: bool,
+    /// Take an empty input for a success
+    #[arg(long)]
+    allow_empty: bool,
+    /// Print what would be sent, and send nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Tell with --dry-run how long it takes at this rate, such as 5M or 80Mbit
+    #[arg(long, value_name = "RATE", value_parser = units::rate, requires = "dry_run")]
+    assume_rate: Option<u64>,
+    /// Show no progress on a terminal
+    #[arg(long)]
+    quiet: bool,
+    #[command(flatten)]
+    access: Access,
+}
+
+fn run(options: Options) -> Result<()> {
+    let dest: Dest = state::dest(options.dest)?.parse().map_err(Error::Usage)?;
+    let settings = Settings {
+        dest: dest.to_string(),
+        spool: state::spool(options.spool)?,
+        catalog: state::catalog(options.catalog)?,
+        concurrency: options.concurrency.into(),
+        patience: options.patience,
+        grace: options.grace,
+        quiet: options.quiet,
+        allow_empty: options.allow_empty,
+        assume_new: options.assume_new,
+    };
+    cli::block_on(async {
+        if options.dry_run {
+            return put::dry_run(&settings, options.assume_rate).await;
+        }
+        let vault = Glacier::open(dest, &options.access).await?;
+        if options.create_vault {
+            put::create(&vault, &settings).await?;
+        }
+        put::run(&vault, &settings).await
+    })
+}
+
+fn main() -> ExitCode {
+    cli::run(run)
+}

@@ -1,0 +1,110 @@
+//! put's input, read by a thread of its own: neither window nor network stops
+//! the reading, so that chunk is never held up and its end is seen at once.
+
+use std::io::{self, BufReader};
+
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
+use crate::error::{Error, Result};
+use crate::line::{Line, Reader, Stamp, StreamId, Text};
+
+/// A line and its stamp, or why there is none.
+pub type Message = Result<(u64, Line, Stamp)>;
+
+/// The lines that have come and were not yet taken.
+pub struct Inbox {
+    messages: UnboundedReceiver<Message>,
+    held: Option<Message>,
+    /// The number of the line that was taken last.
+    pub number: u64,
+}
+
+impl Inbox {
+    /// Starts to read standard input.
+    pub fn of_stdin() -> Self {
+        let (sender, messages) = unbounded_channel();
+        // It lives as long as the process: a read cannot be called off.
+        std::thread::spawn(move || {
+            let mut lines = Reader::new(BufReader::with_capacity(64 << 10, io::stdin()));
+            loop {
+                let message = match lines.read() {
+                    Ok(None) => break,
+                    Ok(Some(Text::Line(text))) => parse(lines.number, &text),
+                    Ok(Some(Text::Bad(why))) => Err(bad(lines.number, &why)),
+                    Err(e) => Err(Error::io("stdin", e)),
+                };
+                let failed = message.is_err();
+                if sender.send(message).is_err() || failed {
+                    break;
+                }
+            }
+        });
+        Self { messages, held: None, number: 0 }
+    }
+
+    /// The next line; `None` at the end of the input.
+    pub async fn next(&mut self) -> Option<Message> {
+        let message = match self.held.take() {
+            Some(held) => Some(held),
+            None => self.messages.recv().await,
+        };
+        if let Some(Ok((number, ..))) = &message {
+            self.number = *number;
+        }
+        message
+    }
+
+    /// The next line of a stream; `None` where it ends: at the end of the
+    /// input, or before the next stream.
+    pub async fn next_of(&mut self, id: StreamId) -> Option<Message> {
+        let message = self.next().await?;
+        match &message {
+            Ok((number, line, _)) => match stream_of(line) {
+                _ if matches!(line, Line::Stream(_)) => {
+                    self.held = Some(message);
+                    None
+                }
+                Some(other) if other != id => {
+                    Some(Err(bad(*number, &format!("it is of stream {other}, not {id}"))))
+                }
+                _ => Some(message),
+            },
+            Err(_) => Some(message),
+        }
+    }
+
+    /// The message that names the line that was taken last.
+    pub fn blame(&self, error: Error) -> Error {
+        match error {
+            Error::Data(text) => bad(self.number, &text),
+            error => error,
+        }
+    }
+}
+
+fn bad(number: u64, why: &str) -> Error {
+    Error::Data(format!("stdin: line {number}: {why}"))
+}
+
+fn parse(number: u64, text: &str) -> Message {
+    let line = Line::parse(text).map_err(|why| bad(number, &why))?;
+    let Some(line) = line else {
+        return Err(bad(number, "a type of line that this program does not know"));
+    };
+    let stamp = Stamp::parse(text).map_err(|why| bad(number, &why))?;
+    Ok((number, line, stamp))
+}
+
+fn stream_of(line: &Line) -> Option<StreamId> {
+    match line {
+        Line::Stream(line) => Some(line.stream),
+        Line::Snapshot(line) => Some(line.stream),
+        Line::Part(line) => Some(line.stream),
+        Line::Volume(line) => Some(line.stream),
+        Line::End(line) => Some(line.stream),
+        Line::Failed(line) => line.stream,
+        Line::Hashes(line) => Some(line.stream),
+        Line::Archive(line) => Some(line.stream),
+        Line::Stored(line) => Some(line.stream),
+    }
+}

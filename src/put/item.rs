@@ -1,0 +1,216 @@
+//! One archive in the making: the parts announced for it, and how far they
+//! are on their way.
+
+use std::collections::BTreeMap;
+
+use crate::treehash::Hash;
+use crate::vault::Listed;
+
+/// A part that was announced.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Piece {
+    /// Bytes.
+    pub size: u64,
+    /// Its tree hash.
+    pub treehash: Hash,
+    /// Its SHA-256 hash.
+    pub sha256: Hash,
+    /// Whether its bytes are in the spool.
+    pub spooled: bool,
+    /// The number of the stamp that says when it may be sent.
+    pub stamp: usize,
+}
+
+/// The end of the archive, once it is known.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Closed {
+    /// Bytes.
+    pub size: u64,
+    /// The fold of its parts.
+    pub treehash: Hash,
+}
+
+/// How far a part is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Way {
+    Here,
+    Going,
+    There,
+}
+
+/// How far the upload is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Phase {
+    /// There is none.
+    Fresh,
+    /// An earlier run began it; what the service holds must be asked.
+    Resumed(String),
+    /// It is being begun, or asked about.
+    Opening,
+    /// It takes parts.
+    Open(String),
+    /// It is becoming an archive.
+    Completing,
+    /// It may have become one: the answer was lost, and the upload is gone.
+    Unconfirmed,
+    /// It is being looked for in the inventory.
+    Searching,
+    /// The inventory is not ready, or too old to tell.
+    Waiting,
+    /// It is an archive.
+    Archived,
+}
+
+/// One archive in the making.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Item {
+    /// How far it is.
+    pub phase: Phase,
+    /// The parts that were announced, in order; none once it is settled.
+    pub parts: Vec<Piece>,
+    /// Its end, once it was announced.
+    pub closed: Option<Closed>,
+    /// Uploads that the service has forgotten.
+    pub losses: u32,
+    /// The tree hashes of the parts of what is settled.
+    kept: Vec<Hash>,
+    ways: Vec<Way>,
+    /// Parts before this one are on their way or there.
+    first_here: usize,
+    there: usize,
+    /// What the service held when it was asked, by offset.
+    held: BTreeMap<u64, Listed>,
+}
+
+impl Item {
+    /// Nothing announced yet.
+    pub fn new(phase: Phase) -> Self {
+        Self {
+            phase,
+            parts: Vec::new(),
+            closed: None,
+            losses: 0,
+            kept: Vec::new(),
+            ways: Vec::new(),
+            first_here: 0,
+            there: 0,
+            held: BTreeMap::new(),
+        }
+    }
+
+    /// Bytes announced.
+    pub fn size(&self) -> u64 {
+        self.parts.iter().map(|piece| piece.size).sum()
+    }
+
+    /// Takes a part that begins at `offset`.
+    pub fn push(&mut self, piece: Piece, offset: u64) {
+        let way = match self.held.get(&offset) {
+            Some(held) if held.size == piece.size && held.treehash == piece.treehash => Way::There,
+            _ => Way::Here,
+        };
+        self.there += usize::from(way == Way::There);
+        self.ways.push(way);
+        self.parts.push(piece);
+    }
+
+    /// Takes what the service holds.
+    pub fn hold(&mut self, listed: &[Listed]) {
+        self.held = listed.iter().map(|part| (part.offset, *part)).collect();
+        self.ways.clear();
+        (self.first_here, self.there) = (0, 0);
+        let mut offset = 0;
+        for piece in std::mem::take(&mut self.parts) {
+            self.push(piece, offset);
+            offset += piece.size;
+        }
+    }
+
+    /// Nothing more is to be sent: only the tree hashes of the parts are kept.
+    pub fn settle(&mut self) {
+        self.phase = Phase::Archived;
+        self.kept = self.treehashes();
+        self.parts = Vec::new();
+        self.ways = Vec::new();
+    }
+
+    /// The tree hashes of the parts.
+    pub fn treehashes(&self) -> Vec<Hash> {
+        if self.parts.is_empty() {
+            self.kept.clone()
+        } else {
+            self.parts.iter().map(|piece| piece.treehash).collect()
+        }
+    }
+
+    /// Whether the service holds other bytes than were announced: of a part,
+    /// or behind the end.
+    pub fn conflicts(&self) -> bool {
+        let mut offset = 0;
+        for piece in &self.parts {
+            let held = self.held.get(&offset);
+            if held.is_some_and(|held| held.size != piece.size || held.treehash != piece.treehash) {
+                return true;
+            }
+            offset += piece.size;
+        }
+        self.closed.is_some() && self.held.range(offset..).next().is_some()
+    }
+
+    /// The next part to send, and where it begins.
+    pub fn next(&mut self, part_size: u64) -> Option<(usize, u64, Piece)> {
+        while self.ways.get(self.first_here).is_some_and(|way| *way != Way::Here) {
+            self.first_here += 1;
+        }
+        let piece = *self.parts.get(self.first_here)?;
+        Some((self.first_here, part_size * self.first_here as u64, piece))
+    }
+
+    /// A part that is still to be sent.
+    pub fn waiting(&self) -> Option<&Piece> {
+        let here = self.parts.iter().zip(&self.ways).skip(self.first_here);
+        here.filter(|(_, way)| **way == Way::Here).map(|(piece, _)| piece).next()
+    }
+
+    /// Marks a part as on its way.
+    pub fn going(&mut self, part: usize) {
+        self.set(part, Way::Going);
+    }
+
+    /// Marks a part as not sent: it will be sent again.
+    pub fn back(&mut self, part: usize) {
+        self.set(part, Way::Here);
+        self.first_here = self.first_here.min(part);
+    }
+
+    /// Marks a part as held by the service.
+    pub fn arrived(&mut self, part: usize) {
+        self.set(part, Way::There);
+        self.there += 1;
+    }
+
+    fn set(&mut self, part: usize, to: Way) {
+        if let Some(way) = self.ways.get_mut(part) {
+            *way = to;
+        }
+    }
+
+    /// Whether the service holds all parts of a finished archive.
+    pub fn is_sent(&self) -> bool {
+        self.closed.is_some() && self.there == self.parts.len()
+    }
+
+    /// Bytes that the service holds.
+    pub fn sent(&self) -> u64 {
+        let parts = self.parts.iter().zip(&self.ways);
+        parts.filter(|(_, way)| **way == Way::There).map(|(piece, _)| piece.size).sum()
+    }
+
+    /// Starts over: the upload is gone, all parts are to be sent.
+    pub fn restart(&mut self) {
+        self.phase = Phase::Fresh;
+        self.held.clear();
+        self.ways.iter_mut().for_each(|way| *way = Way::Here);
+        (self.first_here, self.there) = (0, 0);
+    }
+}

@@ -1,0 +1,272 @@
+//! Where put writes down what it did: the journal, the catalog, and standard
+//! output.
+
+use std::collections::HashSet;
+use std::fs::{self, File};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use crate::append::Append;
+use crate::cli;
+use crate::error::{Error, Result};
+use crate::journal::{Journal, Record};
+use crate::line::{Line, Reader, StreamId, Text};
+use crate::spool::StreamDir;
+use crate::treehash::Hash;
+
+/// The catalog file.
+pub struct Catalog {
+    path: PathBuf,
+    file: Append,
+}
+
+impl Catalog {
+    /// Opens the catalog, and creates it if it is not there.
+    ///
+    /// # Errors
+    /// When that fails.
+    pub fn open(path: &Path) -> Result<Self> {
+        let cannot = |e| Error::io(format!("catalog {}", path.display()), e);
+        if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            fs::create_dir_all(parent).map_err(cannot)?;
+        }
+        let mut options = File::options();
+        options.read(true).append(true).create(true).mode(0o600);
+        let file = Append::new(options.open(path).map_err(cannot)?);
+        Ok(Self { path: path.to_owned(), file })
+    }
+
+    /// Gives `take` the text of every line that `wanted` takes, unread; what
+    /// cannot be read is left out.
+    ///
+    /// # Errors
+    /// When reading fails.
+    fn scan(&self, wanted: &str, mut take: impl FnMut(&str)) -> Result<()> {
+        let cannot = |e| Error::io(format!("catalog {}", self.path.display()), e);
+        let mut lines = Reader::new(self.file.reader().map_err(cannot)?);
+        while let Some(text) = lines.read().map_err(cannot)? {
+            if let Text::Line(text) = text
+                && text.contains(wanted)
+            {
+                take(&text);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether anything stored in `dest` is in the catalog.
+    ///
+    /// # Errors
+    /// When reading fails.
+    pub fn knows(&self, dest: &str) -> Result<bool> {
+        let mut known = false;
+        self.scan(dest, |text| {
+            known |= matches!(
+                Line::parse(text),
+                Ok(Some(Line::Archive(archive))) if archive.dest == dest
+            );
+        })?;
+        Ok(known)
+    }
+
+    fn append(&mut self, text: &str) -> Result<()> {
+        self.file
+            .append(text)
+            .map_err(|e| Error::io(format!("catalog {}: cannot write", self.path.display()), e))
+    }
+}
+
+/// The books of one stream.
+pub struct Ledger<'a> {
+    stream: &'a StreamDir,
+    catalog: &'a mut Catalog,
+    journal: Option<Append>,
+    dest: String,
+    /// What stands in journal or receipt, and in the catalog.
+    in_journal: HashSet<u64>,
+    in_catalog: HashSet<u64>,
+}
+
+fn fingerprint(text: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    text.trim_end().hash(&mut hasher);
+    hasher.finish()
+}
+
+/// Whether a line is about this stream in this destination.
+fn is_about(line: &Line, id: StreamId, to: &str) -> bool {
+    match line {
+        Line::Hashes(line) => line.stream == id && line.dest == to,
+        Line::Archive(line) => line.stream == id && line.dest == to,
+        Line::Stored(line) => line.stream == id && line.dest == to,
+        Line::Snapshot(line) => line.stream == id,
+        _ => false,
+    }
+}
+
+impl<'a> Ledger<'a> {
+    /// Reads what is known of a stream in `dest`: its journal, else the
+    /// receipt among `receipts`, and the catalog.
+    ///
+    /// # Errors
+    /// When reading fails, or the stream is on its way to another
+    /// destination.
+    pub fn open(
+        stream: &'a StreamDir,
+        receipts: Vec<File>,
+        catalog: &'a mut Catalog,
+        dest: &str,
+    ) -> Result<(Self, Journal)> {
+        let id = stream.id();
+        let cannot = |e| Error::io(format!("stream {id}: journal: cannot read"), e);
+        let mut texts = Vec::new();
+        let mut sources: Vec<File> = stream.existing_journal()?.into_iter().collect();
+        if let Some(file) = sources.first() {
+            let file = file.try_clone().map_err(cannot)?;
+            let active = Journal::read(BufReader::new(file)).map_err(cannot)?;
+            match active.dest {
+                Some(other) if other != dest => {
+                    return Err(Error::Usage(format!(
+                        "stream {id}: on its way to {other}; finish that first"
+                    )));
+                }
+                Some(_) => {}
+                None => sources.clear(),
+            }
+        }
+        if sources.is_empty() {
+            sources = receipts;
+        }
+        for mut file in sources {
+            use std::io::Seek as _;
+            file.rewind().map_err(cannot)?;
+            let mut lines = Vec::new();
+            for line in BufReader::new(file).split(b'\n') {
+                if let Ok(line) = String::from_utf8(line.map_err(cannot)?) {
+                    lines.push(line);
+                }
+            }
+            let read = Journal::read(lines.join("\n").as_bytes()).map_err(cannot)?;
+            if read.dest.as_deref() == Some(dest) {
+                texts = lines;
+                break;
+            }
+        }
+        let in_journal: HashSet<u64> = texts.iter().map(|text| fingerprint(text)).collect();
+        let mut journal = Journal::read(texts.join("\n").as_bytes()).map_err(cannot)?;
+        let mut in_catalog = HashSet::new();
+        let mut known = Vec::new();
+        catalog.scan(&id.to_string(), |text| {
+            if let Ok(Some(line)) = Line::parse(text)
+                && is_about(&line, id, dest)
+            {
+                in_catalog.insert(fingerprint(text));
+                if matches!(line, Line::Archive(_) | Line::Stored(_)) {
+                    known.push(line);
+                }
+            }
+        })?;
+        // Without a journal the catalog alone knows which attempt was last.
+        let last = known.iter().filter_map(|line| match line {
+            Line::Archive(archive) => Some(archive.generation),
+            _ => None,
+        });
+        journal.generation = journal.generation.max(last.max().unwrap_or(0));
+        for line in known {
+            let known = matches!(&line, Line::Archive(a) if journal.archive(a.volume).is_some());
+            if !known {
+                journal.take_line(line);
+            }
+        }
+        let ledger =
+            Self { stream, catalog, journal: None, dest: dest.to_owned(), in_journal, in_catalog };
+        Ok((ledger, journal))
+    }
+
+    /// Writes a record to the journal. It is on disk when this returns.
+    ///
+    /// # Errors
+    /// When the disk cannot take it.
+    pub fn record(&mut self, record: &Record) -> Result<()> {
+        let text = serde_json::to_string(record)
+            .map_err(|e| Error::Bug(format!("a record could not be written as JSON: {e}")))?;
+        self.write_journal(&(text + "\n"))
+    }
+
+    fn write_journal(&mut self, text: &str) -> Result<()> {
+        let id = self.stream.id();
+        let journal = if let Some(journal) = &mut self.journal {
+            journal
+        } else {
+            let mut journal = self.stream.journal()?;
+            let first = Record::Journal { v: 1, stream: id, dest: self.dest.clone() };
+            let first = serde_json::to_string(&first)
+                .map_err(|e| Error::Bug(format!("a record could not be written: {e}")))?;
+            if !self.in_journal.contains(&fingerprint(&first)) {
+                journal
+                    .append(&(first + "\n"))
+                    .map_err(|e| Error::io(format!("stream {id}: journal: cannot write"), e))?;
+            }
+            self.journal.insert(journal)
+        };
+        journal
+            .append(text)
+            .map_err(|e| Error::io(format!("stream {id}: journal: cannot write"), e))
+    }
+
+    /// Writes catalog lines where they are not yet: to the journal, to the
+    /// catalog, each on disk, then to standard output.
+    ///
+    /// # Errors
+    /// When one of them cannot take it.
+    pub fn publish(&mut self, lines: &[Line]) -> Result<()> {
+        let texts = lines.iter().map(Line::text).collect::<Result<Vec<String>>>()?;
+        let missing = |known: &mut HashSet<u64>| -> String {
+            texts
+                .iter()
+                .filter(|text| known.insert(fingerprint(text)))
+                .map(String::as_str)
+                .collect()
+        };
+        let to_journal = missing(&mut self.in_journal);
+        if !to_journal.is_empty() {
+            self.write_journal(&to_journal)?;
+        }
+        let to_catalog = missing(&mut self.in_catalog);
+        if !to_catalog.is_empty() {
+            self.catalog.append(&to_catalog)?;
+        }
+        texts.iter().try_for_each(|text| cli::put_out(text.as_bytes()))
+    }
+
+    /// The tree hashes of a stored volume's parts, from journal and catalog.
+    ///
+    /// # Errors
+    /// When reading fails.
+    pub fn hashes(&self, receipts: Vec<File>, volume: u32) -> Result<Vec<Hash>> {
+        let id = self.stream.id();
+        let mut found = Vec::new();
+        let mut take = |text: &str| {
+            if let Ok(Some(Line::Hashes(line))) = Line::parse(text)
+                && line.stream == id
+                && line.volume == volume
+                && line.dest == self.dest
+            {
+                let first = usize::try_from(line.part).unwrap_or(usize::MAX);
+                if found.len() >= first {
+                    found.truncate(first);
+                    found.extend(line.treehashes);
+                }
+            }
+        };
+        self.catalog.scan(&id.to_string(), &mut take)?;
+        for file in receipts.into_iter().chain(self.stream.existing_journal()?) {
+            for text in BufReader::new(file).lines().map_while(std::result::Result::ok) {
+                take(&text);
+            }
+        }
+        Ok(found)
+    }
+}

@@ -1,0 +1,113 @@
+//! The manifest: the catalog lines of a stream, as its last archive.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::{BufReader, Read as _, Seek as _, Write};
+
+use sha2::{Digest, Sha256};
+
+use super::item::Piece;
+use super::plan::{Manifest, Plan};
+use crate::error::{Error, Result};
+use crate::line::{Line, Reader, Stored, Text};
+use crate::spool::StreamDir;
+use crate::treehash::{Hash, LEAF, TreeHash};
+
+/// Makes the manifest ready in the spool, or finds it there, and cuts it into
+/// parts.
+///
+/// # Errors
+/// When the journal cannot be read or the spool cannot take it.
+pub fn prepare(plan: &Plan, stream: &StreamDir) -> Result<Manifest> {
+    let now = jiff::Timestamp::now();
+    let stored = plan.stored(now.round(jiff::Unit::Second).unwrap_or(now))?;
+    let ready = match stream.manifest()? {
+        Some(file) => earlier(&file, &stored)?,
+        None => None,
+    };
+    let stored = if let Some(ready) = ready {
+        ready
+    } else {
+        stream.new_manifest(|out| write(plan, stream, &stored, out))?;
+        stored
+    };
+    let file = stream
+        .manifest()?
+        .ok_or_else(|| Error::Bug("the manifest that was just written is gone".to_owned()))?;
+    Ok(Manifest { stored, parts: cut(file, plan.stream().part_size)? })
+}
+
+fn cannot(e: std::io::Error) -> Error {
+    Error::io("manifest", e)
+}
+
+/// The `stored` line of a manifest that an earlier run made ready, if it is of
+/// the same attempt.
+fn earlier(file: &File, stored: &Stored) -> Result<Option<Stored>> {
+    let mut lines = Reader::new(BufReader::new(file));
+    let mut last = None;
+    while let Some(text) = lines.read().map_err(cannot)? {
+        if let Text::Line(text) = text
+            && let Ok(Some(Line::Stored(line))) = Line::parse(&text)
+        {
+            last = Some(line);
+        }
+    }
+    Ok(last.filter(|line| Stored { stored: stored.stored, ..line.clone() } == *stored))
+}
+
+fn write(plan: &Plan, stream: &StreamDir, stored: &Stored, out: &mut dyn Write) -> Result<()> {
+    let mut put =
+        |line: &Line| -> Result<()> { out.write_all(line.text()?.as_bytes()).map_err(cannot) };
+    put(&Line::Stream(plan.stream().clone()))?;
+    plan.snapshots().iter().try_for_each(|snapshot| put(&Line::Snapshot(snapshot.clone())))?;
+    let journal = stream
+        .existing_journal()?
+        .ok_or_else(|| Error::Bug("a stream is stored, and has no journal".to_owned()))?;
+    let mut lines = Reader::new(BufReader::new(journal));
+    let mut seen = HashSet::new();
+    while let Some(text) = lines.read().map_err(cannot)? {
+        let Text::Line(text) = text else { continue };
+        let Ok(Some(line)) = Line::parse(&text) else { continue };
+        let part = match &line {
+            Line::Hashes(line) if line.generation == stored.generation => Some(line.part),
+            Line::Archive(line) if line.generation == stored.generation => None,
+            _ => continue,
+        };
+        let volume = match &line {
+            Line::Hashes(line) => line.volume,
+            Line::Archive(line) => line.volume,
+            _ => continue,
+        };
+        if volume < stored.volumes && seen.insert((volume, part)) {
+            put(&line)?;
+        }
+    }
+    put(&Line::Stored(stored.clone()))
+}
+
+/// The parts of a file.
+fn cut(mut file: File, part_size: u64) -> Result<Vec<Piece>> {
+    file.rewind().map_err(cannot)?;
+    let mut parts = Vec::new();
+    loop {
+        let mut part = (&file).take(part_size);
+        let (mut linear, mut tree, mut size) = (Sha256::new(), TreeHash::default(), 0);
+        let mut leaf = Vec::with_capacity(LEAF);
+        loop {
+            leaf.clear();
+            let came = (&mut part).take(LEAF as u64).read_to_end(&mut leaf).map_err(cannot)?;
+            if came == 0 {
+                break;
+            }
+            linear.update(&leaf);
+            tree.update(&leaf);
+            size += came as u64;
+        }
+        if size == 0 {
+            return Ok(parts);
+        }
+        let sha256 = Hash(linear.finalize().into());
+        parts.push(Piece { size, treehash: tree.finish(), sha256, spooled: true, stamp: 0 });
+    }
+}

@@ -1,0 +1,235 @@
+//! glacier-put(1): store what the lines describe.
+//!
+//! Lines come in through `inbox`, `plan` decides (it touches nothing),
+//! `worker` asks the service and does what the plan says here: `ledger` for
+//! the books, the spool for the parts. `gate` knows the hours.
+
+mod gate;
+mod inbox;
+mod item;
+mod ledger;
+mod manifest;
+pub mod plan;
+mod worker;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::cli;
+use crate::error::{Error, Result};
+use crate::line::{Line, Stamp, Stream, StreamId};
+use crate::spool::{Holder, Spool};
+use crate::vault::retry::Patience;
+use crate::vault::{Failure, Vault};
+use gate::Gates;
+use inbox::Inbox;
+use ledger::{Catalog, Ledger};
+use plan::Plan;
+use worker::Worker;
+
+/// What the command line says.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The destination, as a URL.
+    pub dest: String,
+    /// The spool directory.
+    pub spool: PathBuf,
+    /// The catalog file.
+    pub catalog: PathBuf,
+    /// Requests at a time, at most.
+    pub concurrency: usize,
+    /// From the first failure in a row to giving up.
+    pub patience: Duration,
+    /// How long what is in flight may go on after its window has closed.
+    pub grace: Duration,
+    /// No progress on a terminal.
+    pub quiet: bool,
+    /// No line at all is no failure.
+    pub allow_empty: bool,
+    /// The destination holds archives that nothing here knows of: go on.
+    pub assume_new: bool,
+}
+
+/// What `--dry-run` prints of a stream.
+#[derive(Serialize)]
+#[serde(tag = "type", rename = "plan")]
+struct Estimated<'a> {
+    stream: StreamId,
+    name: &'a str,
+    dest: &'a str,
+    volumes: u64,
+    parts: u64,
+    size: u64,
+    requests: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seconds: Option<u64>,
+}
+
+/// Creates the vault, if it is not there.
+///
+/// # Errors
+/// When the service does not.
+pub async fn create<V: Vault>(vault: &V, settings: &Settings) -> Result<()> {
+    let patience = Patience { limit: settings.patience };
+    let created = patience.with(async || vault.create().await).await;
+    created.map_err(|failure| failure.on(&settings.dest))
+}
+
+/// Stores the streams whose lines come on standard input.
+///
+/// # Errors
+/// The last failure; those before it are printed as they happen, and do not
+/// keep the other streams.
+pub async fn run<V: Vault>(vault: &V, settings: &Settings) -> Result<()> {
+    let spool = Spool::open(&settings.spool)?;
+    let mut catalog = Catalog::open(&settings.catalog)?;
+    let mut inbox = Inbox::of_stdin();
+    each(&mut inbox, settings, async |inbox, stream, stamp| {
+        store(vault, settings, &spool, &mut catalog, inbox, stream, stamp).await
+    })
+    .await
+}
+
+/// Says what would be sent, without asking the service anything.
+///
+/// # Errors
+/// When the lines are wrong, or the books cannot be read.
+pub async fn dry_run(settings: &Settings, assume_rate: Option<u64>) -> Result<()> {
+    let spool = Spool::open(&settings.spool)?;
+    let mut catalog = Catalog::open(&settings.catalog)?;
+    let mut inbox = Inbox::of_stdin();
+    each(&mut inbox, settings, async |inbox, stream, _| {
+        let id = stream.stream;
+        let directory = spool.stream(id)?;
+        let receipts = spool.receipts(id)?;
+        let (_, journal) = Ledger::open(&directory, receipts, &mut catalog, &settings.dest)?;
+        let name = stream.name.clone();
+        let mut plan = Plan::new(stream, settings.dest.clone(), String::new(), journal);
+        while let Some(message) = inbox.next_of(id).await {
+            let (_, line, _) = message?;
+            if !matches!(line, Line::Failed(_)) {
+                plan.take(line, 0).map_err(|e| inbox.blame(e))?;
+            }
+        }
+        let estimate = plan.estimate();
+        // Begin and complete each archive; the manifest is one more of at
+        // least one part.
+        let manifest = if plan.is_finished() { 0 } else { 3 };
+        cli::print_line(&Estimated {
+            stream: id,
+            name: &name,
+            dest: &settings.dest,
+            volumes: estimate.volumes,
+            parts: estimate.parts,
+            size: estimate.size,
+            requests: estimate.parts + 2 * estimate.volumes + manifest,
+            seconds: assume_rate.map(|rate| estimate.size.div_ceil(rate)),
+        })
+    })
+    .await
+}
+
+/// Gives every stream of the input to `work`.
+async fn each(
+    inbox: &mut Inbox,
+    settings: &Settings,
+    mut work: impl AsyncFnMut(&mut Inbox, Stream, Stamp) -> Result<()>,
+) -> Result<()> {
+    let mut result = Ok(());
+    let mut streams = 0;
+    while let Some(message) = inbox.next().await {
+        streams += 1;
+        let next = match message {
+            Ok((_, Line::Stream(stream), stamp)) => {
+                let id = stream.stream;
+                let worked = work(inbox, stream, stamp).await;
+                if worked.is_err() {
+                    // The rest of its lines are of no use to the next.
+                    while let Some(Ok(_)) = inbox.next_of(id).await {}
+                }
+                worked
+            }
+            Ok((_, Line::Failed(failed), _)) => Err(Error::from_code(failed.code, failed.message)),
+            Ok(_) => Err(inbox.blame(Error::Data("no \"stream\" line before it".to_owned()))),
+            Err(error) => Err(error),
+        };
+        let fatal = matches!(next, Err(Error::Data(_) | Error::Credentials(_)));
+        if let Err(earlier) = std::mem::replace(&mut result, next) {
+            cli::complain(&earlier);
+            if result.is_ok() {
+                result = Err(earlier);
+            }
+        }
+        if fatal {
+            break;
+        }
+    }
+    if streams == 0 && !settings.allow_empty {
+        return Err(Error::Data(
+            "stdin: no line at all; --allow-empty if that is right".to_owned(),
+        ));
+    }
+    result
+}
+
+async fn store<V: Vault>(
+    vault: &V,
+    settings: &Settings,
+    spool: &Spool,
+    catalog: &mut Catalog,
+    inbox: &mut Inbox,
+    stream: Stream,
+    stamp: Stamp,
+) -> Result<()> {
+    let directory = spool.stream(stream.stream)?;
+    let _lock = directory.lock(Holder::Put)?;
+    if !settings.assume_new {
+        refuse_strangers(vault, settings, spool, catalog).await?;
+    }
+    let receipts = spool.receipts(stream.stream)?;
+    let (ledger, journal) = Ledger::open(&directory, receipts, catalog, &settings.dest)?;
+    // A stamp that cannot be obeyed is told before anything is sent.
+    Gates::default().number(stamp).map_err(|e| inbox.blame(e))?;
+    let plan = Plan::new(stream, settings.dest.clone(), vault.region().to_owned(), journal);
+    Worker::new(vault, spool, &directory, settings, plan, ledger).run(inbox).await
+}
+
+/// Refuses a destination that holds archives while nothing here knows of any:
+/// catalog and spool are lost, and all would be stored a second time.
+async fn refuse_strangers<V: Vault>(
+    vault: &V,
+    settings: &Settings,
+    spool: &Spool,
+    catalog: &Catalog,
+) -> Result<()> {
+    if catalog.knows(&settings.dest)? {
+        return Ok(());
+    }
+    let about = |file| {
+        crate::journal::Journal::read(std::io::BufReader::new(file))
+            .is_ok_and(|journal| journal.dest.as_deref() == Some(&settings.dest))
+    };
+    if spool.any_journal(about)? {
+        return Ok(());
+    }
+    let patience = Patience { limit: settings.patience };
+    let archives = patience.with(async || vault.archives().await).await;
+    match archives {
+        Ok(0) => Ok(()),
+        Ok(archives) => Err(Error::Configuration(format!(
+            "{}: holds {archives} archives, and neither catalog nor spool knows of any; bring the catalog back, or say --assume-new",
+            settings.dest
+        ))),
+        Err(Failure::Missing(why)) => {
+            Err(Error::Refused(format!("{}: {why}; --create-vault makes one", settings.dest)))
+        }
+        Err(failure) => Err(failure.on(&settings.dest)),
+    }
+}
+
+/// The name of a destination's receipt.
+fn receipt(dest: &str) -> String {
+    dest.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect()
+}

@@ -1,0 +1,412 @@
+//! The worker: makes the requests that the plan wants, several at a time, and
+//! does here what it says.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use jiff::Timestamp;
+
+use super::gate::Gates;
+use super::inbox::{Inbox, Message};
+use super::ledger::Ledger;
+use super::plan::{Action, Ask, Effect, Outcome, Plan};
+use super::{Settings, manifest};
+use crate::cli;
+use crate::error::{Error, Result};
+use crate::journal::Target;
+use crate::line::{Failed, Line};
+use crate::neighbour;
+use crate::progress::Progress;
+use crate::spool::{Spool, StreamDir};
+use crate::vault::retry::{Patience, Trouble};
+use crate::vault::{Attempt, Body, Failure, JobState, Vault};
+
+/// How often to look at the neighbours, the clock and the progress.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Requests that must work in a row before one more is made at a time.
+const CONFIDENCE: u32 = 20;
+
+/// A request on its way; ends with what came of it.
+type Running<'a> = Pin<Box<dyn Future<Output = Done> + 'a>>;
+
+/// What a request came to; none for the dropping of an upload.
+struct Done {
+    action: Option<(Action, Arc<AtomicU64>)>,
+    result: Attempt<Outcome>,
+}
+
+/// One stream's work.
+pub struct Worker<'a, V> {
+    vault: &'a V,
+    spool: &'a Spool,
+    directory: &'a StreamDir,
+    settings: &'a Settings,
+    plan: Plan,
+    ledger: Ledger<'a>,
+    gates: Gates,
+    running: FuturesUnordered<Running<'a>>,
+    /// Bytes of the parts in flight, for progress.
+    moving: Vec<Arc<AtomicU64>>,
+    /// Requests at a time, at most.
+    limit: usize,
+    /// Requests that worked in a row.
+    worked: u32,
+    troubles: BTreeMap<(Target, Option<usize>), Trouble>,
+    input_ended: bool,
+    failed: Option<Failed>,
+    progress: Progress,
+}
+
+impl<'a, V: Vault> Worker<'a, V> {
+    /// Prepares the work on a stream.
+    pub fn new(
+        vault: &'a V,
+        spool: &'a Spool,
+        directory: &'a StreamDir,
+        settings: &'a Settings,
+        plan: Plan,
+        ledger: Ledger<'a>,
+    ) -> Self {
+        let progress = Progress::new(settings.quiet);
+        progress.say(|| plan.stream().name.clone());
+        Self {
+            vault,
+            spool,
+            directory,
+            settings,
+            plan,
+            ledger,
+            gates: Gates::default(),
+            running: FuturesUnordered::new(),
+            moving: Vec::new(),
+            limit: settings.concurrency,
+            worked: 0,
+            troubles: BTreeMap::new(),
+            input_ended: false,
+            failed: None,
+            progress,
+        }
+    }
+
+    /// Works until the stream is stored, or cannot be today.
+    ///
+    /// # Errors
+    /// Why it is not stored.
+    pub async fn run(mut self, inbox: &mut Inbox) -> Result<()> {
+        let id = self.directory.id();
+        loop {
+            self.start()?;
+            if self.plan.is_finished() {
+                return Ok(());
+            }
+            if self.running.is_empty() && self.input_ended && !self.may_wait() {
+                return Err(self.verdict());
+            }
+            tokio::select! {
+                biased;
+                message = inbox.next_of(id), if !self.input_ended => {
+                    self.take(message).map_err(|e| inbox.blame(e))?;
+                }
+                Some(done) = self.running.next(), if !self.running.is_empty() => {
+                    self.finished(done)?;
+                }
+                () = tokio::time::sleep(TICK) => neighbour::wait(Duration::ZERO)?,
+            }
+            self.show();
+        }
+    }
+
+    /// Takes the next line, or the end of the input.
+    fn take(&mut self, message: Option<Message>) -> Result<()> {
+        let effects = match message {
+            None => {
+                self.input_ended = true;
+                Vec::new()
+            }
+            Some(Ok((_, Line::Failed(failed), _))) => {
+                self.failed = Some(failed);
+                self.input_ended = true;
+                Vec::new()
+            }
+            Some(Ok((_, line, stamp))) => {
+                let stamp = self.gates.number(stamp)?;
+                match self.plan.take(line, stamp) {
+                    Ok(effects) => effects,
+                    Err(error) => return Err(self.named(error)),
+                }
+            }
+            Some(Err(error)) => return Err(error),
+        };
+        self.perform(effects)
+    }
+
+    /// Adds to the error that a stored volume differs which part is the first.
+    fn named(&self, error: Error) -> Error {
+        let Some((volume, now)) = self.plan.difference() else { return error };
+        let receipts = self.spool.receipts(self.directory.id()).unwrap_or_default();
+        let then = self.ledger.hashes(receipts, volume).unwrap_or_default();
+        match now.iter().zip(&then).position(|(now, then)| now != then) {
+            Some(part) => Error::Data(format!(
+                "volume {volume} part {part}: the stream is stored, and its bytes were others; nothing is sent"
+            )),
+            None => error,
+        }
+    }
+
+    /// Starts what can be started.
+    fn start(&mut self) -> Result<()> {
+        while self.running.len() < self.limit {
+            let gates = &self.gates;
+            let open = |stamp| gates.gate(stamp).is_open();
+            let Some((effects, action)) = self.plan.next(Timestamp::now(), open)? else { break };
+            self.perform(effects)?;
+            let attempt = self.attempt(action, Duration::ZERO)?;
+            self.running.push(attempt);
+        }
+        Ok(())
+    }
+
+    /// One attempt at an action, after a pause.
+    fn attempt(&mut self, action: Action, pause: Duration) -> Result<Running<'a>> {
+        let vault = self.vault;
+        let target = action.target;
+        let taken = Arc::new(AtomicU64::new(0));
+        let mut body = None;
+        if let Ask::Send { part, piece, .. } = &action.ask {
+            let file = self.file(target, *part, piece.size)?;
+            let start = match target {
+                Target::Volume(_) => 0,
+                Target::Manifest => self.plan.stream().part_size * *part as u64,
+            };
+            self.moving.push(Arc::clone(&taken));
+            body = Some((
+                self.gates.gate(piece.stamp),
+                Body {
+                    file: Arc::new(file),
+                    start,
+                    size: piece.size,
+                    treehash: piece.treehash,
+                    sha256: piece.sha256,
+                    taken: Arc::clone(&taken),
+                },
+            ));
+        }
+        let part_size = self.plan.stream().part_size;
+        let grace = self.settings.grace;
+        Ok(Box::pin(async move {
+            tokio::time::sleep(pause).await;
+            let result = match &action.ask {
+                Ask::Initiate { description } => {
+                    vault.initiate(description, part_size).await.map(Outcome::Initiated)
+                }
+                Ask::List { upload } => vault.parts(upload).await.map(Outcome::Listed),
+                Ask::Send { upload, offset, .. } => match &body {
+                    // I7: the window is looked at when the request starts,
+                    // and while its bytes flow.  Held by
+                    // tests/put.rs::sends_nothing_while_the_window_is_closed.
+                    Some((gate, body)) if gate.is_open() => tokio::select! {
+                        sent = vault.send(upload, *offset, body) => sent.map(|()| Outcome::Sent),
+                        () = gate.closed(grace) => Ok(Outcome::Stopped),
+                    },
+                    _ => Ok(Outcome::Stopped),
+                },
+                Ask::Complete { upload, size, treehash, .. } => vault
+                    .complete(upload, *size, *treehash)
+                    .await
+                    .map(|archive_id| Outcome::Completed { archive_id, at: now() }),
+                Ask::Find { description, size, treehash, job } => {
+                    let archive = |made: &crate::vault::Inventoried| {
+                        made.description == *description
+                            && made.size == *size
+                            && made.treehash == *treehash
+                    };
+                    find(vault, job.as_deref(), archive).await
+                }
+            };
+            Done { action: Some((action, taken)), result }
+        }))
+    }
+
+    /// The file that holds a part.
+    fn file(&self, target: Target, part: usize, size: u64) -> Result<std::fs::File> {
+        let file = match target {
+            Target::Volume(volume) => {
+                let part = u32::try_from(part)
+                    .map_err(|_| Error::Bug(format!("{target}: part {part} is too many")))?;
+                self.directory.part(volume, part, size)?
+            }
+            Target::Manifest => self.directory.manifest()?,
+        };
+        file.ok_or_else(|| {
+            Error::Unfinished(format!(
+                "{target} part {part}: not in the spool as it was announced; run the same command again"
+            ))
+        })
+    }
+
+    fn finished(&mut self, done: Done) -> Result<()> {
+        let Some((action, taken)) = done.action else {
+            if let Err(failure) = done.result {
+                cli::warn(&format!("an upload that is of no more use stays for a day: {failure}"));
+            }
+            return Ok(());
+        };
+        self.moving.retain(|moving| !Arc::ptr_eq(moving, &taken));
+        let part = match &action.ask {
+            Ask::Send { part, .. } => Some(*part),
+            _ => None,
+        };
+        let key = (action.target, part);
+        let failure = match done.result {
+            Ok(outcome) => {
+                self.troubles.remove(&key);
+                self.worked += 1;
+                if self.worked >= CONFIDENCE {
+                    self.limit = (self.limit + 1).min(self.settings.concurrency);
+                    self.worked = 0;
+                }
+                let effects = self.plan.done(&action, outcome)?;
+                return self.perform(effects);
+            }
+            Err(failure) => failure,
+        };
+        self.worked = 0;
+        if matches!(failure, Failure::Overload(_)) {
+            self.limit = (self.limit - 1).max(1);
+        }
+        let trouble = self.troubles.entry(key).or_default();
+        let tried = trouble.is_repeated();
+        if let Some(effects) = self.plan.heal(&action, &failure, tried)? {
+            self.troubles.remove(&key);
+            return self.perform(effects);
+        }
+        // A stream that will not be whole today is not worth waiting for.
+        let hopeless = self.input_ended && !self.plan.has_end();
+        let limit = if hopeless { Duration::ZERO } else { self.settings.patience };
+        let thing = match part {
+            Some(part) => format!("{} part {part}", action.target),
+            None => format!("{}: {}", self.vault.dest(), action.target),
+        };
+        match (Patience { limit }).after(trouble, failure) {
+            Ok(pause) => {
+                let attempt = self.attempt(action, pause)?;
+                self.running.push(attempt);
+                Ok(())
+            }
+            Err(Failure::Missing(why)) if matches!(action.ask, Ask::Initiate { .. }) => Err(
+                Error::Refused(format!("{}: {why}; --create-vault makes one", self.vault.dest())),
+            ),
+            Err(failure) => Err(failure.on(&thing)),
+        }
+    }
+
+    /// Does what the plan says, in its order.
+    fn perform(&mut self, effects: Vec<Effect>) -> Result<()> {
+        for effect in effects {
+            match effect {
+                Effect::Record(record) => self.ledger.record(&record)?,
+                // I2: catalog and journal are on disk before the parts go.
+                Effect::Publish(lines) => self.ledger.publish(&lines)?,
+                Effect::Clear(volume) => self.directory.remove(volume, 0)?,
+                Effect::Warn(message) => cli::warn(&message),
+                Effect::Abort(upload) => {
+                    let vault = self.vault;
+                    self.running.push(Box::pin(async move {
+                        let result = vault.abort(&upload).await.map(|()| Outcome::Stopped);
+                        Done { action: None, result }
+                    }));
+                }
+                Effect::Manifest => {
+                    let manifest = manifest::prepare(&self.plan, self.directory)?;
+                    let effects = self.plan.manifest(manifest)?;
+                    self.perform(effects)?;
+                }
+                Effect::Retire => {
+                    self.spool.retire(self.directory, &super::receipt(&self.settings.dest))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the end of the input leaves something that may be waited for:
+    /// the hour of a window, for a stream that is whole.
+    fn may_wait(&mut self) -> bool {
+        if !self.plan.has_end() {
+            return false;
+        }
+        let Some(stamp) = self.plan.waits_for() else { return false };
+        let gate = self.gates.gate(stamp);
+        let name = &self.plan.stream().name;
+        self.progress.say(|| match gate.opens() {
+            Some(opens) => format!("{name}: waits for {opens}"),
+            None => name.clone(),
+        });
+        true
+    }
+
+    /// Why the stream is not stored, when nothing more can be done.
+    fn verdict(&mut self) -> Error {
+        if let Some(failed) = self.failed.take() {
+            return Error::from_code(failed.code, failed.message);
+        }
+        if let Some(target) = self.plan.unconfirmed() {
+            return Error::Unfinished(format!(
+                "{target}: the service never said whether it is stored; looked for in the vault's next inventory, run the same command again tomorrow"
+            ));
+        }
+        if self.plan.has_end() {
+            return Error::Bug("nothing is left to do, and the stream is not stored".to_owned());
+        }
+        Error::Unfinished("stream not whole yet; run the same command again".to_owned())
+    }
+
+    fn show(&self) {
+        let (all, sent) = self.plan.progress();
+        let moving: u64 = self.moving.iter().map(|taken| taken.load(Ordering::Relaxed)).sum();
+        self.progress.show(sent + moving, all);
+    }
+}
+
+/// The time to the second, as catalogs have it.
+fn now() -> Timestamp {
+    let now = Timestamp::now();
+    now.round(jiff::Unit::Second).unwrap_or(now)
+}
+
+/// Looks for an archive in the vault's inventory, or asks for one.
+async fn find<V: Vault>(
+    vault: &V,
+    job: Option<&str>,
+    archive: impl Fn(&crate::vault::Inventoried) -> bool,
+) -> Attempt<Outcome> {
+    if let Some(job) = job {
+        match vault.job(job).await {
+            Ok(found) => match found.state {
+                JobState::Waiting => return Ok(Outcome::NoInventory),
+                JobState::Ready => {
+                    let inventory = vault.inventory(job).await?;
+                    let found = inventory.archives.into_iter().find(archive);
+                    let archive = found.map(|found| (found.archive_id, found.created));
+                    return Ok(Outcome::Searched { made: inventory.made, archive });
+                }
+                JobState::Failed(_) => {}
+            },
+            // It has expired: another is asked for.
+            Err(Failure::Missing(_)) => {}
+            Err(failure) => return Err(failure),
+        }
+    }
+    match vault.request_inventory().await {
+        Ok(job) => Ok(Outcome::Requested { job, at: now() }),
+        Err(Failure::Missing(_)) => Ok(Outcome::NoInventory),
+        Err(failure) => Err(failure),
+    }
+}
