@@ -100,6 +100,7 @@ g.upload_multipart_part(**u, range=f"bytes {MIB}-{2 * MIB - 1}/*", body=data[MIB
 parts = g.list_parts(**u)
 assert [p["RangeInBytes"] for p in parts["Parts"]][-1] == f"{3 * MIB}-{len(data) - 1}"
 assert parts["Parts"][0]["SHA256TreeHash"] == tree(data[:MIB]) and parts["PartSizeInBytes"] == MIB
+assert parts["ArchiveDescription"] == '{"a":"q\\"b"}'
 page = g.list_parts(**u, limit="3")
 assert len(page["Parts"]) == 3 and len(g.list_parts(**u, marker=page["Marker"])["Parts"]) == 1
 assert [x["MultipartUploadId"] for x in g.list_multipart_uploads(**v)["UploadsList"]] == [up]
