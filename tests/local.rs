@@ -303,6 +303,38 @@ fn paths_never_leave_the_root() {
     assert_eq!(std::fs::read_dir(root.path()).unwrap().count(), 1);
 }
 
+/// Three parts of 128 MiB at once, within the 128 MiB that all may take.
+#[cfg(target_os = "linux")]
+#[test]
+fn memory_does_not_grow_with_parts() {
+    let root = tempfile::tempdir().unwrap();
+    let server = Server::start(root.path(), &[]);
+    server.call("PUT /-/vaults/v", &[], b"");
+    let upload = server.upload("134217728");
+    let data = pattern(128 * MIB);
+    let (sha256, hash) = (Hash::of(&data).to_string(), TreeHash::of(&data).to_string());
+    let call = format!("PUT /-/vaults/v/multipart-uploads/{upload}");
+    std::thread::scope(|scope| {
+        for part in 0..3 {
+            let (server, data, sha256, hash, call) = (&server, &data, &sha256, &hash, &call);
+            scope.spawn(move || {
+                let start = part * data.len();
+                let range = format!("bytes {start}-{}/*", start + data.len() - 1);
+                let headers = [("content-range", range.as_str()), ("x-amz-sha256-tree-hash", hash)];
+                let mut stream = server.connect();
+                let head = server.head(call, &headers, data.len(), sha256);
+                stream.write_all(head.as_bytes()).unwrap();
+                stream.write_all(data).unwrap();
+                assert_eq!(answer(stream).status, 204);
+            });
+        }
+    });
+    let status = std::fs::read_to_string(format!("/proc/{}/status", server.child.id())).unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    let peak: u64 = peak.trim().strip_suffix(" kB").unwrap().parse().unwrap();
+    assert!(peak < 128 * 1024, "{peak} KiB");
+}
+
 #[test]
 fn a_second_server_on_a_root_ends_with_75() {
     let root = tempfile::tempdir().unwrap();

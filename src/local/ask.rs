@@ -41,16 +41,8 @@ pub struct Page<'a> {
 impl Asked {
     /// A header, if it is there.
     pub fn header(&self, name: &str) -> Answer<Option<&str>> {
-        let text = |value: &hyper::header::HeaderValue| -> Option<String> {
-            value.to_str().ok().map(str::to_owned)
-        };
-        match self.headers.get(name) {
-            Some(value) if text(value).is_none() => {
-                Err(Refusal::invalid(format!("{name} holds other than printable ASCII")))
-            }
-            Some(value) => Ok(value.to_str().ok()),
-            None => Ok(None),
-        }
+        let text = self.headers.get(name).map(|value| value.to_str()).transpose();
+        text.map_err(|_| Refusal::invalid(format!("{name} holds other than printable ASCII")))
     }
 
     /// A header that must be there.

@@ -6,7 +6,6 @@
 //! the speed is lowered, and not when the machine's own clock is set back.
 
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::time::Instant;
 
 use jiff::Timestamp;
@@ -46,8 +45,6 @@ pub struct Clock {
     file: PathBuf,
     origin: Origin,
     started: Instant,
-    /// The last time written to the file.
-    saved: Mutex<Millis>,
 }
 
 impl Clock {
@@ -63,7 +60,6 @@ impl Clock {
             file: file.to_owned(),
             origin: Origin { real_ms, fast_ms, speed },
             started: Instant::now(),
-            saved: Mutex::new(fast_ms),
         };
         clock.save()?;
         Ok(clock)
@@ -71,27 +67,24 @@ impl Clock {
 
     /// The fast time now.
     pub fn now(&self) -> Millis {
-        // Elapsed time, not the time of day: a clock that is set back while
-        // the server runs must not take the fast one with it.
+        self.origin.at(self.real())
+    }
+
+    /// The real time, by what has elapsed and not by the time of day: a clock
+    /// that is set back while the server runs must not take the fast one with
+    /// it.
+    fn real(&self) -> Millis {
         let passed = i64::try_from(self.started.elapsed().as_millis()).unwrap_or(i64::MAX);
-        self.origin.at(self.origin.real_ms.saturating_add(passed))
+        self.origin.real_ms.saturating_add(passed)
     }
 
     /// Writes down how far the clock has come. Where the machine's clock is
     /// set back between two runs, this is where the next one starts.
     pub fn save(&self) -> Result<()> {
-        let now = self.now();
-        let passed = i64::try_from(self.started.elapsed().as_millis()).unwrap_or(i64::MAX);
-        let origin = Origin {
-            real_ms: self.origin.real_ms.saturating_add(passed),
-            fast_ms: now,
-            ..self.origin
-        };
-        let mut saved = self.saved.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let real_ms = self.real();
+        let origin = Origin { real_ms, fast_ms: self.origin.at(real_ms), ..self.origin };
         disk::write_json(&self.file, &origin)
-            .map_err(|e| Error::io(self.file.display().to_string(), e))?;
-        *saved = now;
-        Ok(())
+            .map_err(|e| Error::io(self.file.display().to_string(), e))
     }
 }
 

@@ -3,25 +3,26 @@
 //! A job's state follows from the clock: in progress until `ready`, then
 //! done, and a day later it is gone.
 
+mod begin;
+
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+pub use self::begin::initiate;
 use super::archives;
-use super::ask::{Asked, check_description, cut};
-use super::clock::{DAY, HOUR, Millis, read_stamp, stamp, stamp_seconds};
-use super::inventory::{self, Filter, Format};
-use super::range::{Range, is_node, is_whole_mib, number};
+use super::ask::{Asked, cut};
+use super::clock::{DAY, HOUR, Millis, stamp, stamp_seconds};
+use super::inventory::{Filter, Format};
+use super::range::{Range, is_node};
 use super::reply::{Answer, Body, Refusal, Reply, Source, Stored, broken};
-use super::store::{ACCOUNT, SHORT_ID, Turn, Vault, is_id, new_id};
-use super::{disk, part, policies};
+use super::store::{SHORT_ID, Turn, Vault, is_id};
+use super::{disk, part};
 use crate::treehash::Hash;
 
 /// How long output is there.
 const KEPT: Millis = DAY;
-/// How long an inventory job takes.
-const INVENTORY: Millis = 4 * HOUR;
 
 #[derive(Serialize, Deserialize)]
 struct Job {
@@ -177,7 +178,13 @@ fn file(vault: &Vault, id: &str, kind: &str) -> PathBuf {
 fn all(turn: &Turn, vault: &Vault) -> Answer<Vec<Job>> {
     let mut jobs = Vec::new();
     for name in disk::names(&vault.dir.join("jobs")).map_err(broken("jobs"))? {
-        let Some(id) = name.strip_suffix(".json") else { continue };
+        let Some(id) = name.strip_suffix(".json") else {
+            // Output whose job a killed server never wrote down.
+            if name.strip_suffix(".out").is_some_and(|id| !file(vault, id, "json").exists()) {
+                disk::remove(&vault.dir.join("jobs").join(&name)).map_err(broken("job"))?;
+            }
+            continue;
+        };
         let job = disk::read_json::<Job>(&file(vault, id, "json")).map_err(broken("job"))?;
         match job {
             Some(job) if turn.now >= job.ready + KEPT => {
@@ -223,175 +230,12 @@ pub fn archive_goes(vault: &Vault, archive: &str, now: Millis) -> Answer<bool> {
     Ok(offered)
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Wanted {
-    r#type: Option<String>,
-    archive_id: Option<String>,
-    description: Option<String>,
-    #[serde(rename = "SNSTopic")]
-    sns_topic: Option<String>,
-    tier: Option<String>,
-    retrieval_byte_range: Option<String>,
-    format: Option<String>,
-    inventory_retrieval_parameters: Option<WantedInventory>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct WantedInventory {
-    start_date: Option<String>,
-    end_date: Option<String>,
-    limit: Option<String>,
-    marker: Option<String>,
-}
-
-/// `InitiateJob`.
-pub fn initiate(turn: &Turn, asked: &Asked) -> Answer {
-    let vault = turn.vault(&asked.route.vault)?;
-    let wanted: Wanted = asked.json()?;
-    if let Some(text) = &wanted.description {
-        check_description(text)?;
-    }
-    let id = new_id(SHORT_ID)?;
-    let (work, takes) = match wanted.r#type.as_deref() {
-        Some("archive-retrieval") => {
-            let retrieval = retrieval(turn, &vault, &wanted)?;
-            let takes = retrieval.tier.takes();
-            (Work::Archive(retrieval), takes)
-        }
-        Some("inventory-retrieval") => (Work::Inventory(listing(&vault, &wanted, &id)?), INVENTORY),
-        Some(other) => {
-            return Err(Refusal::invalid(format!(
-                "Invalid job type: {other}; it is archive-retrieval or inventory-retrieval"
-            )));
-        }
-        None => return Err(Refusal::missing("Type")),
-    };
-    let job = Job {
-        id: id.clone(),
-        description: wanted.description,
-        sns_topic: wanted.sns_topic,
-        created: turn.now,
-        ready: turn.now + takes,
-        failed: None,
-        work,
-    };
-    disk::write_json(&file(&vault, &id, "json"), &job).map_err(broken("job"))?;
-    Ok(Reply::empty(202)
-        .with("Location", format!("/{ACCOUNT}/vaults/{}/jobs/{id}", vault.name))
-        .with("x-amz-job-id", id))
-}
-
-fn retrieval(turn: &Turn, vault: &Vault, wanted: &Wanted) -> Answer<Retrieval> {
-    let id = wanted.archive_id.as_deref().ok_or_else(|| Refusal::missing("ArchiveId"))?;
-    if wanted.format.is_some() || wanted.inventory_retrieval_parameters.is_some() {
-        return Err(Refusal::invalid(
-            "Format and InventoryRetrievalParameters are for inventories",
-        ));
-    }
-    let tier = wanted.tier.as_deref().map_or(Ok(Tier::Standard), Tier::read)?;
-    let archive = archives::find(vault, id)?
-        .ok_or_else(|| Refusal::not_found(format!("The archive ID was not found: {id}")))?;
-    let range = match wanted.retrieval_byte_range.as_deref() {
-        None => Range { start: 0, end: archive.size.saturating_sub(1) },
-        Some(text) => Range::read(text)
-            .filter(|range| is_whole_mib(*range, archive.size))
-            .ok_or_else(|| {
-                Refusal::invalid(format!(
-                    "Invalid RetrievalByteRange: {text}; it begins at a multiple of 1048576, and \
-                     ends before one or with the archive of {} bytes",
-                    archive.size
-                ))
-            })?,
-    };
-    if tier == Tier::Standard
-        && let Some(limit) = policies::bytes_per_hour(turn)?
-        && recent(turn)?.saturating_add(range.size()) > limit
-    {
-        return Err(Refusal::new(
-            400,
-            "PolicyEnforcedException",
-            "InitiateJob request denied by current data retrieval policy.",
-        ));
-    }
-    let treehash = if is_node(range, archive.size) {
-        let dir = vault.dir.join("archives").join(id);
-        Some(hash_of(&dir, &archive, range)?)
-    } else {
-        None
-    };
-    Ok(Retrieval { archive, tier, start: range.start, end: range.end, treehash })
-}
-
 /// The tree hash of a range that is a node of the archive's tree.
 fn hash_of(dir: &Path, archive: &archives::Archive, range: Range) -> Answer<Hash> {
     if range.size() == archive.size {
         return Ok(archive.treehash);
     }
     part::tree_hash(dir, archive.part_size, range).map_err(broken("archive"))
-}
-
-/// Bytes that Standard jobs of the region were begun for in the last hour.
-fn recent(turn: &Turn) -> Answer<u64> {
-    let mut bytes = 0u64;
-    for name in turn.vault_names()? {
-        for job in all(turn, &turn.vault(&name)?)? {
-            if let Work::Archive(retrieval) = &job.work
-                && retrieval.tier == Tier::Standard
-                && job.created + HOUR > turn.now
-            {
-                bytes = bytes.saturating_add(retrieval.range().size());
-            }
-        }
-    }
-    Ok(bytes)
-}
-
-fn listing(vault: &Vault, wanted: &Wanted, id: &str) -> Answer<Listing> {
-    if wanted.archive_id.is_some() || wanted.retrieval_byte_range.is_some() {
-        return Err(Refusal::invalid(
-            "ArchiveId and RetrievalByteRange are for archive retrievals",
-        ));
-    }
-    let format = match wanted.format.as_deref() {
-        None | Some("JSON") => Format::Json,
-        Some("CSV") => Format::Csv,
-        Some(other) => {
-            return Err(Refusal::invalid(format!("Invalid format: {other}; it is JSON or CSV")));
-        }
-    };
-    let none = WantedInventory::default();
-    let asked = wanted.inventory_retrieval_parameters.as_ref().unwrap_or(&none);
-    let date = |text: &Option<String>| -> Answer<Option<Millis>> {
-        text.as_deref()
-            .map(|text| {
-                read_stamp(text).ok_or_else(|| Refusal::invalid(format!("Invalid date: {text}")))
-            })
-            .transpose()
-    };
-    let limit = asked.limit.as_deref().map(|text| {
-        number(text)
-            .filter(|limit| *limit > 0)
-            .ok_or_else(|| Refusal::invalid(format!("Invalid inventory limit: {text}")))
-    });
-    let filter = Filter {
-        start: date(&asked.start_date)?,
-        end: date(&asked.end_date)?,
-        limit: limit.transpose()?,
-        marker: asked.marker.clone(),
-    };
-    let Some(summary) = &vault.record.inventory else {
-        return Err(Refusal::not_found(format!(
-            "Vault inventory is not available yet for: {}",
-            vault.arn
-        )));
-    };
-    let out = file(vault, id, "out");
-    let next =
-        inventory::render(vault, summary, &filter, format, &out).map_err(broken("inventory"))?;
-    let size = out.metadata().map_err(broken("inventory"))?.len();
-    Ok(Listing { format, filter, next, size })
 }
 
 /// The job of this id; one whose time is over is gone.
