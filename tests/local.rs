@@ -50,8 +50,8 @@ impl Server {
             .unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert!(line.starts_with(r#"{"type":"listening","endpoint":"http://127.0.0.1:"#), "{line}");
         let line: serde_json::Value = serde_json::from_str(&line).unwrap();
-        assert_eq!(line["type"], "listening");
         let address =
             line["endpoint"].as_str().unwrap().strip_prefix("http://").unwrap().to_owned();
         Self { child, address }
@@ -281,7 +281,9 @@ fn refuses_a_part_with_a_wrong_hash() {
     until(|| std::fs::read_to_string(&log).unwrap().lines().count() == 2);
     let lines = std::fs::read_to_string(&log).unwrap();
     let line: serde_json::Value = serde_json::from_str(lines.lines().last().unwrap()).unwrap();
+    assert!(lines.lines().all(|line| line.starts_with(r#"{"type":"request","time":""#)));
     assert_eq!(line["call"], "UploadArchive");
+    assert_eq!(line["code"], "InvalidParameterValueException");
     assert_eq!((line["status"].as_u64(), line["bytes"].as_u64()), (Some(400), Some(1 << 20)));
 }
 

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use akashita::cli;
 use akashita::local::{self, Settings};
 use clap::Parser;
-use serde_json::json;
+use serde::Serialize;
 
 /// Serve the Amazon Glacier vault API from a directory.
 ///
@@ -30,6 +30,12 @@ struct Options {
     log: Option<PathBuf>,
 }
 
+#[derive(Serialize)]
+struct Listening<'a> {
+    r#type: &'static str,
+    endpoint: &'a str,
+}
+
 fn main() -> ExitCode {
     cli::run(|options: Options| {
         let settings = Settings {
@@ -41,7 +47,7 @@ fn main() -> ExitCode {
             secret: env::var("AWS_SECRET_ACCESS_KEY").ok(),
         };
         local::serve(&settings, |endpoint| {
-            cli::print_line(&json!({ "type": "listening", "endpoint": endpoint }))
+            cli::print_line(&Listening { r#type: "listening", endpoint })
         })
     })
 }

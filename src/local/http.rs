@@ -13,7 +13,7 @@ use hyper::body::{Frame, Incoming};
 use hyper::header::{HeaderName, HeaderValue};
 use hyper::{Request, Response, StatusCode};
 use jiff::Timestamp;
-use serde_json::json;
+use serde::Serialize;
 use tokio::sync::mpsc;
 
 use super::archives;
@@ -34,6 +34,21 @@ const CHUNK: usize = 512 * 1024;
 /// Chunks on their way between the network and the disk, a request.
 const WAITING: usize = 4;
 
+/// A line of the request log.
+#[derive(Serialize)]
+pub struct Logged {
+    r#type: &'static str,
+    /// The real time of the answer.
+    time: String,
+    call: String,
+    path: String,
+    status: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<&'static str>,
+    bytes: u64,
+    ms: u64,
+}
+
 /// The body of an answer.
 type Sent = UnsyncBoxBody<Bytes, io::Error>;
 
@@ -48,7 +63,7 @@ pub async fn serve(
         .headers
         .get("content-length")
         .and_then(|value| value.to_str().ok()?.parse().ok())
-        .unwrap_or(0);
+        .unwrap_or(0u64);
     let query = call::query(parts.uri.query().unwrap_or_default());
     let route = query
         .as_ref()
@@ -82,19 +97,16 @@ pub async fn serve(
             (refusal.status, 0, Some(refusal.code), response(reply))
         }
     };
-    let mut line = json!({
-        "type": "request",
-        "time": Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string(),
-        "call": called.map_or_else(|| "unknown".to_owned(), |call| format!("{call:?}")),
-        "path": path,
-        "status": status,
-        "bytes": received + sent,
-        "ms": u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+    server.log(&Logged {
+        r#type: "request",
+        time: Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string(),
+        call: called.map_or_else(|| "unknown".to_owned(), |call| format!("{call:?}")),
+        path,
+        status,
+        code,
+        bytes: sent.saturating_add(received),
+        ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
     });
-    if let (Some(code), Some(fields)) = (code, line.as_object_mut()) {
-        fields.insert("code".to_owned(), code.into());
-    }
-    server.log(&line);
     Ok(response)
 }
 

@@ -35,7 +35,6 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustix::fs::FlockOperation;
-use serde_json::Value;
 use tokio::net::TcpListener;
 
 use self::clock::Clock;
@@ -94,10 +93,15 @@ impl Server {
     }
 
     /// Writes a line of the request log, with one write.
-    fn log(&self, line: &Value) {
+    fn log(&self, line: &http::Logged) {
         if let Some(log) = &self.log {
             let mut file = log.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Err(e) = file.write_all(format!("{line}\n").as_bytes()) {
+            let written =
+                serde_json::to_vec(line).map_err(std::io::Error::from).and_then(|mut text| {
+                    text.push(b'\n');
+                    file.write_all(&text)
+                });
+            if let Err(e) = written {
                 cli::warn(&format!("log: {e}"));
             }
         }
