@@ -277,6 +277,9 @@ impl<'a, V: Vault> Worker<'a, V> {
             }
             Err(failure) => failure,
         };
+        if !self.plan.wants(&action) {
+            return Ok(());
+        }
         self.worked = 0;
         if matches!(failure, Failure::Overload(_)) {
             self.limit = (self.limit - 1).max(1);

@@ -1,0 +1,297 @@
+//! Which request may be made next, and what follows from its answer.
+
+use std::ops::Bound;
+
+use jiff::Timestamp;
+
+use super::{Action, Ask, Effect, Outcome, Plan};
+use crate::error::{Error, Result};
+use crate::journal::{Completing, Confirmed, Record, Target};
+use crate::line::Stored;
+use crate::put::item::{Closed, Item, Phase};
+use crate::vault::Failure;
+
+/// How long after a Complete an inventory must have been made to prove that
+/// there is no archive: one is made about once a day.
+const INVENTORY_LAG: jiff::SignedDuration = jiff::SignedDuration::from_hours(26);
+
+/// Uploads of one volume that the service may forget.
+const LOSSES: u32 = 2;
+
+impl Plan {
+    /// The next request that may be made now, and what must be done before
+    /// it. `open` tells whether the window of a stamp is open.
+    ///
+    /// # Errors
+    /// When a description does not fit: chunk has seen that it does.
+    pub fn next(
+        &mut self,
+        now: Timestamp,
+        mut open: impl FnMut(usize) -> bool,
+    ) -> Result<Option<(Vec<Effect>, Action)>> {
+        let archived = |item: &Item| item.phase == Phase::Archived;
+        while self.items.get(&self.front).is_some_and(archived) {
+            let Target::Volume(volume) = self.front else { break };
+            self.front = Target::Volume(volume + 1);
+        }
+        let mut from = Bound::Included(self.front);
+        while let Some(target) = self.items.range((from, Bound::Unbounded)).next().map(|i| *i.0) {
+            if let Some(started) = self.start(target, now, &mut open)? {
+                return Ok(Some(started));
+            }
+            from = Bound::Excluded(target);
+        }
+        Ok(None)
+    }
+
+    fn start(
+        &mut self,
+        target: Target,
+        now: Timestamp,
+        open: &mut impl FnMut(usize) -> bool,
+    ) -> Result<Option<(Vec<Effect>, Action)>> {
+        let description = self.description(target);
+        let known = matches!(target, Target::Volume(v) if self.journal.archive(v).is_some());
+        let upload = self.journal.uploads.get(&target);
+        let completing = upload.and_then(|upload| upload.completing);
+        let Some(item) = self.items.get_mut(&target) else { return Ok(None) };
+        let mut effects = Vec::new();
+        let ask = match item.phase.clone() {
+            Phase::Resumed(upload) => match completing {
+                // Repeated at once: it is idempotent for a short time only.
+                Some(asked) => {
+                    item.phase = Phase::Completing;
+                    let Completing { size, treehash, .. } = asked;
+                    Ask::Complete { upload, size, treehash, repeated: true }
+                }
+                None if item.parts.is_empty() => return Ok(None),
+                None => {
+                    item.phase = Phase::Opening;
+                    Ask::List { upload }
+                }
+            },
+            Phase::Fresh => {
+                // Whether a stored volume is the same is not known yet.
+                let undecided = known && item.closed.is_none();
+                match item.parts.first() {
+                    Some(first) if !undecided && open(first.stamp) => {}
+                    _ => return Ok(None),
+                }
+                item.phase = Phase::Opening;
+                let description = description.text().map_err(Error::Bug)?;
+                Ask::Initiate { description }
+            }
+            Phase::Open(upload) => match item.next(self.stream.part_size) {
+                Some((part, offset, piece)) => {
+                    if !open(piece.stamp) {
+                        return Ok(None);
+                    }
+                    item.going(part);
+                    Ask::Send { upload, part, offset, piece }
+                }
+                None => match item.closed.filter(|_| item.is_sent()) {
+                    None => return Ok(None),
+                    Some(Closed { size, treehash }) => {
+                        item.phase = Phase::Completing;
+                        self.record(Record::complete(target, size, treehash, now), &mut effects);
+                        Ask::Complete { upload, size, treehash, repeated: false }
+                    }
+                },
+            },
+            Phase::Unconfirmed => match completing {
+                Some(asked) => {
+                    item.phase = Phase::Searching;
+                    let Completing { size, treehash, .. } = asked;
+                    let job = self.journal.inventory.clone().map(|(job, _)| job);
+                    let description = description.text().map_err(Error::Bug)?;
+                    Ask::Find { description, size, treehash, job }
+                }
+                None => {
+                    return Err(Error::Bug(format!("{target}: unconfirmed, yet never completed")));
+                }
+            },
+            Phase::Opening
+            | Phase::Completing
+            | Phase::Searching
+            | Phase::Waiting
+            | Phase::Archived => return Ok(None),
+        };
+        Ok(Some((effects, Action { target, ask })))
+    }
+
+    /// Takes what came of a request.
+    ///
+    /// # Errors
+    /// When the work cannot go on.
+    pub fn done(&mut self, action: &Action, outcome: Outcome) -> Result<Vec<Effect>> {
+        let target = action.target;
+        let mut effects = Vec::new();
+        match (&action.ask, outcome) {
+            (Ask::Initiate { .. }, Outcome::Initiated(upload)) => {
+                if self.items.get(&target).is_some_and(|item| item.phase == Phase::Opening) {
+                    self.phase(target, Phase::Open(upload.clone()));
+                    self.record(Record::upload(target, upload), &mut effects);
+                } else {
+                    effects.push(Effect::Abort(upload));
+                }
+            }
+            (Ask::List { upload }, Outcome::Listed(parts)) => {
+                if let Some(item) = self.items.get_mut(&target) {
+                    item.phase = Phase::Open(upload.clone());
+                    item.hold(&parts);
+                }
+                self.check_held(target, &mut effects);
+            }
+            (Ask::Send { part, .. }, outcome) => {
+                let wanted = self.wants(action);
+                if let Some(item) = self.items.get_mut(&target).filter(|_| wanted) {
+                    match outcome {
+                        Outcome::Sent => item.arrived(*part),
+                        _ => item.back(*part),
+                    }
+                }
+            }
+            (Ask::Complete { size, treehash, .. }, Outcome::Completed { archive_id, at }) => {
+                let archive =
+                    Confirmed { archive_id, size: *size, treehash: *treehash, uploaded: at };
+                self.archived(target, archive, &mut effects)?;
+            }
+            (Ask::Find { size, treehash, .. }, Outcome::Searched { made, archive }) => {
+                match archive {
+                    Some((archive_id, at)) => {
+                        let archive = Confirmed {
+                            archive_id,
+                            size: *size,
+                            treehash: *treehash,
+                            uploaded: at,
+                        };
+                        self.archived(target, archive, &mut effects)?;
+                    }
+                    None => self.not_found(target, made, &mut effects),
+                }
+            }
+            (Ask::Find { .. }, Outcome::Requested { job, at }) => {
+                self.phase(target, Phase::Waiting);
+                self.record(Record::Inventory { job_id: job, at }, &mut effects);
+            }
+            (Ask::Find { .. }, Outcome::NoInventory) => self.phase(target, Phase::Waiting),
+            (ask, outcome) => {
+                return Err(Error::Bug(format!("{target}: {ask:?} came to {outcome:?}")));
+            }
+        }
+        Ok(effects)
+    }
+
+    /// An archive is not in the inventory: proof that there is none only if
+    /// the inventory is young enough.
+    fn not_found(&mut self, target: Target, made: Timestamp, effects: &mut Vec<Effect>) {
+        let upload = self.journal.uploads.get(&target);
+        let asked = upload.and_then(|upload| upload.completing).map(|asked| asked.at);
+        if asked.is_some_and(|at| made.duration_since(at) < INVENTORY_LAG) {
+            self.phase(target, Phase::Waiting);
+        } else {
+            if let Some(item) = self.items.get_mut(&target) {
+                item.restart();
+            }
+            self.record(Record::gone(target), effects);
+        }
+    }
+
+    fn archived(
+        &mut self,
+        target: Target,
+        archive: Confirmed,
+        effects: &mut Vec<Effect>,
+    ) -> Result<()> {
+        let manifest_id = archive.archive_id.clone();
+        self.record(Record::archived(target, archive), effects);
+        match target {
+            Target::Volume(volume) => {
+                if self.items.get(&target).is_some_and(|item| item.closed.is_some()) {
+                    effects.extend(self.settle(volume)?);
+                    effects.extend(self.conclude());
+                } else {
+                    // Confirmed before its lines came: they decide.
+                    self.phase(target, Phase::Fresh);
+                }
+            }
+            Target::Manifest => {
+                self.phase(target, Phase::Archived);
+                // Confirmed before its lines came: Plan::manifest compares.
+                if let Some(stored) = self.manifest.take() {
+                    let stored = Stored { manifest_id: Some(manifest_id), ..stored };
+                    self.finish(stored, effects);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the answer to a request is still of interest: a part's is not
+    /// when its upload was given up meanwhile.
+    pub fn wants(&self, action: &Action) -> bool {
+        match &action.ask {
+            Ask::Send { upload, .. } => {
+                let item = self.items.get(&action.target);
+                item.is_some_and(|item| item.phase == Phase::Open(upload.clone()))
+            }
+            _ => true,
+        }
+    }
+
+    /// What a failure that no patience cures is cured by; `None` if by
+    /// nothing. `tried` says that an earlier attempt failed, and may yet have
+    /// worked.
+    ///
+    /// # Errors
+    /// When uploads are lost again and again.
+    pub fn heal(
+        &mut self,
+        action: &Action,
+        failure: &Failure,
+        tried: bool,
+    ) -> Result<Option<Vec<Effect>>> {
+        let target = action.target;
+        if !matches!(failure, Failure::Missing(_)) || matches!(action.ask, Ask::Initiate { .. }) {
+            return Ok(None);
+        }
+        let mut effects = Vec::new();
+        match &action.ask {
+            Ask::Complete { repeated, .. } if tried || *repeated => {
+                self.phase(target, Phase::Unconfirmed);
+            }
+            Ask::Send { .. } | Ask::List { .. } | Ask::Complete { .. } => {
+                let Some(item) = self.items.get_mut(&target) else { return Ok(None) };
+                item.restart();
+                item.losses += 1;
+                if item.losses >= LOSSES {
+                    return Err(Error::Refused(format!(
+                        "{target}: the service has dropped its upload {LOSSES} times; use a smaller --volume-size"
+                    )));
+                }
+                self.record(Record::gone(target), &mut effects);
+            }
+            _ => return Ok(None),
+        }
+        Ok(Some(effects))
+    }
+
+    /// The first archive whose Complete has no answer, though all was tried
+    /// that can be today.
+    pub fn unconfirmed(&self) -> Option<Target> {
+        self.items.iter().find(|(_, item)| item.phase == Phase::Waiting).map(|(target, _)| *target)
+    }
+
+    /// A stamp that must be waited for.
+    pub fn waits_for(&self) -> Option<usize> {
+        self.items.iter().find_map(|(target, item)| {
+            let undecided = item.closed.is_none()
+                && matches!(target, Target::Volume(v) if self.journal.archive(*v).is_some());
+            match item.phase {
+                Phase::Fresh if !undecided => item.parts.first().map(|piece| piece.stamp),
+                Phase::Open(_) => item.waiting().map(|piece| piece.stamp),
+                _ => None,
+            }
+        })
+    }
+}
