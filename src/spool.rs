@@ -113,6 +113,13 @@ fn part_name(volume: u32, part: u32) -> String {
     format!("{volume:08}-{part:04}.part")
 }
 
+/// The volume and part that a file's name tells, finished or not.
+fn part_numbers(name: &str) -> Option<(u32, u32)> {
+    let (volume, rest) = name.split_once('-')?;
+    let (part, _) = rest.split_once(".part")?;
+    Some((volume.parse().ok()?, part.parse().ok()?))
+}
+
 /// Opens a regular file that is ours alone; no link of either kind.
 fn open_file(directory: &OwnedFd, name: &str, flags: OFlags) -> io::Result<File> {
     let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
@@ -390,24 +397,19 @@ impl StreamDir {
         }
     }
 
-    /// Bytes that parts take, less those of the volumes that `except` takes.
+    /// Bytes of the parts that `counts`, given volume and part, takes.
     ///
     /// # Errors
     /// When the directory cannot be read.
-    pub fn used(&self, except: impl Fn(u32) -> bool) -> Result<u64> {
+    pub fn used(&self, counts: impl Fn(u32, u32) -> bool) -> Result<u64> {
         let used = || -> io::Result<u64> {
             let mut used = 0;
             for name in names(&self.directory)? {
-                let Some(volume) = name
-                    .to_str()
-                    .ok()
-                    .filter(|name| name.contains("part"))
-                    .and_then(|name| name.split_once('-')?.0.parse().ok())
-                else {
+                let Some((volume, part)) = name.to_str().ok().and_then(part_numbers) else {
                     continue;
                 };
                 match statat(&self.directory, name.as_c_str(), AtFlags::SYMLINK_NOFOLLOW) {
-                    Ok(stat) if !except(volume) => {
+                    Ok(stat) if counts(volume, part) => {
                         used += u64::try_from(stat.st_size).unwrap_or(0);
                     }
                     Ok(_) | Err(Errno::NOENT) => {}
@@ -454,11 +456,7 @@ impl StreamDir {
     pub fn remove(&self, volume: u32, first: u32) -> Result<()> {
         let remove = || -> io::Result<()> {
             for name in names(&self.directory)? {
-                let numbers = name.to_str().ok().and_then(|name| {
-                    let (v, rest) = name.split_once('-')?;
-                    let (p, _) = rest.split_once(".part")?;
-                    Some((v.parse::<u32>().ok()?, p.parse::<u32>().ok()?))
-                });
+                let numbers = name.to_str().ok().and_then(part_numbers);
                 if numbers.is_some_and(|(v, p)| v == volume && p >= first) {
                     unlinkat(&self.directory, name.as_c_str(), AtFlags::empty())?;
                 }
@@ -632,10 +630,10 @@ mod tests {
         assert!(stream.part(0, 17, 4).unwrap().is_none(), "another size");
         let mode = path.join("00000000-0017.part").metadata().unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
-        assert_eq!(stream.used(|_| false).unwrap(), 3);
-        assert_eq!(stream.used(|volume| volume == 0).unwrap(), 0);
+        assert_eq!(stream.used(|_, _| true).unwrap(), 3);
+        assert_eq!(stream.used(|volume, part| (volume, part) < (0, 17)).unwrap(), 0);
         stream.remove(0, 0).unwrap();
-        assert_eq!(stream.used(|_| false).unwrap(), 0);
+        assert_eq!(stream.used(|_, _| true).unwrap(), 0);
     }
 
     #[test]

@@ -35,15 +35,22 @@ pub enum Wait {
 }
 
 impl Room {
-    /// Looks for room, having waited for `waited` already.
+    /// Looks for room for the part that is `next` (volume and part), having
+    /// waited for `waited` already.
     ///
     /// # Errors
     /// Unfinished, when nobody has taken parts away for too long; when the
     /// spool cannot be read.
-    pub fn wait(&self, spool: &Spool, stream: &StreamDir, waited: Duration) -> Result<Wait> {
+    pub fn wait(
+        &self,
+        spool: &Spool,
+        stream: &StreamDir,
+        next: (u32, u32),
+        waited: Duration,
+    ) -> Result<Wait> {
         let limited = match self.limit {
             Limit::None => false,
-            Limit::Bytes(limit) => used(stream)? + self.part_size > limit,
+            Limit::Bytes(limit) => used(stream, next)? + self.part_size > limit,
         };
         let full = spool.room()? < self.part_size.saturating_add(self.reserve);
         if !limited && !full {
@@ -64,14 +71,16 @@ impl Room {
     }
 }
 
-/// Bytes of the stream's parts. Volumes that wait for the service's word
-/// alone do not count: they must not stop the rest.
-fn used(stream: &StreamDir) -> Result<u64> {
+/// Bytes of the parts that this run has announced. What an earlier run left
+/// behind them does not count, as it will be replaced part by part, and put
+/// does not know of it. Neither do volumes that wait for the service's word
+/// alone: they must not stop the rest.
+fn used(stream: &StreamDir, next: (u32, u32)) -> Result<u64> {
     let waiting = match stream.existing_journal()? {
         Some(file) => Journal::read(BufReader::new(file))
             .map_err(|e| Error::io(format!("stream {}: journal", stream.id()), e))?
             .unconfirmed(),
         None => BTreeSet::new(),
     };
-    stream.used(|volume| waiting.contains(&volume))
+    stream.used(|volume, part| (volume, part) < next && !waiting.contains(&volume))
 }

@@ -115,8 +115,9 @@ impl<'a> Writer<'a> {
     /// reserve free.
     fn wait_for_room(&mut self) -> Result<()> {
         let began = Instant::now();
+        let next = (self.volume, self.part);
         loop {
-            match self.room.wait(self.spool, self.directory, began.elapsed())? {
+            match self.room.wait(self.spool, self.directory, next, began.elapsed())? {
                 Wait::No => return Ok(()),
                 Wait::Again(pause) => neighbour::wait(pause)?,
             }
