@@ -4,8 +4,7 @@
 //! so one core hashes two independent messages, step by step in turn, in less
 //! time than two after the other. And it waits for memory, at the start of
 //! every page most of all, unless it asks ahead. Hashing is most of what this
-//! suite costs; on one core of a Sapphire Rapids, 2 MiB that another core has
-//! just read take
+//! suite costs. On one core of a Sapphire Rapids, from memory:
 //!
 //! | way | GB/s |
 //! |---|---|

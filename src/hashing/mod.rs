@@ -1,123 +1,21 @@
 //! Tree hashes and linear hashes on all cores.
 //!
 //! A few threads hash the blocks of any number of runs (parts, files) at
-//! once. The leaves of a tree can be hashed in any order; a linear hash goes
-//! from front to back. So a thread takes the linear hash of the next bytes, if
-//! no other is at it, and with it the leaf of the same bytes, if that is still
-//! to be done: two hashes in one pass cost little more than one (see
-//! `sha256x2`). The other threads take leaves from the far end, two at a time.
-//!
-//! Memory is bounded by the pool: who reads faster than the threads can hash
-//! waits in [`BlockPool::take`].
+//! once. Memory is bounded by the pool that lends the blocks: who reads faster
+//! than the threads can hash waits in [`BlockPool::take`].
 
-use std::collections::{BTreeMap, VecDeque};
-use std::io::{self, Read};
-use std::ops::{Deref, Range};
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+mod blocks;
+mod work;
+
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
+pub use self::blocks::{BLOCK, Block, BlockPool};
+use self::work::{Found, Queue, Work};
 use crate::error::{Error, Result};
 use crate::sha256x2::Midstate;
-use crate::treehash::{Fold, Hash, LEAF};
-
-/// Bytes that a block can hold: two leaves, as two are hashed at a time.
-pub const BLOCK: usize = 2 * LEAF;
-
-/// Lends blocks, at most `limit` at a time, and takes their memory back.
-#[derive(Clone)]
-pub struct BlockPool(Arc<Pool>);
-
-struct Pool {
-    buffers: Mutex<Buffers>,
-    returned: Condvar,
-}
-
-struct Buffers {
-    free: Vec<Box<[u8]>>,
-    unmade: usize,
-}
-
-impl BlockPool {
-    /// A pool that lends up to `limit` blocks. Memory is taken when first
-    /// needed.
-    pub fn new(limit: usize) -> Self {
-        let buffers = Mutex::new(Buffers { free: Vec::new(), unmade: limit });
-        Self(Arc::new(Pool { buffers, returned: Condvar::new() }))
-    }
-
-    /// An empty block; waits while all are out.
-    pub fn take(&self) -> Block {
-        let mut buffers = lock(&self.0.buffers);
-        loop {
-            if let Some(buffer) = buffers.free.pop() {
-                return Block { buffer, size: 0, pool: Arc::clone(&self.0) };
-            }
-            if let Some(unmade) = buffers.unmade.checked_sub(1) {
-                buffers.unmade = unmade;
-                let buffer = vec![0; BLOCK].into_boxed_slice();
-                return Block { buffer, size: 0, pool: Arc::clone(&self.0) };
-            }
-            buffers = self.0.returned.wait(buffers).unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-}
-
-/// Up to [`BLOCK`] bytes. The memory goes back to its pool when the block (or
-/// the last `Arc` of it) is dropped.
-pub struct Block {
-    buffer: Box<[u8]>,
-    size: usize,
-    pool: Arc<Pool>,
-}
-
-impl Block {
-    /// Reads once, at most up to `size` bytes in the block altogether, and
-    /// says how many bytes came: 0 at the end of the input, or when the block
-    /// is full.
-    ///
-    /// # Errors
-    /// As the reader has them; what came before stays.
-    pub fn read_from(&mut self, input: &mut impl Read, size: usize) -> io::Result<usize> {
-        let end = size.min(BLOCK);
-        loop {
-            let room = self.buffer.get_mut(self.size..end).unwrap_or_default();
-            match input.read(room) {
-                Ok(came) => {
-                    self.size = (self.size + came).min(BLOCK);
-                    return Ok(came);
-                }
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) => return Err(e),
-            }
-        }
-    }
-
-    /// Reads until the block holds `size` bytes or the input ends.
-    ///
-    /// # Errors
-    /// As the reader has them; what came before stays.
-    pub fn fill_from(&mut self, input: &mut impl Read, size: usize) -> io::Result<()> {
-        while self.size < size.min(BLOCK) && self.read_from(input, size)? > 0 {}
-        Ok(())
-    }
-}
-
-impl Deref for Block {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        self.buffer.get(..self.size).unwrap_or_default()
-    }
-}
-
-impl Drop for Block {
-    fn drop(&mut self) {
-        let buffer = std::mem::take(&mut self.buffer);
-        lock(&self.pool.buffers).free.push(buffer);
-        self.pool.returned.notify_one();
-    }
-}
+use crate::treehash::{Hash, LEAF};
 
 /// What a run was found to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -179,8 +77,7 @@ impl Hashers {
 
     /// Begins a run: one tree hash and, if `linear`, one linear hash.
     pub fn run(&self, linear: bool) -> Run {
-        let so_far = SoFar { linear: linear.then(Midstate::default), left: 1, ..SoFar::default() };
-        let found = Arc::new(Found { so_far: Mutex::new(so_far), done: Condvar::new() });
+        let found = Arc::new(Found::new(linear));
         Run {
             hashers: Arc::clone(&self.0),
             found,
@@ -320,240 +217,6 @@ impl Pending {
     }
 }
 
-/// What the threads have found of one run.
-struct Found {
-    so_far: Mutex<SoFar>,
-    done: Condvar,
-}
-
-#[derive(Default)]
-struct SoFar {
-    fold: Fold,
-    /// Leaves in `fold`.
-    folded: u64,
-    /// Hashes of leaves that came before their turn.
-    early: BTreeMap<u64, Hash>,
-    /// Absent while a thread is at it.
-    linear: Option<Midstate>,
-    /// Leaves and linear pieces to be hashed, and one for the end of the run.
-    left: usize,
-    failed: bool,
-}
-
-impl SoFar {
-    fn leaf(&mut self, number: u64, hash: Hash) {
-        self.early.insert(number, hash);
-        while let Some(hash) = self.early.remove(&self.folded) {
-            self.fold.push(hash);
-            self.folded += 1;
-        }
-    }
-}
-
-impl Found {
-    /// Records that `tasks` are done.
-    fn update(&self, tasks: usize, change: impl FnOnce(&mut SoFar)) {
-        let mut so_far = lock(&self.so_far);
-        change(&mut so_far);
-        so_far.left = so_far.left.saturating_sub(tasks);
-        if so_far.left == 0 || so_far.failed {
-            self.done.notify_all();
-        }
-    }
-}
-
-/// Up to a leaf of bytes, and what is still to be done with them.
-struct Work {
-    found: Arc<Found>,
-    block: Arc<Block>,
-    range: Range<usize>,
-    /// The number of the leaf, unless another thread has taken it.
-    leaf: Option<u64>,
-    linear: bool,
-    #[cfg(test)]
-    panics: bool,
-}
-
-impl Work {
-    fn bytes(&self) -> &[u8] {
-        #[cfg(test)]
-        assert!(!self.panics, "as the test wants it");
-        self.block.get(self.range.clone()).unwrap_or_default()
-    }
-
-    /// Whether the leaf can be had without the linear hash. The first of a run
-    /// with a linear hash cannot: there, both are one.
-    fn has_leaf_alone(&self) -> bool {
-        self.leaf.is_some_and(|number| number > 0 || !self.linear)
-    }
-}
-
-/// What a thread does next.
-enum Task {
-    Linear(Work, Midstate),
-    Leaf(Work),
-    Leaves(Work, Work),
-}
-
-#[derive(Default)]
-struct Queue {
-    work: Mutex<Waiting>,
-    more: Condvar,
-}
-
-#[derive(Default)]
-struct Waiting {
-    pieces: VecDeque<Work>,
-    closing: bool,
-}
-
-impl Waiting {
-    fn next(&mut self) -> Option<Task> {
-        self.linear().or_else(|| self.leaves())
-    }
-
-    /// The first piece whose linear hash no thread is at.
-    fn linear(&mut self) -> Option<Task> {
-        let free = |work: &Work| {
-            if work.linear { lock(&work.found.so_far).linear.take() } else { None }
-        };
-        let (i, state) =
-            self.pieces.iter().enumerate().find_map(|(i, work)| Some((i, free(work)?)))?;
-        self.pieces.remove(i).map(|work| Task::Linear(work, state))
-    }
-
-    /// The last two leaves.
-    fn leaves(&mut self) -> Option<Task> {
-        let mut last = (0..self.pieces.len())
-            .rev()
-            .filter(|i| self.pieces.get(*i).is_some_and(Work::has_leaf_alone));
-        let (one, two) = (last.next(), last.next());
-        drop(last);
-        match (one, two) {
-            (Some(one), Some(two)) => {
-                let one = self.take_leaf(one)?;
-                self.take_leaf(two).map(|two| Task::Leaves(two, one))
-            }
-            // One that has a linear hash to come is cheaper with that.
-            (Some(one), None) if !self.pieces.get(one)?.linear => {
-                self.take_leaf(one).map(Task::Leaf)
-            }
-            _ => None,
-        }
-    }
-
-    /// Gives back the blocks of runs that failed: with its linear hash lost, no
-    /// thread would come for them.
-    fn forget(&mut self) {
-        self.pieces.retain(|work| !lock(&work.found.so_far).failed);
-    }
-
-    /// Takes the leaf of a piece, and the piece if nothing else is to be done.
-    fn take_leaf(&mut self, i: usize) -> Option<Work> {
-        let work = self.pieces.get_mut(i)?;
-        if !work.linear {
-            return self.pieces.remove(i);
-        }
-        let (found, block) = (Arc::clone(&work.found), Arc::clone(&work.block));
-        let (range, leaf) = (work.range.clone(), work.leaf.take());
-        Some(Work {
-            found,
-            block,
-            range,
-            leaf,
-            linear: false,
-            #[cfg(test)]
-            panics: work.panics,
-        })
-    }
-}
-
-impl Queue {
-    /// A thread's life.
-    fn serve(&self) {
-        let mut waiting = lock(&self.work);
-        loop {
-            if let Some(task) = waiting.next() {
-                drop(waiting);
-                let whole = task.run();
-                waiting = lock(&self.work);
-                if !whole {
-                    waiting.forget();
-                }
-            } else if waiting.closing {
-                return;
-            } else {
-                waiting = self.more.wait(waiting).unwrap_or_else(PoisonError::into_inner);
-            }
-        }
-    }
-}
-
-impl Task {
-    /// Does the task, and says whether it could. If not, its runs are told:
-    /// who waits for them must not wait for ever.
-    fn run(self) -> bool {
-        let runs: Vec<Arc<Found>> = match &self {
-            Self::Linear(work, _) | Self::Leaf(work) => vec![Arc::clone(&work.found)],
-            Self::Leaves(one, two) => vec![Arc::clone(&one.found), Arc::clone(&two.found)],
-        };
-        let whole = catch_unwind(AssertUnwindSafe(|| self.hash())).is_ok();
-        if !whole {
-            for found in runs {
-                found.update(0, |so_far| so_far.failed = true);
-            }
-        }
-        whole
-    }
-
-    fn hash(self) {
-        match self {
-            Self::Linear(work, mut linear) => {
-                let mut leaf = None;
-                match work.leaf {
-                    Some(0) => {
-                        linear.update(work.bytes());
-                        leaf = Some((0, linear.clone()));
-                    }
-                    Some(number) => {
-                        let mut hash = Midstate::default();
-                        let bytes = work.bytes();
-                        Midstate::update_two((&mut linear, bytes), (&mut hash, bytes));
-                        leaf = Some((number, hash));
-                    }
-                    None => linear.update(work.bytes()),
-                }
-                let tasks = 1 + usize::from(leaf.is_some());
-                work.found.update(tasks, |so_far| {
-                    so_far.linear = Some(linear);
-                    if let Some((number, hash)) = leaf {
-                        so_far.leaf(number, Hash(hash.finish()));
-                    }
-                });
-            }
-            Self::Leaf(work) => {
-                let mut hash = Midstate::default();
-                hash.update(work.bytes());
-                work.leaf_is(hash);
-            }
-            Self::Leaves(one, two) => {
-                let mut hashes = (Midstate::default(), Midstate::default());
-                Midstate::update_two((&mut hashes.0, one.bytes()), (&mut hashes.1, two.bytes()));
-                one.leaf_is(hashes.0);
-                two.leaf_is(hashes.1);
-            }
-        }
-    }
-}
-
-impl Work {
-    fn leaf_is(&self, hash: Midstate) {
-        if let Some(number) = self.leaf {
-            self.found.update(1, |so_far| so_far.leaf(number, Hash(hash.finish())));
-        }
-    }
-}
-
 /// A panic in a thread does not make what it had locked unusable: it is told
 /// as a failure of the run.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -657,24 +320,6 @@ mod tests {
                 });
             }
         });
-    }
-
-    #[test]
-    fn lends_no_more_blocks_than_the_limit() {
-        let pool = BlockPool::new(2);
-        let (one, _two) = (pool.take(), pool.take());
-        let third = thread::spawn({
-            let pool = pool.clone();
-            move || pool.take().len()
-        });
-        while Arc::strong_count(&pool.0) < 4 {
-            thread::yield_now();
-        }
-        assert!(!third.is_finished());
-        drop(one);
-        assert_eq!(third.join().unwrap(), 0);
-        assert_eq!(lock(&pool.0.buffers).unmade, 0);
-        assert_eq!(lock(&pool.0.buffers).free.len(), 1);
     }
 
     #[test]
