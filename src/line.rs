@@ -25,6 +25,15 @@ pub const HASHES: usize = 50;
 /// The version of `stream`, `archive` and `stored` lines.
 pub const VERSION: u32 = 1;
 
+/// How the reason of a line of a later version is told from that of a bad one.
+const NEWER: &str = " is newer than this program";
+
+/// Whether a line was refused because it is of a later version, which a
+/// reader that skips bad lines must not skip.
+pub fn is_newer(reason: &str) -> bool {
+    reason.contains(NEWER)
+}
+
 /// Names a stream: the first half of a SHA-256 hash over what makes it this
 /// stream; 32 lower-case hexadecimal digits in text.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -331,6 +340,16 @@ pub struct Stored {
     pub stored: Timestamp,
 }
 
+/// What glacier-chain(1) prints before the lines of a chain's streams, so
+/// that its reader can tell a chain that was cut short from a shorter one.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Chain {
+    /// The last stream of the chain.
+    pub stream: StreamId,
+    /// How many streams it has.
+    pub streams: u32,
+}
+
 /// A line of a type that this program knows.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
@@ -345,6 +364,7 @@ pub enum Line {
     Hashes(Hashes),
     Archive(Archive),
     Stored(Stored),
+    Chain(Chain),
 }
 
 /// When a line may be acted on, as glacier-window(1) stamped it.
@@ -371,8 +391,9 @@ impl Line {
             r#type: std::borrow::Cow<'a, str>,
             v: Option<u32>,
         }
-        const KNOWN: [&str; 9] = [
+        const KNOWN: [&str; 10] = [
             "stream", "snapshot", "part", "volume", "end", "failed", "hashes", "archive", "stored",
+            "chain",
         ];
         if !text.trim_start().starts_with('{') {
             return Err("not a JSON object".to_owned());
@@ -383,7 +404,7 @@ impl Line {
         }
         match (head.v, head.r#type.as_ref()) {
             (Some(v), of @ ("stream" | "archive" | "stored")) if v > VERSION => {
-                Err(format!("{of}: version {v} is newer than this program, which knows {VERSION}"))
+                Err(format!("{of}: version {v}{NEWER}, which knows {VERSION}"))
             }
             _ => serde_json::from_str(text).map(Some).map_err(|e| explain(&e)),
         }
@@ -466,12 +487,16 @@ pub struct Reader<R> {
     input: R,
     /// The number of the line that was read last, from 1.
     pub number: u64,
+    /// Where it begins, in bytes from where reading began.
+    pub start: u64,
+    /// Where the next one begins.
+    next: u64,
 }
 
 impl<R: BufRead> Reader<R> {
     /// Reads from `input`.
     pub fn new(input: R) -> Self {
-        Self { input, number: 0 }
+        Self { input, number: 0, start: 0, next: 0 }
     }
 
     /// The next line that is not empty; `None` at the end of the input.
@@ -486,6 +511,8 @@ impl<R: BufRead> Reader<R> {
                 return Ok(None);
             }
             self.number += 1;
+            self.start = self.next;
+            self.next += u64::try_from(line.len()).unwrap_or(u64::MAX);
             if line.pop_if(|last| *last == b'\n').is_none() && line.len() == MAX {
                 self.skip()?;
                 return Ok(Some(Text::Bad(format!("longer than {MAX} bytes"))));
@@ -509,6 +536,7 @@ impl<R: BufRead> Reader<R> {
                 None => (piece.len(), piece.is_empty()),
             };
             self.input.consume(length);
+            self.next += u64::try_from(length).unwrap_or(u64::MAX);
             if done {
                 return Ok(());
             }
@@ -581,8 +609,9 @@ mod tests {
         let input = format!("\n  \n{long}\n{fits}\nlast");
         let mut reader = Reader::new(input.as_bytes());
         assert_eq!(reader.read().unwrap(), Some(Text::Bad("longer than 4096 bytes".to_owned())));
-        assert_eq!(reader.number, 3);
+        assert_eq!((reader.number, reader.start), (3, 4));
         assert_eq!(reader.read().unwrap(), Some(Text::Line(fits)));
+        assert_eq!((reader.number, reader.start), (4, 5 + 3 * MAX as u64));
         assert_eq!(reader.read().unwrap(), Some(Text::Line("last".to_owned())));
         assert_eq!(reader.read().unwrap(), None);
         assert!(matches!(Reader::new(&b"\xff\n"[..]).read(), Ok(Some(Text::Bad(_)))));

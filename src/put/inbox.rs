@@ -106,5 +106,6 @@ fn stream_of(line: &Line) -> Option<StreamId> {
         Line::Hashes(line) => Some(line.stream),
         Line::Archive(line) => Some(line.stream),
         Line::Stored(line) => Some(line.stream),
+        Line::Chain(line) => Some(line.stream),
     }
 }

@@ -1,0 +1,299 @@
+use super::scan::{select, survey};
+use super::*;
+use crate::line::{Archive, Hashes, Line};
+use crate::treehash::Hash;
+use proptest::prelude::*;
+
+fn id(number: u64) -> StreamId {
+    format!("{number:032x}").parse().unwrap()
+}
+
+/// A stored stream: number, name, guid, base.
+fn stored(number: u64, name: &str, guid: u64, from: Option<u64>) -> Stored {
+    Stored {
+        v: 1,
+        stream: id(number),
+        host: "nas".into(),
+        name: name.into(),
+        format: Format::Zfs,
+        guid: Some(Guid(guid)),
+        from_guid: from.map(Guid),
+        compound: false,
+        resumed: false,
+        generation: 0,
+        volumes: 1,
+        size: 1000,
+        treehash: Hash([7; 32]),
+        whole: "zfs".into(),
+        dest: "glacier://cold".into(),
+        region: "eu-central-1".into(),
+        manifest_id: Some("m".into()),
+        stored: format!("2026-01-{:02}T00:00:00Z", number % 28 + 1).parse().unwrap(),
+    }
+}
+
+fn compound(number: u64, name: &str) -> Stored {
+    Stored { guid: None, compound: true, ..stored(number, name, 0, None) }
+}
+
+fn inner(number: u64, name: &str, guid: u64, from: Option<u64>, offset: u64) -> Snapshot {
+    Snapshot {
+        stream: id(number),
+        name: name.into(),
+        guid: Guid(guid),
+        from_guid: from.map(Guid),
+        offset,
+    }
+}
+
+fn catalog(lines: &[Stored], snapshots: &[Snapshot]) -> Catalog {
+    let mut catalog = Catalog::default();
+    for (at, line) in (0..).zip(lines) {
+        catalog.stored(line.clone(), at);
+    }
+    for line in snapshots {
+        catalog.snapshot(line.clone());
+    }
+    catalog
+}
+
+/// The chain's stream numbers, or the message of the failure.
+fn chain(catalog: &Catalog, word: &str) -> Result<Vec<u64>, String> {
+    let links = catalog.chain(word).map_err(|e| {
+        assert_eq!(e.code(), 65, "{e}");
+        e.to_string()
+    })?;
+    Ok(links
+        .iter()
+        .map(|link| u64::from_str_radix(&link.stream.to_string(), 16).unwrap())
+        .collect())
+}
+
+#[test]
+fn walks_back_to_the_full_stream() {
+    let catalog = catalog(
+        &[
+            stored(3, "t@wed", 30, Some(20)),
+            stored(1, "t@mon", 10, None),
+            stored(2, "t@tue", 20, Some(10)),
+        ],
+        &[],
+    );
+    assert_eq!(chain(&catalog, "t@wed"), Ok(vec![1, 2, 3]));
+    assert_eq!(chain(&catalog, "20"), Ok(vec![1, 2]));
+    assert_eq!(chain(&catalog, &id(1).to_string()), Ok(vec![1]));
+}
+
+#[test]
+fn a_name_of_two_snapshots_is_not_guessed() {
+    let catalog = catalog(
+        &[
+            stored(1, "t@mon", 10, None),
+            Stored { host: "b".into(), ..stored(2, "t@mon", 20, None) },
+        ],
+        &[],
+    );
+    assert_eq!(
+        chain(&catalog, "t@mon").unwrap_err(),
+        "t@mon: means 2 things, give one's number instead: 10 (stored 2026-01-02T00:00:00Z on \
+         nas), 20 (stored 2026-01-03T00:00:00Z on b)"
+    );
+    assert_eq!(chain(&catalog, "20"), Ok(vec![2]));
+}
+
+#[test]
+fn names_the_link_that_is_missing() {
+    let catalog =
+        catalog(&[stored(2, "t@tue", 20, Some(10)), stored(3, "t@wed", 30, Some(20))], &[]);
+    assert_eq!(
+        chain(&catalog, "t@wed").unwrap_err(),
+        "t@wed: snapshot 10, which t@tue is based on, is in no stored stream"
+    );
+}
+
+#[test]
+fn the_rest_of_an_interrupted_stream_is_no_link() {
+    let rest = Stored { resumed: true, ..stored(2, "t@tue", 20, Some(10)) };
+    let lines = [stored(1, "t@mon", 10, None), rest, stored(3, "t@wed", 30, Some(20))];
+    let catalog = catalog(&lines, &[]);
+    assert!(chain(&catalog, "t@wed").unwrap_err().contains("snapshot 20"));
+    assert!(chain(&catalog, "t@tue").unwrap_err().contains("zfs send -t"));
+    assert!(chain(&catalog, &id(2).to_string()).unwrap_err().contains("zfs send -t"));
+}
+
+#[test]
+fn a_circle_is_told() {
+    let lines = [stored(1, "a", 10, Some(20)), stored(2, "b", 20, Some(10))];
+    assert!(chain(&catalog(&lines, &[]), "a").unwrap_err().contains("comes back to"));
+    let own = [stored(1, "a", 10, Some(10))];
+    assert!(chain(&catalog(&own, &[]), "a").unwrap_err().contains("comes back to a"));
+}
+
+#[test]
+fn takes_the_way_with_the_fewest_bytes_that_is_whole() {
+    let lines = [
+        stored(1, "t@mon", 10, None),
+        Stored { size: 10, ..stored(2, "t@tue", 20, Some(10)) },
+        Stored { size: 5000, ..stored(3, "t@tue", 20, None) },
+        Stored { size: 1, ..stored(4, "t@tue", 20, Some(99)) },
+    ];
+    assert_eq!(chain(&catalog(&lines, &[]), "t@tue"), Ok(vec![1, 2]));
+    assert_eq!(chain(&catalog(&lines[2..], &[]), "t@tue"), Ok(vec![3]));
+}
+
+#[test]
+fn the_latest_of_two_stored_lines_counts() {
+    let old = stored(1, "t@mon", 10, None);
+    let new = Stored {
+        dest: "glacier://other".into(),
+        generation: 1,
+        stored: "2027-01-01T00:00:00Z".parse().unwrap(),
+        ..old.clone()
+    };
+    for lines in [[old.clone(), new.clone()], [new, old.clone()]] {
+        let links = catalog(&lines, &[]).chain("t@mon").unwrap();
+        assert_eq!((links[0].dest.as_str(), links[0].generation), ("glacier://other", 1));
+    }
+    let other = Stored { treehash: Hash([8; 32]), ..old.clone() };
+    assert!(chain(&catalog(&[old, other], &[]), "t@mon").unwrap_err().contains("disagree"));
+}
+
+#[test]
+fn plain_bytes_are_their_own_chain() {
+    let plain =
+        |number| Stored { format: Format::Bytes, guid: None, ..stored(number, "etc", 0, None) };
+    assert_eq!(chain(&catalog(&[plain(1)], &[]), "etc"), Ok(vec![1]));
+    let two = catalog(&[plain(1), plain(2)], &[]);
+    assert!(chain(&two, "etc").unwrap_err().contains(&id(2).to_string()));
+    assert_eq!(chain(&two, &id(2).to_string()), Ok(vec![2]));
+}
+
+#[test]
+fn a_compound_stream_needs_all_its_bases() {
+    let lines = [compound(1, "t@mon"), compound(2, "t@tue")];
+    let mut snapshots = vec![
+        inner(1, "t@mon", 10, None, 0),
+        inner(1, "t/a@mon", 11, None, 100),
+        inner(2, "t@tue", 20, Some(10), 0),
+        inner(2, "t@noon", 21, Some(20), 50),
+        inner(2, "t/a@tue", 22, Some(11), 100),
+    ];
+    assert_eq!(chain(&catalog(&lines, &snapshots), "t/a@tue"), Ok(vec![1, 2]));
+    assert_eq!(chain(&catalog(&lines, &snapshots), "t/a@mon"), Ok(vec![1]));
+    snapshots.remove(1);
+    assert!(chain(&catalog(&lines, &snapshots), "t@tue").unwrap_err().contains("snapshot 11"));
+    let elsewhere = Stored { size: 1, ..stored(3, "t/a@mon", 11, None) };
+    let apart = catalog(&[&lines[..], &[elsewhere]].concat(), &snapshots);
+    assert!(chain(&apart, "t@tue").unwrap_err().contains("is not in the chain of its first base"));
+    assert!(chain(&catalog(&lines, &[]), "t@tue").unwrap_err().contains("no \"snapshot\" line"));
+}
+
+#[test]
+fn says_what_is_there_instead() {
+    let one = catalog(&[stored(1, "t@mon", 10, None)], &[]);
+    for word in ["t@tue", "11", &id(2).to_string()] {
+        let message = chain(&one, word).unwrap_err();
+        assert!(message.ends_with("of its 1 streams t@mon of nas is the newest"), "{message}");
+    }
+    assert!(chain(&Catalog::default(), "t@mon").unwrap_err().contains("no \"stored\" line"));
+}
+
+fn archive(generation: u32, volume: u32, archive_id: &str) -> String {
+    let Stored { stream, host, name, dest, region, .. } = stored(1, "t@mon", 10, None);
+    let (v, offset, size, treehash) = (1, 0, 1000, Hash([7; 32]));
+    let (part_size, archive_id) = (1 << 20, archive_id.to_owned());
+    let uploaded = "2026-01-01T00:00:00Z".parse().unwrap();
+    #[rustfmt::skip]
+    let line = Archive {
+        v, stream, host, name, generation, volume, offset, size, treehash, part_size, dest, region,
+        archive_id, uploaded,
+    };
+    Line::Archive(line).text().unwrap()
+}
+
+fn hashes(stream: u64, part: u32) -> String {
+    let treehashes = vec![Hash([7; 32])];
+    let dest = "glacier://cold".into();
+    Line::Hashes(Hashes { stream: id(stream), generation: 0, volume: 0, part, dest, treehashes })
+        .text()
+        .unwrap()
+}
+
+#[test]
+fn selects_the_lines_that_count_in_order() {
+    let end = Line::Stored(stored(1, "t@mon", 10, None)).text().unwrap();
+    let text = [
+        "{\"type\":\"archive\",\"stream\":\"torn",
+        "\n",
+        &archive(0, 1, "second"),
+        &archive(0, 0, "replaced"),
+        &archive(1, 0, "another generation"),
+        "not JSON\n\n",
+        &hashes(9, 0),
+        &hashes(1, 50),
+        &hashes(1, 0),
+        &archive(0, 0, "first"),
+        "{\"type\":\"colour\"}\n",
+        &end,
+        &archive(0, 0, "too late"),
+    ]
+    .concat();
+    let (catalog, skipped) = survey(text.as_bytes()).unwrap();
+    let warning = "stdin: 2 bad lines skipped, the first is 1: a torn line; 1 line of unknown types \
+                   skipped";
+    assert_eq!(skipped.warning().as_deref(), Some(warning));
+    let spans = select(text.as_bytes(), &catalog.chain("t@mon").unwrap()).unwrap();
+    let at = |place: u64| usize::try_from(place).unwrap();
+    let mut lines = String::new();
+    for (start, length) in spans {
+        lines += &text[at(start)..at(start + length)];
+        lines += "\n";
+    }
+    let expected =
+        [hashes(1, 0), hashes(1, 50), archive(0, 0, "first"), archive(0, 1, "second"), end];
+    assert_eq!(lines, expected.concat());
+}
+
+#[test]
+fn refuses_lines_of_a_later_version() {
+    let later =
+        Line::Stored(stored(1, "t@mon", 10, None)).text().unwrap().replace("\"v\":1", "\"v\":2");
+    let error = survey(later.as_bytes()).unwrap_err();
+    assert_eq!(
+        (error.code(), error.to_string().as_str()),
+        (65, "stdin: line 1: stored: version 2 is newer than this program, which knows 1")
+    );
+}
+
+proptest! {
+    /// A random forest of bases: the chain found is whole and the shortest.
+    #[test]
+    fn every_chain_begins_full_and_each_link_has_its_base(
+        bases in prop::collection::vec(prop::option::weighted(0.8, 0u64..40), 1..40),
+        order in any::<u64>(),
+    ) {
+        let mut lines: Vec<Stored> = (0..)
+            .zip(&bases)
+            .map(|(number, base)| stored(number, &format!("t@{number}"), number, *base))
+            .collect();
+        let turn = usize::try_from(order % 40).unwrap() % lines.len();
+        lines.rotate_left(turn);
+        let catalog = catalog(&lines, &[]);
+        for number in 0..bases.len() as u64 {
+            // The oracle: follow the bases until one is missing or repeats.
+            let mut expected = vec![number];
+            let whole = loop {
+                match bases.get(usize::try_from(*expected.last().unwrap()).unwrap()) {
+                    Some(None) => break true,
+                    Some(Some(base)) if !expected.contains(base) => expected.push(*base),
+                    _ => break false,
+                }
+            };
+            expected.reverse();
+            match chain(&catalog, &number.to_string()) {
+                Ok(found) => prop_assert!(whole && found == expected),
+                Err(_) => prop_assert!(!whole),
+            }
+        }
+    }
+}

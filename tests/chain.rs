@@ -1,0 +1,158 @@
+//! glacier-chain, from the outside.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::process::{Command, Output, Stdio};
+
+const HASH: &str = "9bc1b2a288b26af7257a36277ae3816a7d4f16e89c1e7e77d0a5c48bad62b360";
+
+fn chain(word: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_glacier-chain"));
+    command.env_clear().arg(word);
+    command
+}
+
+/// Runs it on a catalog that comes through a pipe, and on one in a file: both
+/// must say the same.
+fn run(word: &str, catalog: &str) -> (i32, String, String) {
+    let mut child = chain(word)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(catalog.as_bytes()).unwrap();
+    let piped = told(&child.wait_with_output().unwrap());
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("catalog.jsonl");
+    fs::write(&path, catalog).unwrap();
+    let read = told(&chain(word).stdin(File::open(&path).unwrap()).output().unwrap());
+    assert_eq!(piped, read);
+    piped
+}
+
+fn told(output: &Output) -> (i32, String, String) {
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
+}
+
+/// The lines of a stream of one volume; a field that no program knows is kept.
+fn stream(number: u32, name: &str, guid: u64, from: Option<u64>) -> String {
+    let from = from.map(|guid| format!(r#","from_guid":"{guid}""#)).unwrap_or_default();
+    let of = format!(r#""stream":"{number:032x}""#);
+    let dest = r#""dest":"glacier://cold","region":"eu-central-1""#;
+    let who = format!(r#""host":"nas","name":"{name}""#);
+    format!(
+        r#"{{"type":"hashes",{of},"volume":0,"part":0,"dest":"glacier://cold","treehashes":["{HASH}"]}}
+{{"type":"archive","v":1,{of},{who},"volume":0,"offset":0,"size":1048576,"treehash":"{HASH}","part_size":1048576,{dest},"archive_id":"a{number}","uploaded":"2026-01-0{number}T00:00:00Z"}}
+{{"type":"snapshot",{of},"name":"{name}","guid":"{guid}"{from},"offset":0}}
+{{"type":"stored", "v":1,{of},{who},"format":"zfs","guid":"{guid}"{from},"volumes":1,"size":1048576,"treehash":"{HASH}","whole":"zfs",{dest},"colour":"blue","stored":"2026-01-0{number}T00:00:00Z"}}
+"#
+    )
+}
+
+fn three() -> [String; 3] {
+    [
+        stream(1, "tank/home@mon", 10, None),
+        stream(2, "tank/home@tue", 20, Some(10)),
+        stream(3, "tank/home@wed", 30, Some(20)),
+    ]
+}
+
+#[test]
+fn prints_the_lines_of_each_stream_from_the_full_one_on() {
+    let [mon, tue, wed] = three();
+    let other = stream(4, "tank/mail@mon", 40, None);
+    let catalog = format!("{wed}{other}{tue}\n{mon}{mon}");
+    let head = |streams: u32| {
+        format!("{{\"type\":\"chain\",\"stream\":\"{streams:032x}\",\"streams\":{streams}}}\n")
+    };
+    let (code, out, err) = run("tank/home@wed", &catalog);
+    assert_eq!((code, err.as_str()), (0, ""));
+    assert_eq!(out, format!("{}{mon}{tue}{wed}", head(3)));
+    assert_eq!(run("20", &catalog).1, format!("{}{mon}{tue}", head(2)));
+    assert_eq!(run(&format!("{:032x}", 1), &catalog).1, format!("{}{mon}", head(1)));
+}
+
+#[test]
+fn a_torn_line_is_skipped_and_told() {
+    let [mon, tue, _] = three();
+    let torn = &tue[..300];
+    let (code, out, err) = run("tank/home@mon", &format!("{mon}{torn}\n{{\"type\":\"tape\"}}"));
+    assert_eq!((code, out.ends_with(&mon)), (0, true));
+    assert_eq!(
+        err,
+        "glacier-chain: warning: stdin: 1 bad line skipped, the first is 6: a torn line; 1 line \
+         of unknown types skipped\n"
+    );
+}
+
+#[test]
+fn what_cannot_be_restored_gives_65_and_no_line() {
+    let [mon, tue, wed] = three();
+    let later = mon.replace("\"v\":1", "\"v\":2");
+    for (word, catalog, reason) in [
+        ("tank/home@mon", "", "stdin: no \"stored\" line; is this the catalog of glacier-put?"),
+        (
+            "tank/home@sun",
+            &mon,
+            "tank/home@sun: no such snapshot in the catalog; of its 1 streams tank/home@mon of \
+             nas is the newest",
+        ),
+        (
+            "tank/home@wed",
+            &format!("{mon}{wed}"),
+            "tank/home@wed: snapshot 20, which tank/home@wed is based on, is in no stored stream",
+        ),
+        (
+            "tank/home@tue",
+            &format!("{mon}{tue}{}", stream(4, "tank/home@tue", 21, None)),
+            "tank/home@tue: means 2 things, give one's number instead: 20 (stored \
+             2026-01-02T00:00:00Z on nas), 21 (stored 2026-01-04T00:00:00Z on nas)",
+        ),
+        (
+            "tank/home@mon",
+            &later,
+            "stdin: line 4: stored: version 2 is newer than this program, which knows 1",
+        ),
+    ] {
+        let expected = (65, String::new(), format!("glacier-chain: {reason}\n"));
+        assert_eq!(run(word, catalog), expected);
+    }
+}
+
+#[test]
+fn a_wrong_command_line_gives_64() {
+    for arguments in [&[][..], &["a", "b"], &["--colour"]] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_glacier-chain"));
+        let output = command.args(arguments).stdin(Stdio::null()).output().unwrap();
+        assert_eq!(output.status.code(), Some(64));
+    }
+}
+
+#[test]
+fn output_that_cannot_be_written_gives_74() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("catalog.jsonl");
+    fs::write(&path, three().concat()).unwrap();
+    let (reader, closed) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut outputs = vec![(Stdio::from(closed), "Broken pipe")];
+    if let Ok(full) = File::options().write(true).open("/dev/full") {
+        outputs.push((Stdio::from(full), "No space left on device"));
+    }
+    for (output, reason) in outputs {
+        let output = chain("30")
+            .stdin(File::open(&path).unwrap())
+            .stdout(output)
+            .stderr(Stdio::piped())
+            .output()
+            .unwrap();
+        let expected = format!("glacier-chain: stdout: cannot write: {reason}\n");
+        assert_eq!(told(&output), (74, String::new(), expected));
+    }
+    let output = chain("30").stdin(File::open(directory.path()).unwrap()).output().unwrap();
+    assert_eq!(output.status.code(), Some(74));
+}
