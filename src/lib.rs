@@ -9,6 +9,7 @@ pub mod chunk;
 pub mod cli;
 pub mod description;
 pub mod error;
+pub mod get;
 pub mod hashing;
 pub mod journal;
 pub mod line;

@@ -1,0 +1,207 @@
+//! Where streams go: standard output, or a command that is run for each.
+//!
+//! A command cannot tell a stream that was cut short from one that ended, so
+//! on failure it is killed before its input is closed (I5).
+
+use std::cell::RefCell;
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, ErrorKind};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use crate::error::{Error, Result};
+use crate::neighbour;
+
+/// The longest pause between two looks whether a command has ended.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// Where streams go.
+#[derive(Debug)]
+pub struct Output {
+    command: Vec<OsString>,
+    /// What is written to now.
+    sink: RefCell<Option<Arc<File>>>,
+    child: RefCell<Option<Child>>,
+}
+
+impl Output {
+    /// Standard output if `command` is empty. It is looked for now, before
+    /// anything is asked of the service.
+    ///
+    /// # Errors
+    /// When there is no such command: 127, as a shell says it.
+    pub fn new(command: Vec<OsString>) -> Result<Self> {
+        if let Some(program) = command.first()
+            && !is_there(Path::new(program))
+        {
+            return Err(Error::Command(127, format!("{}: no such command", name(&command))));
+        }
+        Ok(Self { command, sink: RefCell::default(), child: RefCell::default() })
+    }
+
+    /// Whether it can take several streams.
+    pub fn takes_many(&self) -> bool {
+        !self.command.is_empty()
+    }
+
+    /// The file that takes the stream's bytes; starts the command at the
+    /// first of them.
+    ///
+    /// # Errors
+    /// When the command cannot be run.
+    pub fn open(&self) -> Result<Arc<File>> {
+        if let Some(sink) = &*self.sink.borrow() {
+            return Ok(sink.clone());
+        }
+        let fd: OwnedFd = match self.command.split_first() {
+            None => io::stdout()
+                .as_fd()
+                .try_clone_to_owned()
+                .map_err(|e| Error::io("stdout: cannot open", e))?,
+            Some((program, arguments)) => {
+                let child = Command::new(program).args(arguments).stdin(Stdio::piped()).spawn();
+                let mut child = child.map_err(|e| {
+                    let code = if e.kind() == ErrorKind::NotFound { 127 } else { 126 };
+                    let error = Error::io("cannot run", e);
+                    Error::Command(code, format!("{}: {error}", name(&self.command)))
+                })?;
+                let input = child.stdin.take().map(OwnedFd::from);
+                *self.child.borrow_mut() = Some(child);
+                input.ok_or_else(|| Error::Bug("a command has no standard input".to_owned()))?
+            }
+        };
+        let sink = Arc::new(File::from(fd));
+        *self.sink.borrow_mut() = Some(sink.clone());
+        Ok(sink)
+    }
+
+    /// Ends the stream, whose end is proven: closes the command's input and
+    /// waits for its status.
+    ///
+    /// # Errors
+    /// The command's own status, if it is not 0.
+    pub async fn end(&self) -> Result<()> {
+        // A stream without bytes starts the command here.
+        self.open()?;
+        self.sink.borrow_mut().take();
+        match self.status().await? {
+            None => Ok(()),
+            Some(status) => self.check(status),
+        }
+    }
+
+    /// Waits until the command, if there is one, has ended.
+    async fn status(&self) -> Result<Option<ExitStatus>> {
+        let mut pause = Duration::from_millis(1);
+        while self.child.borrow().is_some() {
+            if let Some(status) = self.ended()? {
+                self.child.borrow_mut().take();
+                return Ok(Some(status));
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(LOOK);
+        }
+        Ok(None)
+    }
+
+    fn ended(&self) -> Result<Option<ExitStatus>> {
+        match &mut *self.child.borrow_mut() {
+            None => Ok(None),
+            Some(child) => child
+                .try_wait()
+                .map_err(|e| Error::io(format!("{}: cannot wait for it", name(&self.command)), e)),
+        }
+    }
+
+    fn check(&self, status: ExitStatus) -> Result<()> {
+        let name = name(&self.command);
+        match (status.code(), status.signal()) {
+            (Some(0), _) => Ok(()),
+            (Some(code), _) => Err(Error::Command(
+                u8::try_from(code).unwrap_or(u8::MAX),
+                format!("{name}: ended with status {code}"),
+            )),
+            (None, signal) => {
+                let signal = signal.unwrap_or_default();
+                Err(Error::Command(
+                    u8::try_from(signal.saturating_add(128)).unwrap_or(u8::MAX),
+                    format!("{name}: was killed by signal {signal}"),
+                ))
+            }
+        }
+    }
+
+    /// The error that a failed write stands for. A command that reads no more
+    /// is waited for: its status tells why.
+    pub async fn failed(&self, error: io::Error) -> Error {
+        if self.command.is_empty() {
+            return Error::io("stdout: cannot write", error);
+        }
+        if error.kind() == ErrorKind::BrokenPipe {
+            match self.status().await {
+                Err(e) => return e,
+                Ok(Some(status)) => {
+                    if let Err(e) = self.check(status) {
+                        return e;
+                    }
+                }
+                Ok(None) => {}
+            }
+        }
+        Error::io(format!("{}: did not read all of the stream", name(&self.command)), error)
+    }
+
+    /// Ends when it is known that nobody will take what may come, which a
+    /// program that waits is not told: the reader of standard output is gone
+    /// while `waiting`, or the command has failed.
+    pub async fn watch(&self, waiting: impl Fn() -> bool) -> Error {
+        loop {
+            sleep(Duration::from_secs(1)).await;
+            let seen = if self.command.is_empty() {
+                if waiting() { neighbour::wait(Duration::ZERO) } else { Ok(()) }
+            } else {
+                // One that ended well has read all, or is told by a write.
+                self.ended().and_then(|status| status.map_or(Ok(()), |status| self.check(status)))
+            };
+            if let Err(error) = seen {
+                return error;
+            }
+        }
+    }
+}
+
+impl Drop for Output {
+    /// I5: a command that still runs was not given the whole of its stream.
+    /// It is killed before its input is closed, so that it cannot take what
+    /// it has for all. Held by
+    /// `get::tests::kills_the_command_before_its_input_is_closed`.
+    fn drop(&mut self) {
+        if let Some(child) = self.child.get_mut() {
+            // It may have ended by itself.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        self.sink.get_mut().take();
+    }
+}
+
+/// The command as messages name it.
+fn name(command: &[OsString]) -> String {
+    command.first().map(|program| program.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+/// Whether a program is where execvp(3) looks for it.
+fn is_there(program: &Path) -> bool {
+    if program.components().count() > 1 || program.is_absolute() {
+        return program.exists();
+    }
+    let path = std::env::var_os("PATH").unwrap_or_else(|| "/bin:/usr/bin".into());
+    std::env::split_paths(&path).any(|directory| directory.join(program).is_file())
+}
