@@ -13,6 +13,7 @@ pub mod plan;
 #[cfg(test)]
 mod tests;
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io::{self, Write as _};
 use std::time::Duration;
@@ -75,6 +76,9 @@ struct Verified {
     hashes: Vec<Hash>,
     last: bool,
 }
+
+/// A write on a thread of its own, which gives the buffer back.
+type Writing = JoinHandle<io::Result<Vec<u8>>>;
 
 /// Brings back what `plan` names; `vaults` are its places, in order.
 ///
@@ -172,9 +176,12 @@ async fn deliver<V: Vault>(
     let largest = requests(stream, first).map(|request| request.size).max().unwrap_or(1);
     let limit = usize::try_from(IN_FLIGHT / largest).unwrap_or(1).clamp(1, settings.concurrency);
     let mut requests = requests(stream, first);
+    // Written buffers are filled again: fresh memory for each would cost the
+    // kernel more than the network does.
+    let spare: RefCell<Vec<Vec<u8>>> = RefCell::default();
     let mut flying = FuturesOrdered::new();
     let mut landed: VecDeque<Verified> = VecDeque::new();
-    let mut writing: Option<JoinHandle<io::Result<()>>> = None;
+    let mut writing: Option<Writing> = None;
     let (mut all, mut of_volume, mut size) = (Fold::default(), Fold::default(), 0_u64);
     loop {
         if writing.is_none()
@@ -190,13 +197,13 @@ async fn deliver<V: Vault>(
             size = size.saturating_add(length);
             bar.inc(length);
             let sink = output.open()?;
-            writing = Some(spawn_blocking(move || (&*sink).write_all(&bytes)));
+            writing = Some(spawn_blocking(move || (&*sink).write_all(&bytes).map(|()| bytes)));
         }
         // What is being written counts as in flight: it is in memory.
         while flying.len() + landed.len() + usize::from(writing.is_some()) < limit
             && let Some(request) = requests.next()
         {
-            flying.push_back(fetch(request, jobs, settings));
+            flying.push_back(fetch(request, jobs, settings, &spare));
         }
         if writing.is_none() && flying.is_empty() {
             break;
@@ -205,8 +212,9 @@ async fn deliver<V: Vault>(
             Some(verified) = flying.next() => landed.push_back(verified?),
             written = joined(&mut writing) => {
                 writing = None;
-                if let Err(e) = written? {
-                    return Err(output.failed(e).await);
+                match written? {
+                    Ok(bytes) => spare.borrow_mut().push(bytes),
+                    Err(e) => return Err(output.failed(e).await),
                 }
             }
         }
@@ -221,7 +229,7 @@ async fn deliver<V: Vault>(
 }
 
 /// The end of the write that is under way; never, if none is.
-async fn joined(writing: &mut Option<JoinHandle<io::Result<()>>>) -> Result<io::Result<()>> {
+async fn joined(writing: &mut Option<Writing>) -> Result<io::Result<Vec<u8>>> {
     match writing {
         Some(writing) => {
             writing.await.map_err(|e| Error::Bug(format!("a thread did not end well: {e}")))
@@ -235,6 +243,7 @@ async fn fetch<V: Vault>(
     request: Request<'_>,
     jobs: &Jobs<'_, V>,
     settings: &Settings,
+    spare: &RefCell<Vec<Vec<u8>>>,
 ) -> Result<Verified> {
     let (vault, archive) = jobs.archive(request.archive)?;
     let Request { offset, size, last, .. } = request;
@@ -244,7 +253,8 @@ async fn fetch<V: Vault>(
     loop {
         let job = jobs.ready(request.archive).await;
         // Reserved at its exact size: growing would take twice the memory.
-        let mut bytes = Vec::new();
+        let mut bytes = spare.borrow_mut().pop().unwrap_or_default();
+        bytes.clear();
         bytes.try_reserve_exact(room).map_err(|_| {
             let size = crate::units::bytes(size);
             let thing = format!("{}: no memory for a part of {size}", archive.thing);
