@@ -110,10 +110,13 @@ impl Serialize for Guid {
 
 impl<'de> Deserialize<'de> for Guid {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        <std::borrow::Cow<'de, str>>::deserialize(deserializer)?
-            .parse()
+        let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+        text.parse()
             .map(Self)
-            .map_err(|_| D::Error::custom("a guid is a decimal number in a string"))
+            .ok()
+            // One number has one text: no sign, no zeros before it.
+            .filter(|guid| guid.to_string() == text)
+            .ok_or_else(|| D::Error::custom("a guid is a decimal number in a string"))
     }
 }
 
@@ -389,7 +392,8 @@ impl Line {
         struct Head<'a> {
             #[serde(borrow)]
             r#type: std::borrow::Cow<'a, str>,
-            v: Option<u32>,
+            // Of any kind, as other types may have a field of this name.
+            v: Option<serde_json::Value>,
         }
         const KNOWN: [&str; 10] = [
             "stream", "snapshot", "part", "volume", "end", "failed", "hashes", "archive", "stored",
@@ -402,8 +406,9 @@ impl Line {
         if !KNOWN.contains(&head.r#type.as_ref()) {
             return Ok(None);
         }
-        match (head.v, head.r#type.as_ref()) {
-            (Some(v), of @ ("stream" | "archive" | "stored")) if v > VERSION => {
+        let version = head.v.and_then(|v| v.as_u64());
+        match (version, head.r#type.as_ref()) {
+            (Some(v), of @ ("stream" | "archive" | "stored")) if v > u64::from(VERSION) => {
                 Err(format!("{of}: version {v}{NEWER}, which knows {VERSION}"))
             }
             _ => serde_json::from_str(text).map(Some).map_err(|e| explain(&e)),
@@ -452,11 +457,16 @@ impl Failed {
 fn explain(error: &serde_json::Error) -> String {
     let text = error.to_string();
     let text = text.split(" at line ").next().unwrap_or(&text);
-    match text.strip_prefix("missing field ") {
-        Some(field) => format!("no {}", field.replace('`', "\"")),
-        None if error.is_eof() => "a torn line".to_owned(),
-        None if error.is_data() => text.to_owned(),
-        None => format!("not a JSON object: {text}"),
+    if let Some(field) = text.strip_prefix("missing field ") {
+        format!("no {}", field.replace('`', "\""))
+    } else if let Some(field) = text.strip_prefix("duplicate field ") {
+        format!("{} twice", field.replace('`', "\""))
+    } else if error.is_eof() {
+        "a torn line".to_owned()
+    } else if error.is_data() {
+        text.to_owned()
+    } else {
+        format!("not a JSON object: {text}")
     }
 }
 
@@ -572,6 +582,7 @@ mod tests {
         assert!(matches!(Line::parse(&text), Ok(Some(Line::Part(_)))));
         assert_eq!(Stamp::parse(&text).unwrap().window.as_deref(), Some("22:00-06:00"));
         assert_eq!(Line::parse(r#"{"type":"colour"}"#), Ok(None));
+        assert_eq!(Line::parse(r#"{"type":"colour","v":"beta"}"#), Ok(None));
     }
 
     #[test]
@@ -591,6 +602,11 @@ mod tests {
                 r#"{"type":"stored","v":2}"#,
                 "stored: version 2 is newer than this program, which knows 1",
             ),
+            (
+                r#"{"type":"archive","v":4294967296}"#,
+                "archive: version 4294967296 is newer than this program, which knows 1",
+            ),
+            (r#"{"type":"end","type":"part"}"#, "\"type\" twice"),
         ] {
             assert_eq!(Line::parse(text).unwrap_err(), reason, "{text}");
         }
