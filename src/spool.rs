@@ -7,7 +7,7 @@
 //! never through a symbolic link: nothing that a line says can name another
 //! file (I6).
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, Write};
 use std::os::fd::OwnedFd;
@@ -107,15 +107,16 @@ pub struct PartFile<'a> {
     file: File,
     volume: u32,
     part: u32,
+    sealed: bool,
 }
 
 fn part_name(volume: u32, part: u32) -> String {
     format!("{volume:08}-{part:04}.part")
 }
 
-/// The volume and part that a file's name tells, finished or not.
-fn part_numbers(name: &str) -> Option<(u32, u32)> {
-    let (volume, rest) = name.split_once('-')?;
+/// The volume and part that a file is named for, finished or not.
+fn part_of(name: &CStr) -> Option<(u32, u32)> {
+    let (volume, rest) = name.to_str().ok()?.split_once('-')?;
     let (part, _) = rest.split_once(".part")?;
     Some((volume.parse().ok()?, part.parse().ok()?))
 }
@@ -405,7 +406,7 @@ impl StreamDir {
         let used = || -> io::Result<u64> {
             let mut used = 0;
             for name in names(&self.directory)? {
-                let Some((volume, part)) = name.to_str().ok().and_then(part_numbers) else {
+                let Some((volume, part)) = part_of(&name) else {
                     continue;
                 };
                 match statat(&self.directory, name.as_c_str(), AtFlags::SYMLINK_NOFOLLOW) {
@@ -431,7 +432,7 @@ impl StreamDir {
         let file = remove(&self.directory, &name)
             .and_then(|()| open_file(&self.directory, &name, flags))
             .map_err(|e| Error::io(format!("volume {volume} part {part}: cannot create"), e))?;
-        Ok(PartFile { stream: self, file, volume, part })
+        Ok(PartFile { stream: self, file, volume, part, sealed: false })
     }
 
     /// Opens a part for reading; `None` if it is not in the spool, or has not
@@ -454,16 +455,27 @@ impl StreamDir {
     /// # Errors
     /// When one cannot be removed.
     pub fn remove(&self, volume: u32, first: u32) -> Result<()> {
-        let remove = || -> io::Result<()> {
-            for name in names(&self.directory)? {
-                let numbers = name.to_str().ok().and_then(part_numbers);
-                if numbers.is_some_and(|(v, p)| v == volume && p >= first) {
-                    unlinkat(&self.directory, name.as_c_str(), AtFlags::empty())?;
-                }
+        self.remove_those(|(v, p)| v == volume && p >= first)
+            .map_err(|e| Error::io(format!("volume {volume}: cannot clear its spool"), e))
+    }
+
+    /// Removes the parts behind the end of the stream: from this one on, and
+    /// of all later volumes.
+    ///
+    /// # Errors
+    /// When one cannot be removed.
+    pub fn remove_from(&self, first: (u32, u32)) -> Result<()> {
+        self.remove_those(|part| part >= first)
+            .map_err(|e| Error::io(format!("stream {}: cannot clear its spool", self.id), e))
+    }
+
+    fn remove_those(&self, goes: impl Fn((u32, u32)) -> bool) -> io::Result<()> {
+        for name in names(&self.directory)? {
+            if part_of(&name).is_some_and(&goes) {
+                unlinkat(&self.directory, name.as_c_str(), AtFlags::empty())?;
             }
-            Ok(())
-        };
-        remove().map_err(|e| Error::io(format!("volume {volume}: cannot clear its spool"), e))
+        }
+        Ok(())
     }
 
     /// Begins a new record of the lines that chunk prints.
@@ -545,8 +557,9 @@ impl StreamDir {
     pub fn respool(&self) -> Result<Option<Respool>> {
         let read = || -> io::Result<Option<Respool>> {
             let Some(file) = open_existing(&self.directory, RESPOOL)? else { return Ok(None) };
-            let mut text = String::new();
-            file.take(40).read_to_string(&mut text)?;
+            let mut text = Vec::new();
+            file.take(40).read_to_end(&mut text)?;
+            let text = String::from_utf8_lossy(&text);
             // A torn note is as good as none: its volume will differ again.
             Ok(text.trim().split_once(' ').and_then(|(volume, generation)| {
                 Some(Respool { volume: volume.parse().ok()?, generation: generation.parse().ok()? })
@@ -588,11 +601,24 @@ impl PartFile<'_> {
     ///
     /// # Errors
     /// When the disk cannot promise it.
-    pub fn seal(self) -> Result<()> {
+    pub fn seal(mut self) -> Result<()> {
         let name = part_name(self.volume, self.part);
         self.stream.settle(&self.file, &format!("{name}.new"), &name).map_err(|e| {
             Error::io(format!("volume {} part {}: cannot write", self.volume, self.part), e)
-        })
+        })?;
+        self.sealed = true;
+        Ok(())
+    }
+}
+
+impl Drop for PartFile<'_> {
+    /// Gives back the room of a part that will not be finished: the disk may
+    /// be full. If this does not happen, the next run replaces it.
+    fn drop(&mut self) {
+        if !self.sealed {
+            let name = format!("{}.new", part_name(self.volume, self.part));
+            let _ = remove(&self.stream.directory, &name);
+        }
     }
 }
 
@@ -644,6 +670,15 @@ mod tests {
         stream.remove(1, 2).unwrap();
         let there = |volume, part| stream.part(volume, part, 1).unwrap().is_some();
         assert_eq!([there(1, 0), there(1, 1), there(1, 2), there(2, 3)], [true, true, false, true]);
+        stream.remove_from((1, 1)).unwrap();
+        assert_eq!([there(1, 0), there(1, 1), there(2, 3)], [true, false, false]);
+    }
+
+    #[test]
+    fn a_part_that_is_given_up_takes_no_room() {
+        let (_dir, path, _spool, stream) = spool();
+        stream.create(0, 0).unwrap().write(b"abc").unwrap();
+        assert_eq!(std::fs::read_dir(path).unwrap().count(), 0);
     }
 
     #[test]

@@ -184,8 +184,7 @@ impl<'a> Writer<'a> {
     /// `tests/chunk.rs::a_stream_cut_anywhere_has_no_end`.
     fn end(&mut self, whole: String) -> Result<()> {
         let mut text = String::new();
-        // What an earlier, longer run left behind the end.
-        self.directory.remove(self.volume, self.part)?;
+        let behind = (self.volume, self.part);
         if self.part > 0 {
             text.push_str(&self.end_volume()?.text()?);
         }
@@ -201,6 +200,8 @@ impl<'a> Writer<'a> {
         // may clear the spool right then.
         self.record(&text)?;
         self.directory.keep_lines(&self.lines)?;
+        // What an earlier, longer run left behind the end.
+        self.directory.remove_from(behind)?;
         text.split_inclusive('\n').try_for_each(|line| cli::put_out(line.as_bytes()))
     }
 
