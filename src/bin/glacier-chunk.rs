@@ -33,8 +33,8 @@ struct Options {
     /// Bytes in a volume: 2^n MiB
     #[arg(long, value_name = "SIZE", default_value = "4G", value_parser = partsize::volume)]
     volume_size: u64,
-    /// Name a stream that is not ZFS's, or rename one that is
-    #[arg(long)]
+    /// Name the stream; one of ZFS has a name of its own
+    #[arg(long, value_parser = name)]
     name: Option<String>,
     /// Take the stream as whole if FILE exists at its end
     #[arg(long, value_name = "FILE")]
@@ -42,10 +42,10 @@ struct Options {
     /// Take the end of the input for the end of the stream
     #[arg(long)]
     trust_eof: bool,
-    /// Hold at most this much of the stream in the spool, or "none"
+    /// Hold at most this much of it in the spool, or "none"
     #[arg(long, value_name = "SIZE", value_parser = units::limit)]
     spool_limit: Option<Limit>,
-    /// Leave this much of the file system free
+    /// Leave this much of the disk free
     #[arg(long, value_name = "SIZE", default_value = "256M", value_parser = units::size)]
     reserve: u64,
     /// Wait this long for room while no glacier-put works
@@ -69,9 +69,10 @@ fn settings(options: Options) -> Result<Settings> {
         && bytes < least
     {
         return Err(Error::Usage(format!(
-            "--spool-limit: {} cannot hold a volume and a part, {}",
+            "--spool-limit: {} cannot hold a volume of {} and a part of {}",
             units::bytes(bytes),
-            units::bytes(least)
+            units::bytes(options.volume_size),
+            units::bytes(options.part_size)
         )));
     }
     Ok(Settings {
@@ -87,6 +88,10 @@ fn settings(options: Options) -> Result<Settings> {
         trust_eof: options.trust_eof,
         command: options.command,
     })
+}
+
+fn name(text: &str) -> Result<String, &'static str> {
+    if text.is_empty() { Err("empty") } else { Ok(text.to_owned()) }
 }
 
 /// Whether somebody may read our lines as they come.

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io;
+use std::io::{self, IsTerminal as _};
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -39,6 +39,10 @@ impl Input {
     /// When there is no such command.
     pub fn open(command: &[OsString]) -> Result<Self> {
         let Some((program, arguments)) = command.split_first() else {
+            if io::stdin().is_terminal() {
+                let what = "stdin: a terminal; pipe a stream into it, or use -- COMMAND";
+                return Err(Error::Usage(what.to_owned()));
+            }
             let stdin = io::stdin().as_fd().try_clone_to_owned();
             let file = File::from(stdin.map_err(|e| Error::io("stdin", e))?);
             enlarge(&file);

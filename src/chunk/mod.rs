@@ -103,8 +103,8 @@ fn cut(settings: &Settings, id: &mut Option<StreamId>) -> Result<()> {
     };
     let head = source.head()?;
     let what = match source.head_of_zfs() {
-        Some(head) if head.compound => "a compound stream",
-        _ => "a stream that is not ZFS's",
+        Some(head) if head.compound => "a compound stream (zfs send -R, -I or -p)",
+        _ => "what is not a ZFS stream",
     };
     proofs.demand(source.head_of_zfs().is_some_and(|head| !head.compound), what)?;
     let stream = describe(source.head_of_zfs(), settings)?;
@@ -234,7 +234,7 @@ impl Source {
             if blocks.len() == HEAD_BLOCKS {
                 return Err(Error::Data(format!(
                     "stream: its header has over {}",
-                    crate::units::bytes((HEAD_BLOCKS * BLOCK) as u64)
+                    crate::units::bytes(self.position)
                 )));
             }
             let block = self.block()?;

@@ -39,7 +39,7 @@ impl Proofs {
             return Ok(());
         }
         Err(Error::Data(format!(
-            "{what} cannot prove that it is whole; run it as -- COMMAND, or use --whole FILE or --trust-eof"
+            "stdin: {what} cannot prove that it is whole; use -- COMMAND, --whole FILE or --trust-eof"
         )))
     }
 
