@@ -56,8 +56,13 @@ fn watch(fds: &mut [PollFd<'_>], longest: Duration) -> Result<bool> {
     }
     let mut news = fds.iter().map(|fd| !fd.revents().is_empty());
     if news.next() == Some(true) {
-        let gone = "stdout: the program that reads it has ended; run the same command again";
-        return Err(Error::Unfinished(gone.to_owned()));
+        return Err(gone());
     }
     Ok(news.any(|is| is))
+}
+
+/// The error of one whose lines nobody reads any more.
+pub fn gone() -> Error {
+    let gone = "stdout: the program that reads it has ended; run the same command again";
+    Error::Unfinished(gone.to_owned())
 }

@@ -71,7 +71,7 @@ impl Input {
         while block.len() < size {
             while !neighbour::has_input(&self.file, TICK)? {
                 if stop.load(Ordering::Relaxed) {
-                    return Err(Error::Unfinished("stopped".to_owned()));
+                    return Err(stopped());
                 }
             }
             if block.read_from(&mut self.file, size).map_err(|e| Error::io("stdin", e))? == 0 {
@@ -81,14 +81,24 @@ impl Input {
         Ok(())
     }
 
-    /// Waits for the command, after the end of its output.
+    /// Waits for the command, after the end of its output, as [`Self::fill`]
+    /// waits.
     ///
     /// # Errors
     /// Unless it succeeded: unfinished if its status was 75, else that the
     /// stream is not whole.
-    pub fn finish(&mut self) -> Result<()> {
+    pub fn finish(&mut self, stop: &AtomicBool) -> Result<()> {
         let Some((child, name)) = &mut self.child else { return Ok(()) };
-        let status = child.wait().map_err(|e| Error::io(format!("{name}: cannot wait"), e))?;
+        let mut pause = Duration::from_millis(1);
+        let status = loop {
+            match child.try_wait() {
+                Ok(Some(status)) => break status,
+                Ok(None) if stop.load(Ordering::Relaxed) => return Err(stopped()),
+                Ok(None) => neighbour::wait(pause)?,
+                Err(e) => return Err(Error::io(format!("{name}: cannot wait"), e)),
+            }
+            pause = TICK.min(pause * 2);
+        };
         if status.success() {
             return Ok(());
         }
@@ -106,6 +116,19 @@ impl Drop for Input {
             let _ = child.wait();
         }
     }
+}
+
+const STOPPED: &str = "stopped";
+
+/// What ends one side of chunk when the other has failed: never told, as the
+/// other's error is.
+pub fn stopped() -> Error {
+    Error::Unfinished(STOPPED.to_owned())
+}
+
+/// Whether an error is but the echo of another.
+pub fn is_stopped(error: &Error) -> bool {
+    matches!(error, Error::Unfinished(text) if text == STOPPED)
 }
 
 fn ended(status: ExitStatus) -> String {

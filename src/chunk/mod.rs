@@ -29,7 +29,7 @@ use crate::line::{Failed, Format, Guid, Line, Snapshot, Stream, StreamId, VERSIO
 use crate::spool::{Holder, Spool};
 use crate::units::Limit;
 use crate::zfs_stream::{Head, Recognised, Walk, recognise};
-use input::Input;
+use input::{Input, is_stopped, stopped};
 use known::Known;
 use proof::Proofs;
 use room::Room;
@@ -93,6 +93,9 @@ fn cut(settings: &Settings, id: &mut Option<StreamId>) -> Result<()> {
         command: !settings.command.is_empty(),
         started: SystemTime::now(),
     };
+    // What is wrong here is told before the first byte, however long that
+    // takes to come.
+    let spool = Spool::open(&settings.spool)?;
     let mut source = Source {
         input: Input::open(&settings.command)?,
         pool: BlockPool::new(BLOCKS),
@@ -110,7 +113,6 @@ fn cut(settings: &Settings, id: &mut Option<StreamId>) -> Result<()> {
     let stream = describe(source.head_of_zfs(), settings)?;
     *id = Some(stream.stream);
 
-    let spool = Spool::open(&settings.spool)?;
     let directory = spool.stream(stream.stream)?;
     let _lock = directory.lock(Holder::Chunk)?;
     let known = Known::of(&spool, &directory)?;
@@ -120,26 +122,32 @@ fn cut(settings: &Settings, id: &mut Option<StreamId>) -> Result<()> {
         part_size: settings.part_size,
         patience: settings.patience,
     };
-    let mut writer = Writer::start(&spool, &directory, &stream, &known, room)?;
     let stop = Arc::clone(&source.stop);
+    let mut writer = Writer::start(&spool, &directory, &stream, &known, room)?;
     std::thread::scope(|scope| {
         let (orders, inbox) = sync_channel(BLOCKS);
-        let writing = scope.spawn(move || {
-            let result = obey(&mut writer, &inbox);
+        let writing = scope.spawn(|| {
+            let result = obey(&mut writer, inbox);
             stop.store(true, Ordering::Relaxed);
             result
         });
         let read = source.read(stream.stream, head, &orders, &proofs);
+        if read.is_err() {
+            stop.store(true, Ordering::Relaxed);
+        }
         drop(orders);
         match writing.join() {
-            // What stopped the writer is the reason; the reader only met it.
+            // Of the two sides one has a reason; the other was stopped by it.
+            Ok(Err(e)) if is_stopped(&e) => read,
             Ok(written) => written.and(read),
             Err(_) => Err(Error::Bug("the writing thread failed".to_owned())),
         }
     })
 }
 
-fn obey(writer: &mut Writer, orders: &Receiver<Order>) -> Result<()> {
+/// Takes the receiver: when this ends, what is still sent to it fails.
+#[expect(clippy::needless_pass_by_value, reason = "it is dropped here")]
+fn obey(writer: &mut Writer, orders: Receiver<Order>) -> Result<()> {
     orders.iter().try_for_each(|order| writer.take(order))
 }
 
@@ -220,7 +228,7 @@ impl Source {
     fn head(&mut self) -> Result<Vec<Arc<Block>>> {
         let first = self.block()?;
         if first.is_empty() {
-            self.input.finish()?;
+            self.input.finish(&self.stop)?;
             return Err(Error::Data("stdin: empty stream".to_owned()));
         }
         if recognise(&first) != Recognised::Yes {
@@ -239,6 +247,8 @@ impl Source {
             }
             let block = self.block()?;
             if block.is_empty() {
+                // Why it ends here is the command's to tell.
+                self.input.finish(&self.stop)?;
                 self.ending()?;
             }
             blocks.push(block);
@@ -269,7 +279,7 @@ impl Source {
         let hashers = Hashers::on_all_cores()?;
         let send = |order| {
             // It ended with an error of its own, which is told instead.
-            orders.send(order).map_err(|_| Error::Unfinished("stopped".to_owned()))
+            orders.send(order).map_err(|_| stopped())
         };
         let mut head = head.into_iter();
         let mut run = hashers.run(true);
@@ -302,7 +312,7 @@ impl Source {
         }
         // I1: neither a short last part nor the end is announced before the
         // stream is proven whole.
-        self.input.finish()?;
+        self.input.finish(&self.stop)?;
         let ending = self.ending()?;
         let whole = proofs.at_end(ending)?;
         if in_part > 0 {

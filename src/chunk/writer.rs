@@ -2,7 +2,7 @@
 //! output, in the order of the stream.
 
 use std::fs::File;
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -202,13 +202,13 @@ impl<'a> Writer<'a> {
         self.directory.keep_lines(&self.lines)?;
         // What an earlier, longer run left behind the end.
         self.directory.remove_from(behind)?;
-        text.split_inclusive('\n').try_for_each(|line| cli::put_out(line.as_bytes()))
+        text.split_inclusive('\n').try_for_each(say)
     }
 
     fn announce(&mut self, line: &Line) -> Result<()> {
         let text = line.text()?;
         self.record(&text)?;
-        cli::put_out(text.as_bytes())
+        say(&text)
     }
 
     fn record(&mut self, text: &str) -> Result<()> {
@@ -216,4 +216,13 @@ impl<'a> Writer<'a> {
             Error::io(format!("stream {}: cannot record its lines", self.stream.stream), e)
         })
     }
+}
+
+/// Prints a line. That its reader is gone is the same news here as where
+/// there is nothing to print.
+fn say(line: &str) -> Result<()> {
+    cli::put_out(line.as_bytes()).map_err(|e| match e {
+        Error::Io(_, reason) if reason.kind() == ErrorKind::BrokenPipe => neighbour::gone(),
+        e => e,
+    })
 }
