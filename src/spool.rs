@@ -398,22 +398,20 @@ impl StreamDir {
         }
     }
 
-    /// Bytes of the parts that `counts`, given volume and part, takes.
+    /// Bytes of the parts that `counts` takes, by volume and part.
     ///
     /// # Errors
     /// When the directory cannot be read.
-    pub fn used(&self, counts: impl Fn(u32, u32) -> bool) -> Result<u64> {
+    pub fn used(&self, counts: impl Fn((u32, u32)) -> bool) -> Result<u64> {
         let used = || -> io::Result<u64> {
             let mut used = 0;
             for name in names(&self.directory)? {
-                let Some((volume, part)) = part_of(&name) else {
+                if !part_of(&name).is_some_and(&counts) {
                     continue;
-                };
+                }
                 match statat(&self.directory, name.as_c_str(), AtFlags::SYMLINK_NOFOLLOW) {
-                    Ok(stat) if counts(volume, part) => {
-                        used += u64::try_from(stat.st_size).unwrap_or(0);
-                    }
-                    Ok(_) | Err(Errno::NOENT) => {}
+                    Ok(stat) => used += u64::try_from(stat.st_size).unwrap_or(0),
+                    Err(Errno::NOENT) => {}
                     Err(e) => return Err(e.into()),
                 }
             }
@@ -433,6 +431,18 @@ impl StreamDir {
             .and_then(|()| open_file(&self.directory, &name, flags))
             .map_err(|e| Error::io(format!("volume {volume} part {part}: cannot create"), e))?;
         Ok(PartFile { stream: self, file, volume, part, sealed: false })
+    }
+
+    /// Whether a part is in the spool, be it this run's or an earlier one's.
+    ///
+    /// # Errors
+    /// When the directory cannot be read.
+    pub fn has(&self, (volume, part): (u32, u32)) -> Result<bool> {
+        match statat(&self.directory, part_name(volume, part), AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(_) => Ok(true),
+            Err(Errno::NOENT) => Ok(false),
+            Err(e) => Err(Error::io(format!("stream {}: cannot read its spool", self.id), e)),
+        }
     }
 
     /// Opens a part for reading; `None` if it is not in the spool, or has not
@@ -656,10 +666,11 @@ mod tests {
         assert!(stream.part(0, 17, 4).unwrap().is_none(), "another size");
         let mode = path.join("00000000-0017.part").metadata().unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
-        assert_eq!(stream.used(|_, _| true).unwrap(), 3);
-        assert_eq!(stream.used(|volume, part| (volume, part) < (0, 17)).unwrap(), 0);
+        assert!(stream.has((0, 17)).unwrap() && !stream.has((0, 16)).unwrap());
+        assert_eq!(stream.used(|_| true).unwrap(), 3);
+        assert_eq!(stream.used(|(volume, _)| volume > 0).unwrap(), 0);
         stream.remove(0, 0).unwrap();
-        assert_eq!(stream.used(|_, _| true).unwrap(), 0);
+        assert_eq!(stream.used(|_| true).unwrap(), 0);
     }
 
     #[test]

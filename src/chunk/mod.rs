@@ -123,7 +123,7 @@ fn cut(settings: &Settings, id: &mut Option<StreamId>) -> Result<()> {
         patience: settings.patience,
     };
     let stop = Arc::clone(&source.stop);
-    let mut writer = Writer::start(&spool, &directory, &stream, &known, room)?;
+    let mut writer = Writer::start(&spool, &directory, &stream, &known, room, &stop)?;
     std::thread::scope(|scope| {
         let (orders, inbox) = sync_channel(BLOCKS);
         let writing = scope.spawn(|| {

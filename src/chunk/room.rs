@@ -2,10 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::io::BufReader;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
+use super::input::stopped;
 use crate::error::{Error, Result};
 use crate::journal::Journal;
+use crate::neighbour;
 use crate::spool::{Holder, Spool, StreamDir};
 use crate::units::{self, Limit};
 
@@ -21,66 +24,67 @@ pub struct Room {
     pub reserve: u64,
     /// Bytes that the next part may need.
     pub part_size: u64,
-    /// How long to wait while no put takes parts away.
+    /// How long to wait while no put works.
     pub patience: Duration,
 }
 
-/// Whether there is room.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Wait {
-    /// There is.
-    No,
-    /// Not now; look again after this long.
-    Again(Duration),
-}
-
 impl Room {
-    /// Looks for room for the part that is `next` (volume and part), having
-    /// waited for `waited` already.
+    /// Waits until a part fits into the limit and leaves the reserve free.
     ///
     /// # Errors
-    /// Unfinished, when nobody has taken parts away for too long; when the
-    /// spool cannot be read.
+    /// Unfinished, when no put has worked for too long, or nobody reads our
+    /// lines any more, or `stop` is set; when the spool cannot be read.
     pub fn wait(
         &self,
         spool: &Spool,
         stream: &StreamDir,
-        next: (u32, u32),
-        waited: Duration,
-    ) -> Result<Wait> {
-        let limited = match self.limit {
-            Limit::None => false,
-            Limit::Bytes(limit) => used(stream, next)? + self.part_size > limit,
-        };
-        let full = spool.room()? < self.part_size.saturating_add(self.reserve);
-        if !limited && !full {
-            return Ok(Wait::No);
+        part: (u32, u32),
+        stop: &AtomicBool,
+    ) -> Result<()> {
+        let mut alone = Instant::now();
+        while let Some(why) = self.lacks(spool, stream, part)? {
+            if stream.is_locked(Holder::Put) {
+                alone = Instant::now();
+            } else if alone.elapsed() >= self.patience {
+                return Err(Error::Unfinished(format!(
+                    "spool: full ({why}), and no glacier-put takes from it; start one, then run the same command again"
+                )));
+            }
+            if stop.load(Ordering::Relaxed) {
+                return Err(stopped());
+            }
+            neighbour::wait(PAUSE)?;
         }
-        if waited > self.patience && !stream.is_locked(Holder::Put) {
-            let what = match self.limit {
-                Limit::Bytes(limit) if limited => {
-                    format!("holds {} of this stream", units::bytes(limit))
-                }
-                _ => format!("would leave less than {} free", units::bytes(self.reserve)),
-            };
-            return Err(Error::Unfinished(format!(
-                "spool: full ({what}), and no glacier-put takes from it; start one, then run the same command again"
-            )));
+        Ok(())
+    }
+
+    /// Why there is no room for a part, if there is none.
+    fn lacks(&self, spool: &Spool, stream: &StreamDir, part: (u32, u32)) -> Result<Option<String>> {
+        if let Limit::Bytes(limit) = self.limit
+            && used(stream, part)?.saturating_add(self.part_size) > limit
+        {
+            return Ok(Some(format!("holds {} of this stream", units::bytes(limit))));
         }
-        Ok(Wait::Again(PAUSE))
+        // A part that replaces itself gives back what it takes.
+        if spool.room()? < self.part_size.saturating_add(self.reserve) && !stream.has(part)? {
+            let reserve = units::bytes(self.reserve);
+            return Ok(Some(format!("would leave less than {reserve} free")));
+        }
+        Ok(None)
     }
 }
 
-/// Bytes of the parts that this run has announced. What an earlier run left
-/// behind them does not count, as it will be replaced part by part, and put
-/// does not know of it. Neither do volumes that wait for the service's word
-/// alone: they must not stop the rest.
-fn used(stream: &StreamDir, next: (u32, u32)) -> Result<u64> {
+/// Bytes of the stream's parts before this one. What an earlier run left of
+/// this and later ones is replaced in its turn; to wait until put takes it
+/// would be for ever, as put works on what this run has announced. Volumes
+/// that wait for the service's word alone do not count either: they must not
+/// stop the rest.
+fn used(stream: &StreamDir, part: (u32, u32)) -> Result<u64> {
     let waiting = match stream.existing_journal()? {
         Some(file) => Journal::read(BufReader::new(file))
             .map_err(|e| Error::io(format!("stream {}: journal", stream.id()), e))?
             .unconfirmed(),
         None => BTreeSet::new(),
     };
-    stream.used(|volume, part| (volume, part) < next && !waiting.contains(&volume))
+    stream.used(|other| other < part && !waiting.contains(&other.0))
 }

@@ -4,10 +4,10 @@
 use std::fs::File;
 use std::io::{ErrorKind, Write as _};
 use std::sync::Arc;
-use std::time::Instant;
+use std::sync::atomic::AtomicBool;
 
 use super::known::Known;
-use super::room::{Room, Wait};
+use super::room::Room;
 use crate::cli;
 use crate::error::{Error, Result};
 use crate::hashing::{Block, Pending};
@@ -35,6 +35,8 @@ pub struct Writer<'a> {
     stream: &'a Stream,
     known: &'a Known,
     room: Room,
+    /// Set when the reading side has failed.
+    stop: &'a AtomicBool,
     lines: File,
     part_file: Option<PartFile<'a>>,
     volume: u32,
@@ -58,6 +60,7 @@ impl<'a> Writer<'a> {
         stream: &'a Stream,
         known: &'a Known,
         room: Room,
+        stop: &'a AtomicBool,
     ) -> Result<Self> {
         let lines = directory.new_lines()?;
         let mut writer = Self {
@@ -66,6 +69,7 @@ impl<'a> Writer<'a> {
             stream,
             known,
             room,
+            stop,
             lines,
             part_file: None,
             volume: 0,
@@ -102,25 +106,13 @@ impl<'a> Writer<'a> {
             return Ok(());
         }
         if self.part_file.is_none() {
-            self.wait_for_room()?;
+            let at = (self.volume, self.part);
+            self.room.wait(self.spool, self.directory, at, self.stop)?;
             self.part_file = Some(self.directory.create(self.volume, self.part)?);
         }
         match &mut self.part_file {
             Some(file) => file.write(block),
             None => Err(Error::Bug("a part that was just created is gone".to_owned())),
-        }
-    }
-
-    /// Waits until the next part fits into the spool's limit and leaves the
-    /// reserve free.
-    fn wait_for_room(&mut self) -> Result<()> {
-        let began = Instant::now();
-        let next = (self.volume, self.part);
-        loop {
-            match self.room.wait(self.spool, self.directory, next, began.elapsed())? {
-                Wait::No => return Ok(()),
-                Wait::Again(pause) => neighbour::wait(pause)?,
-            }
         }
     }
 
