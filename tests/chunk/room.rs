@@ -1,0 +1,173 @@
+//! Waiting for room in the spool.
+
+use std::fs::{self, File};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::{MIB, bytes, chunk, files, id, part_file, tells};
+use crate::common::{Place, Running, run_with, start, until};
+
+const SMALL: &str = "--part-size 1M --volume-size 2M --spool-limit 3M --name x --trust-eof";
+const FULL: &str = "spool: full (holds 3 MiB of this stream), and no glacier-put takes from it; start one, then run the same command again";
+
+/// A chunk of eight parts, and what it printed until it waits.
+fn waiting(place: &Place, patience: &str) -> (Running, Vec<Value>) {
+    fs::write(place.path("input"), bytes(8 * MIB)).unwrap();
+    let input = File::open(place.path("input")).unwrap();
+    let options = format!("{SMALL} --patience {patience}");
+    let mut running = start(chunk(place, &options).stdin(input));
+    let lines = (0..5).map(|_| serde_json::from_str(&running.line().unwrap()).unwrap()).collect();
+    (running, lines)
+}
+
+/// Bytes of a stream's parts in the spool.
+fn used(directory: &Path) -> u64 {
+    fs::read_dir(directory)
+        .unwrap()
+        .map(|entry| entry.unwrap())
+        .filter(|entry| entry.file_name().to_str().unwrap().contains(".part"))
+        // One that is written is renamed meanwhile.
+        .filter_map(|entry| entry.metadata().ok())
+        .map(|meta| meta.len())
+        .sum()
+}
+
+fn put_lock(place: &Place, id: &str) -> File {
+    let lock = File::create(place.stream(id).join("put.lock")).unwrap();
+    lock.lock().unwrap();
+    lock
+}
+
+#[test]
+fn goes_on_as_parts_are_taken_away_and_never_holds_more() {
+    let place = Place::default();
+    let (mut running, mut lines) = waiting(&place, "60s");
+    let id = id(&lines).to_owned();
+    let _put = put_lock(&place, &id);
+    let directory = place.stream(&id);
+    for volume in 0..4 {
+        until("three parts are there", || files(&place, &id).len() >= 4);
+        assert!(used(&directory) <= 3 << 20);
+        for part in 0..2 {
+            if part_file(&place, &id, volume, part).exists() {
+                fs::remove_file(part_file(&place, &id, volume, part)).unwrap();
+            }
+        }
+        while lines.iter().filter(|line| line["type"] == "volume").count() < (volume + 2).min(4) {
+            lines.push(serde_json::from_str(&running.line().unwrap()).unwrap());
+            assert!(used(&directory) <= 3 << 20);
+        }
+    }
+    let ended = running.finish().done();
+    assert_eq!(ended.of_type("end").len(), 1);
+    let parts: Vec<_> = lines.iter().filter(|line| line["type"] == "part").collect();
+    assert_eq!(parts.len(), 8);
+}
+
+#[test]
+fn gives_up_when_nobody_takes_from_a_full_spool() {
+    let place = Place::default();
+    let (running, lines) = waiting(&place, "1s");
+    let ended = running.finish().failed(75, FULL);
+    let failed = ended.lines();
+    assert_eq!(failed.last().unwrap()["message"], FULL);
+    assert_eq!(failed.last().unwrap()["code"], 75);
+    let id = id(&lines);
+    assert_eq!(used(&place.stream(id)), 3 << 20);
+}
+
+#[test]
+fn counts_its_patience_from_when_put_ended() {
+    let place = Place::default();
+    let (running, lines) = waiting(&place, "3s");
+    let id = id(&lines).to_owned();
+    let put = put_lock(&place, &id);
+    // As long as put works, it waits.
+    std::thread::sleep(Duration::from_secs(4));
+    drop(put);
+    let ended_at = Instant::now();
+    let ended = running.finish().failed(75, FULL);
+    assert!(ended_at.elapsed() >= Duration::from_millis(2500), "{:?}", ended_at.elapsed());
+    assert!(ended.of_type("end").is_empty());
+}
+
+#[test]
+fn notices_that_its_reader_is_gone_while_it_waits() {
+    let place = Place::default();
+    let (mut running, _) = waiting(&place, "1d");
+    running.close_output();
+    let gone = "stdout: the program that reads it has ended; run the same command again";
+    running.finish().failed(75, gone);
+}
+
+#[test]
+fn says_at_once_what_is_wrong_with_a_stream_though_there_is_no_room() {
+    let place = Place::default();
+    let mut running =
+        start(place.tool("glacier-chunk", &SMALL.split(' ').collect::<Vec<_>>()).args([
+            "--patience",
+            "1d",
+            "--",
+            "sh",
+            "-c",
+            "head -c 6291456 /dev/zero; exit 1",
+        ]));
+    running.line_of("stream");
+    let ended = running.finish();
+    ended.failed(65, "sh: exit status 1; the stream is not whole");
+}
+
+#[test]
+fn a_rerun_does_not_wait_for_parts_of_its_own() {
+    let place = Place::default();
+    let (running, lines) = waiting(&place, "0s");
+    running.finish().failed(75, FULL);
+    let id = id(&lines).to_owned();
+    // Now put works, and knows nothing but what this run tells it.
+    let put = put_lock(&place, &id);
+    let (mut running, again) = waiting(&place, "60s");
+    assert_eq!(again, lines);
+    for part in 0..2 {
+        fs::remove_file(part_file(&place, &id, 0, part)).unwrap();
+    }
+    running.line_of("part");
+    drop((put, running));
+}
+
+#[test]
+fn a_rerun_with_a_smaller_limit_tells_of_what_is_there() {
+    let place = Place::default();
+    let input = bytes(8 * MIB);
+    let unlimited = SMALL.replace("3M", "none");
+    let ended = run_with(&mut chunk(&place, &unlimited), &input).done();
+    tells(&place, &ended, &input, MIB, 2 * MIB);
+    let (running, lines) = waiting(&place, "0s");
+    assert_eq!(lines, ended.lines()[..5]);
+    running.finish().failed(75, FULL);
+    // What the first run left is all there: the lines of then are still true.
+    tells(&place, &ended_with_new_lines(&place, ended), &input, MIB, 2 * MIB);
+}
+
+/// Takes away what the failed run left beside the good one.
+fn ended_with_new_lines(place: &Place, ended: crate::common::Ended) -> crate::common::Ended {
+    fs::remove_file(place.stream(id(&ended.lines())).join("lines.new")).unwrap();
+    ended
+}
+
+#[test]
+fn a_part_that_replaces_itself_may_use_the_reserve() {
+    let place = Place::default();
+    let input = bytes(3 * MIB);
+    let options = SMALL.replace("--spool-limit 3M", "--spool-limit none --patience 0s");
+    run_with(&mut chunk(&place, &options), &input).done();
+    let ended = run_with(&mut chunk(&place, &format!("{options} --reserve 1000T")), &input).done();
+    tells(&place, &ended, &input, MIB, 2 * MIB);
+    let more = bytes(4 * MIB);
+    let ended = run_with(&mut chunk(&place, &format!("{options} --reserve 1000T")), &more);
+    ended.failed(
+        75,
+        "spool: full (would leave less than 1000 TiB free), and no glacier-put takes from it; start one, then run the same command again",
+    );
+}
