@@ -81,7 +81,8 @@ impl Server {
         all.sort_unstable();
         let names: Vec<&str> = all.iter().map(|(name, _)| *name).collect();
         let names = names.join(";");
-        let lines: String = all.iter().map(|(name, value)| format!("{name}:{value}\n")).collect();
+        let lines: Vec<_> = all.iter().map(|(name, value)| format!("{name}:{value}\n")).collect();
+        let lines = lines.concat();
         let canonical = format!("{method}\n{path}\n\n{lines}\n{names}\n{sha256}");
         let scope = format!("{date}/us-east-1/glacier/aws4_request");
         let to_sign =
@@ -92,8 +93,9 @@ impl Server {
             mac.update(step.as_bytes());
             key = mac.finalize().into_bytes().to_vec();
         }
-        let lines: String =
+        let lines: Vec<_> =
             all.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        let lines = lines.concat();
         format!(
             "{method} {path} HTTP/1.1\r\n{lines}content-length: {size}\r\nauthorization: \
              AWS4-HMAC-SHA256 Credential={KEY}/{scope}, SignedHeaders={names}, Signature={}\r\n\r\n",
