@@ -1,15 +1,14 @@
 //! Clients that are not ours agree with glacier-local: boto3 and the AWS CLI.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::print_stderr,
-    reason = "a test may panic, and says what it skips"
-)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
+
+mod skip;
 
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+
+use skip::skip;
 
 const KEY: &str = "AKIAIOSFODNN7EXAMPLE";
 const SECRET: &str = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
@@ -24,7 +23,7 @@ fn python() -> Option<PathBuf> {
         .status()
         .is_ok_and(|status| status.success());
     if !found {
-        eprintln!("SKIP: boto3 not found in {}; set AKASHITA_PYTHON", python.display());
+        skip(&format!("boto3: not found in {}; try scripts/test", python.display()));
     }
     found.then_some(python)
 }

@@ -1,11 +1,8 @@
 //! glacier-treehash, from the outside.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::print_stderr,
-    reason = "a test may panic, and names what it skips"
-)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
+
+mod skip;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
@@ -15,6 +12,7 @@ use std::process::{Command, Output, Stdio};
 use std::{ffi::OsStr, str};
 
 use akashita::treehash::{Hash, LEAF, TreeHash};
+use skip::skip;
 use tempfile::TempDir;
 
 const HELLO: &str = "a591a6d40bf420404a011733cfb7b190d62c65bf0bcda32b57b277d9ad9f146e";
@@ -180,7 +178,7 @@ fn a_full_or_closed_standard_output_is_74() {
         let (code, _, err) = told(&out);
         assert_eq!((code, err), (74, said("stdout: cannot write: No space left on device")));
     } else {
-        eprintln!("SKIP: no /dev/full here");
+        skip("/dev/full: not there");
     }
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
@@ -306,7 +304,7 @@ fn stays_under_32_mib_whatever_the_size() {
             let kib: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
             assert!(kib < 32 << 10, "{kib} KiB");
         }
-        Err(_) => eprintln!("SKIP: no /proc here to tell the peak memory"),
+        Err(_) => skip("/proc: not there, the peak memory is not known"),
     }
     child.kill().unwrap();
     child.wait().unwrap();

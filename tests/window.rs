@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod skip;
+
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Command, Output, Stdio};
@@ -9,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
+use skip::skip;
 
 fn tool(args: &[&str]) -> Command {
     let mut tool = Command::new(env!("CARGO_BIN_EXE_glacier-window"));
@@ -148,10 +151,9 @@ fn refuses_a_long_line_without_taking_it_all() {
 }
 
 #[test]
-#[allow(clippy::print_stderr, reason = "a test names what it skips")]
 fn fails_when_standard_output_is_full() {
     let Ok(full) = File::options().write(true).open("/dev/full") else {
-        eprintln!("SKIP there is no /dev/full");
+        skip("/dev/full: not there");
         return;
     };
     let mut command = tool(&["--tz", "UTC", &open()]);
@@ -254,11 +256,10 @@ fn takes_local_time_from_the_environment() {
 }
 
 #[test]
-#[allow(clippy::print_stderr, reason = "a test names what it skips")]
 fn lets_go_of_a_line_when_the_window_opens() {
     let there = Command::new("faketime").arg("--version").output();
     if !there.is_ok_and(|output| output.status.success()) {
-        eprintln!("SKIP faketime is not installed: nothing opens while a test waits");
+        skip("faketime: not found, nothing opens while a test waits; try scripts/test");
         return;
     }
     let program = env!("CARGO_BIN_EXE_glacier-window");

@@ -191,10 +191,11 @@ fn lists_the_snapshots_of_real_compound_streams() {
 
 /// More streams, where there are any.
 #[test]
-#[allow(clippy::print_stderr, reason = "a test names what it skips")]
 fn takes_the_streams_of_the_reference_set() {
     let Some(dir) = std::env::var_os("AKASHITA_ZFS_STREAMS") else {
-        eprintln!("SKIP AKASHITA_ZFS_STREAMS is not set: no reference streams");
+        // Past the harness, which hides what a passing test prints.
+        let skip = b"SKIP: AKASHITA_ZFS_STREAMS: not set, no larger streams\n";
+        std::io::Write::write_all(&mut std::io::stderr(), skip).unwrap();
         return;
     };
     let mut count = 0;
