@@ -34,10 +34,16 @@ case "$*" in
 esac
 "#;
 
-/// What is stored before the first example: a chain, and a tar file.
+/// What is stored before the first example: a chain and a tar file. A call
+/// is refused before, for those who look for one in the server's log.
 const STORED: &str = "
+set -e
+export GLACIER_SPOOL=refused
+glacier-chunk --name refused -- echo refused | glacier-put --catalog refused.jsonl no-such-vault || :
+export GLACIER_SPOOL=\"$PWD/spool\"
 zfs send tank/home@mon | glacier-chunk | glacier-put --create-vault my-vault
 zfs send -i @mon tank/home@tue | glacier-chunk | glacier-put my-vault
+glacier-chunk --name etc-2026-11-23.tar -- tar -cf - photos | glacier-put my-vault
 ";
 
 pub struct Sandbox {
@@ -89,7 +95,8 @@ impl Sandbox {
             port: format!(":{free}"),
             servers: Vec::new(),
         };
-        let (status, output) = sandbox.run("glacier-local --root vaults --clock-speed 100000");
+        let (status, output) =
+            sandbox.run("glacier-local --root vaults --clock-speed 7200 --log /tmp/calls");
         assert_eq!(status, 0, "{output}");
         let line: serde_json::Value = serde_json::from_str(&output).unwrap();
         line["endpoint"].as_str().unwrap().clone_into(&mut sandbox.endpoint);
@@ -146,8 +153,10 @@ impl Sandbox {
     /// the next ones find. A server is left running, and all is well with it
     /// once it listens.
     pub fn run(&mut self, command: &str) -> (i32, String) {
-        let tmp = self.file("tmp");
-        let command = command.replace("/tmp/", &format!("{}/", tmp.display()));
+        let tmp = self.file("tmp").display().to_string();
+        let command = [" ", ">", "<", "="].iter().fold(command.to_owned(), |command, before| {
+            command.replace(&format!("{before}/tmp"), &format!("{before}{tmp}"))
+        });
         let command = command.replace(PORT, &self.port);
         if command.starts_with("glacier-local ") {
             return self.serve(&command);
