@@ -96,7 +96,7 @@ impl Sandbox {
             servers: Vec::new(),
         };
         let (status, output) =
-            sandbox.run("glacier-local --root vaults --clock-speed 7200 --log /tmp/calls");
+            sandbox.run("glacier-local --root vaults --clock-speed 7200 --log ~/calls");
         assert_eq!(status, 0, "{output}");
         let line: serde_json::Value = serde_json::from_str(&output).unwrap();
         line["endpoint"].as_str().unwrap().clone_into(&mut sandbox.endpoint);
