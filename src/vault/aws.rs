@@ -27,6 +27,9 @@ use super::Failure;
 use crate::error::{Error, Result};
 use crate::treehash::Hash;
 
+/// How long a connection, with TLS, may take.
+pub const CONNECT: Duration = Duration::from_secs(30);
+
 /// Why an endpoint is refused.
 const IN_THE_CLEAR: &str = "not https; plain http is for this machine's loopback only";
 
@@ -60,7 +63,7 @@ pub async fn load(access: &Access) -> Result<SdkConfig> {
         .stalled_stream_protection(
             aws_config::stalled_stream_protection::StalledStreamProtectionConfig::disabled(),
         )
-        .timeout_config(TimeoutConfig::builder().connect_timeout(Duration::from_secs(30)).build());
+        .timeout_config(TimeoutConfig::builder().connect_timeout(CONNECT).build());
     if let Some(profile) = &access.profile {
         loader = loader.profile_name(profile);
     }
@@ -204,20 +207,21 @@ impl Intercept for Precomputed {
 
 /// What the failure of a call means, by the service's code before its status:
 /// throttling, say, comes with status 400.
-pub fn classify<E>(error: &SdkError<E, HttpResponse>) -> Failure
+#[expect(clippy::needless_pass_by_value, reason = "so that map_err takes it by name")]
+pub fn classify<E>(error: SdkError<E, HttpResponse>) -> Failure
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
 {
-    match error {
+    match &error {
         SdkError::ServiceError(answer) => {
             let meta = answer.err().meta();
             let status = answer.raw().status().as_u16();
             by_code(meta.code().unwrap_or_default(), status, meta.message().unwrap_or_default())
         }
         SdkError::TimeoutError(_) => Failure::Overload("no answer in time".to_owned()),
-        SdkError::ConstructionFailure(_) => Failure::Refused(root_cause(error)),
+        SdkError::ConstructionFailure(_) => Failure::Refused(root_cause(&error)),
         SdkError::DispatchFailure(_) => {
-            let cause = root_cause(error);
+            let cause = root_cause(&error);
             if cause.contains("credential") {
                 Failure::Credentials(cause)
             } else if cause.contains(IN_THE_CLEAR) {
@@ -226,7 +230,7 @@ where
                 Failure::Passing(cause)
             }
         }
-        _ => Failure::Passing(root_cause(error)),
+        _ => Failure::Passing(root_cause(&error)),
     }
 }
 

@@ -33,7 +33,10 @@ const STALL: Duration = Duration::from_mins(5);
 /// A vault of Amazon Glacier, or of whatever speaks its API.
 #[derive(Clone, Debug)]
 pub struct Glacier {
+    /// For calls that are over within [`CALL`].
     client: Client,
+    /// For calls that carry bytes, however long that takes.
+    bulk: Client,
     dest: Dest,
     vault: String,
     region: String,
@@ -50,20 +53,17 @@ impl Glacier {
             .region()
             .map(ToString::to_string)
             .ok_or_else(|| Error::Bug("a region that was there is gone".to_owned()))?;
-        let client = Client::from_conf(Builder::from(&config).interceptor(Encrypted).build());
+        let common = Builder::from(&config).interceptor(Encrypted);
+        let bulk = Client::from_conf(common.clone().build());
+        let client = Client::from_conf(common.timeout_config(within(CALL)).build());
         let Dest::Glacier { vault } = &dest;
-        Ok(Self { client, vault: vault.clone(), dest, region })
+        Ok(Self { client, bulk, vault: vault.clone(), dest, region })
     }
 }
 
-/// The configuration of a call that is over within `limit`.
-fn within(limit: Duration) -> Builder {
-    aws_sdk_glacier::Config::builder().timeout_config(
-        TimeoutConfig::builder()
-            .connect_timeout(Duration::from_secs(30))
-            .operation_timeout(limit)
-            .build(),
-    )
+/// The timeouts of a call that is over within `limit`.
+fn within(limit: Duration) -> TimeoutConfig {
+    TimeoutConfig::builder().connect_timeout(aws::CONNECT).operation_timeout(limit).build()
 }
 
 /// A field that the API reference promises.
@@ -121,22 +121,12 @@ impl Vault for Glacier {
 
     async fn create(&self) -> Attempt<()> {
         let call = self.client.create_vault().vault_name(&self.vault);
-        call.customize()
-            .config_override(within(CALL))
-            .send()
-            .await
-            .map(|_| ())
-            .map_err(|e| classify(&e))
+        call.send().await.map(|_| ()).map_err(classify)
     }
 
     async fn archives(&self) -> Attempt<u64> {
         let call = self.client.describe_vault().vault_name(&self.vault);
-        let answer = call
-            .customize()
-            .config_override(within(CALL))
-            .send()
-            .await
-            .map_err(|e| classify(&e))?;
+        let answer = call.send().await.map_err(classify)?;
         Ok(u64::try_from(answer.number_of_archives()).unwrap_or(0))
     }
 
@@ -147,19 +137,14 @@ impl Vault for Glacier {
             .vault_name(&self.vault)
             .archive_description(description)
             .part_size(part_size.to_string());
-        let answer = call
-            .customize()
-            .config_override(within(CALL))
-            .send()
-            .await
-            .map_err(|e| classify(&e))?;
+        let answer = call.send().await.map_err(classify)?;
         promised(answer.upload_id, "upload id")
     }
 
     async fn send(&self, upload: &str, offset: u64, body: &Body) -> Attempt<()> {
         let taken = body.taken.load(Ordering::Relaxed);
         let call = self
-            .client
+            .bulk
             .upload_multipart_part()
             .vault_name(&self.vault)
             .upload_id(upload)
@@ -170,7 +155,7 @@ impl Vault for Glacier {
         let answer = tokio::select! {
             answer = call => answer.map_err(|e| match reading_failed(&e) {
                 Some(why) => Failure::Local(why),
-                None => classify(&e),
+                None => classify(e),
             })?,
             () = stalled(|| body.taken.load(Ordering::Relaxed), taken) => {
                 return Err(Failure::Overload(format!("no byte moved for {} s", STALL.as_secs())));
@@ -193,12 +178,7 @@ impl Vault for Glacier {
                 .vault_name(&self.vault)
                 .upload_id(upload)
                 .set_marker(marker);
-            let answer = call
-                .customize()
-                .config_override(within(CALL))
-                .send()
-                .await
-                .map_err(|e| classify(&e))?;
+            let answer = call.send().await.map_err(classify)?;
             for part in answer.parts() {
                 let (offset, size) =
                     promised(part.range_in_bytes().and_then(range), "range of a part")?;
@@ -221,10 +201,10 @@ impl Vault for Glacier {
             .checksum(treehash.to_string());
         let answer = call
             .customize()
-            .config_override(within(COMPLETE))
+            .config_override(Builder::new().timeout_config(within(COMPLETE)))
             .send()
             .await
-            .map_err(|e| classify(&e))?;
+            .map_err(classify)?;
         if hash(answer.checksum())? != treehash {
             return Err(Failure::Damaged(
                 "tree hash of the archive differs from the service's; volume kept".to_owned(),
@@ -235,8 +215,7 @@ impl Vault for Glacier {
 
     async fn abort(&self, upload: &str) -> Attempt<()> {
         let call = self.client.abort_multipart_upload().vault_name(&self.vault).upload_id(upload);
-        let answer = call.customize().config_override(within(CALL)).send().await;
-        match answer.map_err(|e| classify(&e)) {
+        match call.send().await.map_err(classify) {
             Ok(_) | Err(Failure::Missing(_)) => Ok(()),
             Err(failure) => Err(failure),
         }
@@ -259,12 +238,7 @@ impl Vault for Glacier {
 
     async fn job(&self, id: &str) -> Attempt<Job> {
         let call = self.client.describe_job().vault_name(&self.vault).job_id(id);
-        let answer = call
-            .customize()
-            .config_override(within(CALL))
-            .send()
-            .await
-            .map_err(|e| classify(&e))?;
+        let answer = call.send().await.map_err(classify)?;
         job(GlacierJobDescription::builder()
             .set_job_id(answer.job_id)
             .set_archive_id(answer.archive_id)
@@ -280,12 +254,7 @@ impl Vault for Glacier {
         let mut marker = None;
         loop {
             let call = self.client.list_jobs().vault_name(&self.vault).set_marker(marker);
-            let answer = call
-                .customize()
-                .config_override(within(CALL))
-                .send()
-                .await
-                .map_err(|e| classify(&e))?;
+            let answer = call.send().await.map_err(classify)?;
             for description in answer.job_list.unwrap_or_default() {
                 jobs.push(job(description)?);
             }
@@ -304,7 +273,7 @@ impl Vault for Glacier {
         sink: &mut dyn FnMut(&[u8]),
     ) -> Attempt<()> {
         let call = self
-            .client
+            .bulk
             .get_job_output()
             .vault_name(&self.vault)
             .job_id(job)
@@ -312,7 +281,7 @@ impl Vault for Glacier {
         let mut answer = tokio::time::timeout(STALL, call.send())
             .await
             .map_err(|_| Failure::Overload("no answer in time".to_owned()))?
-            .map_err(|e| classify(&e))?;
+            .map_err(classify)?;
         let mut left = bytes(size)?;
         while let Some(piece) = tokio::time::timeout(STALL, answer.body.next())
             .await
@@ -332,8 +301,8 @@ impl Vault for Glacier {
     }
 
     async fn inventory(&self, job: &str) -> Attempt<Inventory> {
-        let call = self.client.get_job_output().vault_name(&self.vault).job_id(job);
-        let answer = call.send().await.map_err(|e| classify(&e))?;
+        let call = self.bulk.get_job_output().vault_name(&self.vault).job_id(job);
+        let answer = call.send().await.map_err(classify)?;
         let body =
             answer.body.collect().await.map_err(|e| Failure::Passing(root_cause(&e)))?.to_vec();
         read_inventory(&body)
@@ -343,12 +312,7 @@ impl Vault for Glacier {
 impl Glacier {
     async fn start(&self, parameters: JobParameters) -> Attempt<String> {
         let call = self.client.initiate_job().vault_name(&self.vault).job_parameters(parameters);
-        let answer = call
-            .customize()
-            .config_override(within(CALL))
-            .send()
-            .await
-            .map_err(|e| classify(&e))?;
+        let answer = call.send().await.map_err(classify)?;
         promised(answer.job_id, "job id")
     }
 }
