@@ -1,43 +1,22 @@
-//! The spool: where parts wait for the service. The only module that touches
-//! spool files.
-//!
-//! One directory a stream, named by its id, holds its parts, the lines that
-//! chunk printed, put's journal and two locks. Every file is reached by a
-//! name made here, from numbers, relative to the handle of its directory, and
-//! never through a symbolic link: nothing that a line says can name another
-//! file (I6).
+//! The directory of one stream: parts, lines, journal, manifest and locks.
 
-use std::ffi::{CStr, CString};
+use std::ffi::CStr;
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, Write};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::DirBuilderExt;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
-use rustix::fs::{
-    AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, flock, fstat, fstatvfs, mkdirat, openat,
-    renameat, statat, unlinkat,
-};
+use rustix::fs::{AtFlags, FlockOperation, OFlags, flock, fstat, renameat, statat, unlinkat};
 use rustix::io::Errno;
 
+use super::{JOURNAL, names, open_existing, open_file, remove, sync};
 use crate::append::Append;
 use crate::error::{Error, Result};
 use crate::line::StreamId;
 
-/// Permissions of files; directories have those of [`DIRECTORY`].
-const FILE: Mode = Mode::RUSR.union(Mode::WUSR);
-const DIRECTORY: Mode = Mode::RWXU;
-
-/// Receipts of streams that are stored.
-const DONE: &str = "done";
-
 /// What chunk printed, and the same while it prints.
 const LINES: &str = "lines.jsonl";
 const LINES_NEW: &str = "lines.new";
-
-/// put's journal.
-const JOURNAL: &str = "put.jsonl";
 
 /// The catalog lines of the stream on their way to the service.
 const MANIFEST: &str = "manifest.jsonl";
@@ -81,17 +60,11 @@ pub struct Respool {
     pub generation: u32,
 }
 
-/// A spool directory.
-#[derive(Debug)]
-pub struct Spool {
-    directory: OwnedFd,
-}
-
 /// The directory of one stream.
 #[derive(Debug)]
 pub struct StreamDir {
-    id: StreamId,
-    directory: OwnedFd,
+    pub(super) id: StreamId,
+    pub(super) directory: OwnedFd,
 }
 
 /// A lock that is held until it is dropped, or its process dies.
@@ -121,210 +94,6 @@ fn part_of(name: &CStr) -> Option<(u32, u32)> {
     Some((volume.parse().ok()?, part.parse().ok()?))
 }
 
-/// Opens a regular file that is ours alone; no link of either kind.
-fn open_file(directory: &OwnedFd, name: &str, flags: OFlags) -> io::Result<File> {
-    let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
-    let file = openat(directory, name, flags, FILE)?;
-    let stat = fstat(&file)?;
-    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-        return Err(io::Error::other("not a regular file"));
-    }
-    if stat.st_nlink > 1 {
-        return Err(io::Error::other("has another name, outside the spool's rules"));
-    }
-    Ok(File::from(file))
-}
-
-/// The same, `None` if it is not there.
-fn open_existing(directory: &OwnedFd, name: &str) -> io::Result<Option<File>> {
-    match open_file(directory, name, OFlags::RDONLY) {
-        Ok(file) => Ok(Some(file)),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(e),
-    }
-}
-
-fn open_directory(directory: &OwnedFd, name: &str) -> io::Result<OwnedFd> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    Ok(openat(directory, name, flags, Mode::empty())?)
-}
-
-fn remove(directory: &OwnedFd, name: &str) -> io::Result<()> {
-    match unlinkat(directory, name, AtFlags::empty()) {
-        Ok(()) | Err(Errno::NOENT) => Ok(()),
-        Err(e) => Err(e.into()),
-    }
-}
-
-fn sync(directory: &OwnedFd) -> io::Result<()> {
-    Ok(rustix::fs::fsync(directory)?)
-}
-
-/// The names in a directory, without `.` and `..`.
-fn names(directory: &OwnedFd) -> io::Result<Vec<CString>> {
-    let mut names = Vec::new();
-    for entry in Dir::read_from(directory)? {
-        let name = entry?.file_name().to_owned();
-        if !matches!(name.as_bytes(), b"." | b"..") {
-            names.push(name);
-        }
-    }
-    Ok(names)
-}
-
-impl Spool {
-    /// Opens the spool, and creates it if it is not there.
-    ///
-    /// # Errors
-    /// When it cannot be opened, or belongs to or is open to other users.
-    pub fn open(path: &Path) -> Result<Self> {
-        let spool = |e: io::Error| Error::io(format!("spool {}", path.display()), e);
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(spool)?;
-        let directory = OwnedFd::from(File::open(path).map_err(spool)?);
-        let stat = fstat(&directory).map_err(|e| spool(e.into()))?;
-        let refuse =
-            |why: &str| Err(Error::Configuration(format!("spool {}: {why}", path.display())));
-        if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
-            return refuse("not a directory");
-        }
-        if stat.st_uid != rustix::process::geteuid().as_raw() {
-            return refuse("belongs to another user");
-        }
-        if Mode::from_raw_mode(stat.st_mode).intersects(Mode::RWXG | Mode::RWXO) {
-            return refuse("open to other users; chmod 700 it");
-        }
-        Ok(Self { directory })
-    }
-
-    /// Bytes that this user may still write to the spool's file system.
-    ///
-    /// # Errors
-    /// When the file system does not tell.
-    pub fn room(&self) -> Result<u64> {
-        let stat = fstatvfs(&self.directory).map_err(|e| Error::io("spool: free space", e))?;
-        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
-    }
-
-    /// The directory of a stream, created if it is not there.
-    ///
-    /// # Errors
-    /// When it cannot be created or opened.
-    pub fn stream(&self, id: StreamId) -> Result<StreamDir> {
-        match mkdirat(&self.directory, id.to_string(), DIRECTORY) {
-            Ok(()) => sync(&self.directory).map_err(|e| Error::io("spool: cannot sync", e))?,
-            Err(Errno::EXIST) => {}
-            Err(e) => return Err(Error::io(format!("stream {id}: cannot create"), e)),
-        }
-        match self.existing(id)? {
-            Some(stream) => Ok(stream),
-            None => Err(Error::Unfinished(format!(
-                "stream {id}: removed meanwhile; run the same command again"
-            ))),
-        }
-    }
-
-    /// The directory of a stream that is in the spool.
-    ///
-    /// # Errors
-    /// When it cannot be opened.
-    pub fn existing(&self, id: StreamId) -> Result<Option<StreamDir>> {
-        match open_directory(&self.directory, &id.to_string()) {
-            Ok(directory) => Ok(Some(StreamDir { id, directory })),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(e) => Err(Error::io(format!("stream {id}: cannot open"), e)),
-        }
-    }
-
-    /// The journals of a stream that is stored, one for each destination.
-    ///
-    /// # Errors
-    /// When they cannot be read.
-    pub fn receipts(&self, id: StreamId) -> Result<Vec<File>> {
-        let receipts = || -> io::Result<Vec<File>> {
-            let done = match open_directory(&self.directory, DONE) {
-                Ok(done) => done,
-                Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-                Err(e) => return Err(e),
-            };
-            let prefix = format!("{id}.");
-            let mut files = Vec::new();
-            for name in names(&done)? {
-                if let Some(name) = name.to_str().ok().filter(|name| name.starts_with(&prefix)) {
-                    files.extend(open_existing(&done, name)?);
-                }
-            }
-            Ok(files)
-        };
-        receipts().map_err(|e| Error::io(format!("stream {id}: receipt: cannot read"), e))
-    }
-
-    /// Whether any stream here was or is being stored; asks for journals and
-    /// receipts that `about` takes for the destination's.
-    ///
-    /// # Errors
-    /// When the spool cannot be read.
-    pub fn any_journal(&self, mut about: impl FnMut(File) -> bool) -> Result<bool> {
-        let mut search = || -> io::Result<bool> {
-            for name in names(&self.directory)? {
-                let Ok(name) = name.to_str() else { continue };
-                let Ok(directory) = open_directory(&self.directory, name) else { continue };
-                let journals: Vec<String> = if name == DONE {
-                    names(&directory)?
-                        .iter()
-                        .filter_map(|n| n.to_str().ok().map(str::to_owned))
-                        .collect()
-                } else {
-                    vec![JOURNAL.to_owned()]
-                };
-                for journal in journals {
-                    if open_existing(&directory, &journal)?.is_some_and(&mut about) {
-                        return Ok(true);
-                    }
-                }
-            }
-            Ok(false)
-        };
-        search().map_err(|e| Error::io("spool: cannot read", e))
-    }
-
-    /// Puts the journal of a stored stream under `done/` and removes all else
-    /// of it. Called with put's lock held. A chunk that still holds its lock
-    /// keeps the directory; its next run finds the receipt.
-    ///
-    /// # Errors
-    /// When a step fails; the same command goes on from there.
-    pub fn retire(&self, stream: &StreamDir, receipt: &str) -> Result<()> {
-        let id = stream.id;
-        let retire = || -> io::Result<()> {
-            match mkdirat(&self.directory, DONE, DIRECTORY) {
-                Ok(()) => sync(&self.directory)?,
-                Err(Errno::EXIST) => {}
-                Err(e) => return Err(e.into()),
-            }
-            let done = open_directory(&self.directory, DONE)?;
-            match renameat(&stream.directory, JOURNAL, &done, format!("{id}.{receipt}.jsonl")) {
-                Ok(()) | Err(Errno::NOENT) => {}
-                Err(e) => return Err(e.into()),
-            }
-            sync(&done)?;
-            sync(&stream.directory)
-        };
-        retire().map_err(|e| Error::io(format!("stream {id}: cannot keep its receipt"), e))?;
-        let patience = Duration::from_secs(5);
-        let Ok(_lock) = stream.lock_within(Holder::Chunk, patience) else { return Ok(()) };
-        let clear = || -> io::Result<()> {
-            for name in names(&stream.directory)? {
-                match unlinkat(&stream.directory, name.as_c_str(), AtFlags::empty()) {
-                    Ok(()) | Err(Errno::NOENT) => {}
-                    Err(e) => return Err(e.into()),
-                }
-            }
-            Ok(unlinkat(&self.directory, id.to_string(), AtFlags::REMOVEDIR)?)
-        };
-        clear().map_err(|e| Error::io(format!("stream {id}: cannot clear its spool"), e))
-    }
-}
-
 impl StreamDir {
     /// Which stream.
     pub fn id(&self) -> StreamId {
@@ -340,7 +109,7 @@ impl StreamDir {
         self.lock_within(holder, Duration::from_secs(1))
     }
 
-    fn lock_within(&self, holder: Holder, patience: Duration) -> Result<Lock> {
+    pub(super) fn lock_within(&self, holder: Holder, patience: Duration) -> Result<Lock> {
         let cannot = |e: io::Error| match e.kind() {
             // The directory was retired between its opening and now.
             io::ErrorKind::NotFound => self.stored_meanwhile(),
@@ -607,7 +376,7 @@ impl PartFile<'_> {
 
     /// Makes the part durable and visible. I3: only then may its line be
     /// printed. Held by
-    /// `tests::a_part_is_seen_only_when_it_is_sealed`.
+    /// `spool::tests::a_part_is_seen_only_when_it_is_sealed`.
     ///
     /// # Errors
     /// When the disk cannot promise it.
@@ -629,118 +398,5 @@ impl Drop for PartFile<'_> {
             let name = format!("{}.new", part_name(self.volume, self.part));
             let _ = remove(&self.stream.directory, &name);
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use sha2::{Digest, Sha256};
-    use std::os::unix::fs::PermissionsExt;
-    use std::path::PathBuf;
-
-    fn spool() -> (tempfile::TempDir, PathBuf, Spool, StreamDir) {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("spool");
-        let spool = Spool::open(&path).unwrap();
-        let id = StreamId::new(Sha256::new(), 1, 1);
-        let stream = spool.stream(id).unwrap();
-        let path = path.join(id.to_string());
-        (dir, path, spool, stream)
-    }
-
-    fn put(stream: &StreamDir, volume: u32, part: u32, bytes: &[u8]) {
-        let mut file = stream.create(volume, part).unwrap();
-        file.write(bytes).unwrap();
-        file.seal().unwrap();
-    }
-
-    #[test]
-    fn a_part_is_seen_only_when_it_is_sealed() {
-        let (_dir, path, _spool, stream) = spool();
-        let mut file = stream.create(0, 17).unwrap();
-        file.write(b"abc").unwrap();
-        assert!(stream.part(0, 17, 3).unwrap().is_none());
-        file.seal().unwrap();
-        assert!(stream.part(0, 17, 3).unwrap().is_some());
-        assert!(stream.part(0, 17, 4).unwrap().is_none(), "another size");
-        let mode = path.join("00000000-0017.part").metadata().unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o600);
-        assert!(stream.has((0, 17)).unwrap() && !stream.has((0, 16)).unwrap());
-        assert_eq!(stream.used(|_| true).unwrap(), 3);
-        assert_eq!(stream.used(|(volume, _)| volume > 0).unwrap(), 0);
-        stream.remove(0, 0).unwrap();
-        assert_eq!(stream.used(|_| true).unwrap(), 0);
-    }
-
-    #[test]
-    fn removes_the_parts_behind_a_shorter_end() {
-        let (_dir, _path, _spool, stream) = spool();
-        (0..4).for_each(|part| put(&stream, 1, part, b"x"));
-        put(&stream, 2, 3, b"x");
-        stream.remove(1, 2).unwrap();
-        let there = |volume, part| stream.part(volume, part, 1).unwrap().is_some();
-        assert_eq!([there(1, 0), there(1, 1), there(1, 2), there(2, 3)], [true, true, false, true]);
-        stream.remove_from((1, 1)).unwrap();
-        assert_eq!([there(1, 0), there(1, 1), there(2, 3)], [true, false, false]);
-    }
-
-    #[test]
-    fn a_part_that_is_given_up_takes_no_room() {
-        let (_dir, path, _spool, stream) = spool();
-        stream.create(0, 0).unwrap().write(b"abc").unwrap();
-        assert_eq!(std::fs::read_dir(path).unwrap().count(), 0);
-    }
-
-    #[test]
-    fn opens_nothing_but_regular_files_of_its_own() {
-        let (dir, path, _spool, stream) = spool();
-        let outside = dir.path().join("outside");
-        std::fs::write(&outside, b"x").unwrap();
-        let name = path.join("00000000-0000.part");
-        std::os::unix::fs::symlink(&outside, &name).unwrap();
-        assert!(stream.part(0, 0, 1).is_err(), "a symbolic link");
-        std::fs::remove_file(&name).unwrap();
-        std::fs::hard_link(&outside, &name).unwrap();
-        assert!(stream.part(0, 0, 1).is_err(), "a hard link");
-        std::fs::remove_file(&name).unwrap();
-        std::fs::create_dir(&name).unwrap();
-        assert!(stream.part(0, 0, 1).is_err(), "a directory");
-    }
-
-    #[test]
-    fn refuses_a_spool_that_others_may_read() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("spool");
-        Spool::open(&path).unwrap();
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o750)).unwrap();
-        assert_eq!(Spool::open(&path).unwrap_err().code(), 78);
-    }
-
-    #[test]
-    fn a_second_holder_of_a_lock_is_told_who_has_it() {
-        let (_dir, _path, _spool, stream) = spool();
-        assert!(!stream.is_locked(Holder::Put));
-        let lock = stream.lock(Holder::Put).unwrap();
-        assert!(stream.is_locked(Holder::Put));
-        assert!(!stream.is_locked(Holder::Chunk));
-        let error = stream.lock(Holder::Put).unwrap_err();
-        assert_eq!(error.code(), 75);
-        assert!(error.to_string().contains(&std::process::id().to_string()), "{error}");
-        drop(lock);
-        assert!(stream.lock(Holder::Put).is_ok());
-    }
-
-    #[test]
-    fn a_stored_stream_leaves_its_receipt() {
-        let (_dir, path, spool, stream) = spool();
-        let lock = stream.lock(Holder::Put).unwrap();
-        put(&stream, 0, 0, b"x");
-        stream.journal().unwrap().append("{}\n").unwrap();
-        spool.retire(&stream, "glacier-v").unwrap();
-        assert!(!path.exists());
-        assert_eq!(spool.receipts(stream.id()).unwrap().len(), 1);
-        drop(lock);
-        assert_eq!(stream.lock(Holder::Chunk).unwrap_err().code(), 75);
     }
 }

@@ -1,0 +1,109 @@
+use super::*;
+use sha2::{Digest, Sha256};
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+
+fn spool() -> (tempfile::TempDir, PathBuf, Spool, StreamDir) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("spool");
+    let spool = Spool::open(&path).unwrap();
+    let id = StreamId::new(Sha256::new(), 1, 1);
+    let stream = spool.stream(id).unwrap();
+    let path = path.join(id.to_string());
+    (dir, path, spool, stream)
+}
+
+fn put(stream: &StreamDir, volume: u32, part: u32, bytes: &[u8]) {
+    let mut file = stream.create(volume, part).unwrap();
+    file.write(bytes).unwrap();
+    file.seal().unwrap();
+}
+
+#[test]
+fn a_part_is_seen_only_when_it_is_sealed() {
+    let (_dir, path, _spool, stream) = spool();
+    let mut file = stream.create(0, 17).unwrap();
+    file.write(b"abc").unwrap();
+    assert!(stream.part(0, 17, 3).unwrap().is_none());
+    file.seal().unwrap();
+    assert!(stream.part(0, 17, 3).unwrap().is_some());
+    assert!(stream.part(0, 17, 4).unwrap().is_none(), "another size");
+    let mode = path.join("00000000-0017.part").metadata().unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    assert!(stream.has((0, 17)).unwrap() && !stream.has((0, 16)).unwrap());
+    assert_eq!(stream.used(|_| true).unwrap(), 3);
+    assert_eq!(stream.used(|(volume, _)| volume > 0).unwrap(), 0);
+    stream.remove(0, 0).unwrap();
+    assert_eq!(stream.used(|_| true).unwrap(), 0);
+}
+
+#[test]
+fn removes_the_parts_behind_a_shorter_end() {
+    let (_dir, _path, _spool, stream) = spool();
+    (0..4).for_each(|part| put(&stream, 1, part, b"x"));
+    put(&stream, 2, 3, b"x");
+    stream.remove(1, 2).unwrap();
+    let there = |volume, part| stream.part(volume, part, 1).unwrap().is_some();
+    assert_eq!([there(1, 0), there(1, 1), there(1, 2), there(2, 3)], [true, true, false, true]);
+    stream.remove_from((1, 1)).unwrap();
+    assert_eq!([there(1, 0), there(1, 1), there(2, 3)], [true, false, false]);
+}
+
+#[test]
+fn a_part_that_is_given_up_takes_no_room() {
+    let (_dir, path, _spool, stream) = spool();
+    stream.create(0, 0).unwrap().write(b"abc").unwrap();
+    assert_eq!(std::fs::read_dir(path).unwrap().count(), 0);
+}
+
+#[test]
+fn opens_nothing_but_regular_files_of_its_own() {
+    let (dir, path, _spool, stream) = spool();
+    let outside = dir.path().join("outside");
+    std::fs::write(&outside, b"x").unwrap();
+    let name = path.join("00000000-0000.part");
+    std::os::unix::fs::symlink(&outside, &name).unwrap();
+    assert!(stream.part(0, 0, 1).is_err(), "a symbolic link");
+    std::fs::remove_file(&name).unwrap();
+    std::fs::hard_link(&outside, &name).unwrap();
+    assert!(stream.part(0, 0, 1).is_err(), "a hard link");
+    std::fs::remove_file(&name).unwrap();
+    std::fs::create_dir(&name).unwrap();
+    assert!(stream.part(0, 0, 1).is_err(), "a directory");
+}
+
+#[test]
+fn refuses_a_spool_that_others_may_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("spool");
+    Spool::open(&path).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o750)).unwrap();
+    assert_eq!(Spool::open(&path).unwrap_err().code(), 78);
+}
+
+#[test]
+fn a_second_holder_of_a_lock_is_told_who_has_it() {
+    let (_dir, _path, _spool, stream) = spool();
+    assert!(!stream.is_locked(Holder::Put));
+    let lock = stream.lock(Holder::Put).unwrap();
+    assert!(stream.is_locked(Holder::Put));
+    assert!(!stream.is_locked(Holder::Chunk));
+    let error = stream.lock(Holder::Put).unwrap_err();
+    assert_eq!(error.code(), 75);
+    assert!(error.to_string().contains(&std::process::id().to_string()), "{error}");
+    drop(lock);
+    assert!(stream.lock(Holder::Put).is_ok());
+}
+
+#[test]
+fn a_stored_stream_leaves_its_receipt() {
+    let (_dir, path, spool, stream) = spool();
+    let lock = stream.lock(Holder::Put).unwrap();
+    put(&stream, 0, 0, b"x");
+    stream.journal().unwrap().append("{}\n").unwrap();
+    spool.retire(&stream, "glacier-v").unwrap();
+    assert!(!path.exists());
+    assert_eq!(spool.receipts(stream.id()).unwrap().len(), 1);
+    drop(lock);
+    assert_eq!(stream.lock(Holder::Chunk).unwrap_err().code(), 75);
+}
