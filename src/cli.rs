@@ -8,6 +8,7 @@ use clap::Parser;
 use clap::error::ErrorKind;
 use serde::Serialize;
 
+use crate::closed::is_stdout_closed;
 pub use crate::error::{Error, Result};
 
 /// Parses the command line, runs the tool, prints its one message and gives
@@ -117,12 +118,23 @@ pub fn print_line(line: &impl Serialize) -> Result<()> {
     put_out(&text)
 }
 
+/// Standard output.
+///
+/// # Errors
+/// When the program was started without one.
+pub fn stdout() -> Result<io::Stdout> {
+    if is_stdout_closed() {
+        return Err(Error::io("stdout: cannot write", rustix::io::Errno::BADF));
+    }
+    Ok(io::stdout())
+}
+
 /// Writes bytes to standard output and flushes them.
 ///
 /// # Errors
 /// As [`print_line`].
 pub fn put_out(bytes: &[u8]) -> Result<()> {
-    let mut stdout = io::stdout().lock();
+    let mut stdout = stdout()?.lock();
     stdout
         .write_all(bytes)
         .and_then(|()| stdout.flush())

@@ -7,6 +7,7 @@ pub mod append;
 pub mod catalog;
 pub mod chunk;
 pub mod cli;
+mod closed;
 pub mod description;
 pub mod error;
 pub mod get;

@@ -188,6 +188,18 @@ fn a_full_or_closed_standard_output_is_74() {
 }
 
 #[test]
+fn a_closed_standard_output_is_a_failure() {
+    let dir = place();
+    let closed = |redirection: &str| {
+        let script = format!("exec {} hello {redirection}", env!("CARGO_BIN_EXE_glacier-treehash"));
+        Command::new("sh").args(["-c", &script]).current_dir(dir.path()).output().unwrap()
+    };
+    let (code, _, err) = told(&closed(">&-"));
+    assert_eq!((code, err), (74, said("stdout: cannot write: Bad file descriptor")));
+    assert_eq!(told(&closed(">/dev/null")).0, 0, "what the user throws away is no failure");
+}
+
+#[test]
 fn a_standard_input_that_cannot_be_read_is_74() {
     let dir = place();
     let input = File::open(dir.path()).unwrap();

@@ -71,7 +71,7 @@ fn main() -> ExitCode {
         let spans = scan::select(from(&file, start)?, &links)?;
 
         let mut reader = from(&file, start)?;
-        let mut output = BufWriter::with_capacity(BUFFER, io::stdout().lock());
+        let mut output = BufWriter::with_capacity(BUFFER, cli::stdout()?.lock());
         let full = |e| Error::io("stdout: cannot write", e);
         output.write_all(head(&links)?.as_bytes()).map_err(full)?;
         let mut here = start;

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
+use crate::cli;
 use crate::error::{Error, Result};
 use crate::neighbour;
 
@@ -61,7 +62,7 @@ impl Output {
             return Ok(sink.clone());
         }
         let fd: OwnedFd = match self.command.split_first() {
-            None => io::stdout()
+            None => cli::stdout()?
                 .as_fd()
                 .try_clone_to_owned()
                 .map_err(|e| Error::io("stdout: cannot open", e))?,
