@@ -54,6 +54,11 @@ impl Inbox {
         message
     }
 
+    /// Whether a line has come that was not yet taken.
+    pub fn has_more(&self) -> bool {
+        self.held.is_some() || !self.messages.is_empty()
+    }
+
     /// The next line of a stream; `None` where it ends: at the end of the
     /// input, or before the next stream.
     pub async fn next_of(&mut self, id: StreamId) -> Option<Message> {

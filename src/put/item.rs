@@ -72,6 +72,8 @@ pub struct Item {
     pub closed: Option<Closed>,
     /// Uploads that the service has forgotten.
     pub losses: u32,
+    /// Whether any part of it was sent in this run.
+    pub moved: bool,
     /// The tree hashes of the parts of what is settled.
     kept: Vec<Hash>,
     ways: Vec<Way>,
@@ -90,6 +92,7 @@ impl Item {
             parts: Vec::new(),
             closed: None,
             losses: 0,
+            moved: false,
             kept: Vec::new(),
             ways: Vec::new(),
             first_here: 0,
@@ -174,6 +177,7 @@ impl Item {
 
     /// Marks a part as on its way.
     pub fn going(&mut self, part: usize) {
+        self.moved = true;
         self.set(part, Way::Going);
     }
 

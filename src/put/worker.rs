@@ -101,6 +101,7 @@ impl<'a, V: Vault> Worker<'a, V> {
     /// Why it is not stored.
     pub async fn run(mut self, inbox: &mut Inbox) -> Result<()> {
         let id = self.directory.id();
+        let mut tick = tokio::time::interval(TICK);
         loop {
             self.start()?;
             if self.plan.is_finished() {
@@ -113,13 +114,20 @@ impl<'a, V: Vault> Worker<'a, V> {
                 biased;
                 message = inbox.next_of(id), if !self.input_ended => {
                     self.take(message).map_err(|e| inbox.blame(e))?;
+                    // All that is there at once, as the plan is asked between.
+                    while !self.input_ended && inbox.has_more() {
+                        let message = inbox.next_of(id).await;
+                        self.take(message).map_err(|e| inbox.blame(e))?;
+                    }
                 }
                 Some(done) = self.running.next(), if !self.running.is_empty() => {
                     self.finished(done)?;
                 }
-                () = tokio::time::sleep(TICK) => neighbour::wait(Duration::ZERO)?,
+                _ = tick.tick() => {
+                    neighbour::wait(Duration::ZERO)?;
+                    self.show();
+                }
             }
-            self.show();
         }
     }
 

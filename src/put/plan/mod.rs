@@ -190,12 +190,16 @@ impl Plan {
         Some((volume, item.treehashes()))
     }
 
-    /// Bytes announced that must be sent, and bytes of those that are sent.
+    /// Bytes that this run has to send, and those of them that are sent.
     pub fn progress(&self) -> (u64, u64) {
         self.items
             .iter()
-            .filter(|(_, item)| item.phase != Phase::Archived)
-            .fold((0, 0), |(all, sent), (_, item)| (all + item.size(), sent + item.sent()))
+            .filter(|(_, item)| item.moved || item.phase != Phase::Archived)
+            .map(|(_, item)| match (&item.phase, item.closed) {
+                (Phase::Archived, Some(closed)) => (closed.size, closed.size),
+                _ => (item.size(), item.sent()),
+            })
+            .fold((0, 0), |(all, sent), (size, there)| (all + size, sent + there))
     }
 
     /// What would be sent of the lines so far.
