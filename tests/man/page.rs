@@ -97,7 +97,11 @@ impl Page {
 fn flags(line: &str) -> Vec<String> {
     let words: Vec<&str> = line.split_whitespace().collect();
     let pairs = words.windows(2).filter(|pair| matches!(pair[0], "Fl" | ".Fl"));
-    pairs.filter_map(|pair| pair[1].strip_prefix('-')).map(str::to_owned).collect()
+    pairs
+        .filter_map(|pair| pair[1].strip_prefix('-'))
+        .filter(|name| !name.is_empty())
+        .map(str::to_owned)
+        .collect()
 }
 
 /// The command in what an example shows. Behind a prompt stand commands, and
