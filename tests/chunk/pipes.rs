@@ -8,6 +8,7 @@ use akashita::treehash::Hash;
 
 use super::{MIB, bytes, chunk, files, id, part_file, stream, tells};
 use crate::common::{Place, run, run_on, run_with, start, start_into};
+use crate::skip::skip;
 
 const NAMED: &str = "--part-size 1M --volume-size 4M --spool-limit none --name x --trust-eof";
 const GONE: &str = "stdout: the program that reads it has ended; run the same command again";
@@ -86,7 +87,7 @@ fn notices_that_its_reader_is_gone_while_the_command_does_not_end() {
 #[test]
 fn a_full_standard_output_is_a_failure() {
     if !std::path::Path::new("/dev/full").exists() {
-        eprintln!("SKIP a_full_standard_output_is_a_failure: no /dev/full");
+        skip("/dev/full: not there");
         return;
     }
     let place = Place::default();
@@ -137,7 +138,7 @@ fn a_full_disk_is_waited_for_and_never_filled() {
     shell.args(["-m", "sh", "-c", mount]).arg(tool.get_program());
     let ended = run_with(&mut shell, &bytes(8 * MIB));
     if ended.code() == 99 || ended.stderr.starts_with("unshare") {
-        eprintln!("SKIP a_full_disk_is_waited_for_and_never_filled: cannot mount");
+        skip("mount: not allowed, no disk is filled");
         return;
     }
     let ended = ended.failed(
@@ -150,7 +151,7 @@ fn a_full_disk_is_waited_for_and_never_filled() {
 #[test]
 fn memory_does_not_grow_with_a_part() {
     if !std::path::Path::new("/proc/self/status").exists() {
-        eprintln!("SKIP memory_does_not_grow_with_a_part: no /proc");
+        skip("/proc: not there, the peak memory is not known");
         return;
     }
     let place = Place::default();
