@@ -13,10 +13,9 @@ use clap::Parser;
 /// How much of the catalog is read at once.
 const BUFFER: usize = 256 << 10;
 
-/// Print the lines of a catalog (standard input) that restore a snapshot, from
-/// the full stream to the last incremental one. See glacier-chain(1).
+/// Print the lines of a catalog, on standard input, that restore a snapshot.
 #[derive(Parser)]
-#[command(version)]
+#[command(version, after_help = "See glacier-chain(1).")]
 struct Options {
     /// Name, guid or stream id of what is to be restored
     snapshot: String,

@@ -18,12 +18,11 @@ use akashita::vault::glacier::Glacier;
 use akashita::vault::retry::Patience;
 use clap::Parser;
 
-/// Bring back the streams whose catalog lines are on standard input, each
-/// verified, to standard output or to one run of COMMAND for each.
+/// Bring back the streams whose catalog lines are on standard input, verified.
 #[derive(Parser)]
 #[command(version, after_help = "See glacier-get(1).")]
 struct Options {
-    /// How quickly archives are brought up: Expedited, Standard or Bulk
+    /// How quickly to bring archives up: Expedited, Standard, Bulk
     #[arg(long, default_value_t = Tier::Standard)]
     tier: Tier,
     /// Ask for archives, and end with 75 if one is not ready
