@@ -50,6 +50,28 @@ mod mirror {
 
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
+    pub struct Chain {
+        r#type: String,
+        stream: Id,
+        streams: u32,
+    }
+
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    pub struct Plan {
+        r#type: String,
+        stream: Id,
+        name: String,
+        dest: String,
+        volumes: u64,
+        parts: u64,
+        size: u64,
+        requests: u64,
+        seconds: Option<u64>,
+    }
+
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
     pub struct Snapshot {
         r#type: String,
         stream: Id,
@@ -227,6 +249,8 @@ fn mirrors() -> BTreeMap<&'static str, Mirror> {
         ("treehash", reads::<mirror::Treehash>),
         ("window", reads::<mirror::Window>),
         ("listening", reads::<mirror::Listening>),
+        ("chain", reads::<mirror::Chain>),
+        ("plan", reads::<mirror::Plan>),
         ("description", reads::<mirror::Description>),
     ])
 }
@@ -284,7 +308,7 @@ fn full() -> Vec<String> {
     lines.push(with("stored", flags));
     lines.push(with("archive", json!({"generation": 1})));
     lines.push(with("hashes", json!({"generation": 1})));
-    lines.extend(["volume", "end", "failed"].map(|of| example(of).to_owned()));
+    lines.extend(["volume", "end", "failed", "chain"].map(|of| example(of).to_owned()));
     lines
 }
 
@@ -303,7 +327,7 @@ fn the_examples_are_read_and_written_the_same() {
         assert_eq!(line.text().unwrap(), format!("{text}\n"));
         seen.extend(fields(text).contains("type").then(|| text.split('"').nth(3).unwrap()));
     }
-    assert_eq!(seen.len(), 9, "an example of each: {seen:?}");
+    assert_eq!(seen.len(), 10, "an example of each: {seen:?}");
 }
 
 #[test]
