@@ -15,7 +15,7 @@ const BUFFER: usize = 256 << 10;
 
 /// Print the lines of a catalog, on standard input, that restore a snapshot.
 #[derive(Parser)]
-#[command(version, after_help = "See glacier-chain(1).")]
+#[command(name = "glacier-chain", version, after_help = "See glacier-chain(1).")]
 struct Options {
     /// Name, guid or stream id of what is to be restored
     snapshot: String,

@@ -23,7 +23,7 @@ const IN_A_PIPE: Duration = Duration::from_hours(24);
 
 /// Cut a byte stream into parts in a spool, and print their hashes as JSON lines.
 #[derive(Parser)]
-#[command(version, after_help = "See glacier-chunk(1).")]
+#[command(name = "glacier-chunk", version, after_help = "See glacier-chunk(1).")]
 struct Options {
     #[arg(long, value_name = "DIR", help = "Keep parts in this directory [$GLACIER_SPOOL]")]
     spool: Option<PathBuf>,

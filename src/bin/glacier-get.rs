@@ -20,7 +20,7 @@ use clap::Parser;
 
 /// Bring back the streams whose catalog lines are on standard input, verified.
 #[derive(Parser)]
-#[command(version, after_help = "See glacier-get(1).")]
+#[command(name = "glacier-get", version, after_help = "See glacier-get(1).")]
 struct Options {
     /// How quickly to bring archives up: Expedited, Standard, Bulk
     #[arg(long, default_value_t = Tier::Standard)]

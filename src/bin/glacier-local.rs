@@ -13,7 +13,7 @@ use serde::Serialize;
 ///
 /// See glacier-local(1).
 #[derive(Parser)]
-#[command(version)]
+#[command(name = "glacier-local", version)]
 struct Options {
     /// Keep vaults, archives and state here
     #[arg(long, value_name = "DIR")]

@@ -14,7 +14,7 @@ use clap::Parser;
 
 /// Store the streams whose lines come on standard input, and print their catalog lines.
 #[derive(Parser)]
-#[command(version, after_help = "See glacier-put(1).")]
+#[command(name = "glacier-put", version, after_help = "See glacier-put(1).")]
 #[expect(clippy::struct_excessive_bools, reason = "each is an option of its own")]
 struct Options {
     #[arg(help = "Where to store them: a vault's name, or glacier://VAULT [$GLACIER_DEST]")]

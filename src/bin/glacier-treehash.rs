@@ -26,7 +26,7 @@ const AHEAD: usize = 64;
 /// Without FILE, or where FILE is -, standard input is read. See
 /// glacier-treehash(1).
 #[derive(Parser)]
-#[command(version)]
+#[command(name = "glacier-treehash", version)]
 struct Options {
     /// Read lines that this tool printed from FILE, and check what they name
     #[arg(long, conflicts_with = "sha256")]

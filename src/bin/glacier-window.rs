@@ -16,7 +16,7 @@ use jiff::Timestamp;
 ///
 /// WINDOW is HH:MM-HH:MM, or several joined by commas; see glacier-window(1).
 #[derive(Parser)]
-#[command(version)]
+#[command(name = "glacier-window", version)]
 struct Options {
     /// The time zone of WINDOW, such as Europe/Berlin [default: local time]
     #[arg(long, value_name = "ZONE")]

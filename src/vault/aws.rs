@@ -91,7 +91,11 @@ pub async fn load(access: &Access) -> Result<SdkConfig> {
     }
 }
 
+/// The SDK tells the reason of each place it looked in; where none has any
+/// credentials, that is no reason.
 fn no_credentials(why: &str) -> Error {
+    let nowhere = "neither environment, nor profile, nor this machine's role has them";
+    let why = if why.starts_with("no credentials found in chain") { nowhere } else { why };
     Error::Credentials(format!(
         "no AWS credentials: {why}; set AWS_PROFILE, or the keys in the environment"
     ))
