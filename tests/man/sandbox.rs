@@ -34,14 +34,6 @@ case "$*" in
 esac
 "#;
 
-/// Takes a job, as at(1) does, and forgets it.
-const AT: &str = "#!/bin/sh
-# at - what examples take for at(1)
-set -eu
-[ $# -eq 1 ]
-cat >/dev/null
-";
-
 /// What is stored before the first example: a chain and a tar file. A call
 /// is refused before, for those who look for one in the server's log.
 const STORED: &str = "
@@ -84,11 +76,9 @@ impl Sandbox {
             fs::create_dir(top.join(name)).unwrap();
         }
         fs::write(top.join("photos/one.jpg"), vec![b'x'; 100_000]).unwrap();
-        for (name, script) in [("zfs", ZFS), ("at", AT)] {
-            let path = top.join("bin").join(name);
-            fs::write(&path, script).unwrap();
-            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
-        }
+        let zfs = top.join("bin/zfs");
+        fs::write(&zfs, ZFS).unwrap();
+        fs::set_permissions(&zfs, fs::Permissions::from_mode(0o755)).unwrap();
 
         let mut path = vec![top.join("bin"), bin.to_owned()];
         // Where the AWS CLI is, if scripts/test put it there.
