@@ -44,8 +44,8 @@ struct Options {
     /// Print what would be sent, and send nothing
     #[arg(long)]
     dry_run: bool,
-    /// Tell with --dry-run how long it takes at this rate, such as 5M or 80Mbit
-    #[arg(long, value_name = "RATE", value_parser = units::rate, requires = "dry_run")]
+    /// Estimate how long it takes at this rate, such as 5M or 80Mbit
+    #[arg(long, value_name = "RATE", value_parser = units::rate)]
     assume_rate: Option<u64>,
     /// Show no progress on a terminal
     #[arg(long)]
@@ -63,13 +63,14 @@ fn run(options: Options) -> Result<()> {
         concurrency: options.concurrency.into(),
         patience: options.patience,
         grace: options.grace,
+        assume_rate: options.assume_rate,
         quiet: options.quiet,
         allow_empty: options.allow_empty,
         assume_new: options.assume_new,
     };
     cli::block_on(async {
         if options.dry_run {
-            return put::dry_run(&settings, options.assume_rate).await;
+            return put::dry_run(&settings).await;
         }
         let vault = Glacier::open(dest, &options.access).await?;
         if options.create_vault {

@@ -44,6 +44,8 @@ pub struct Settings {
     pub patience: Duration,
     /// How long what is in flight may go on after its window has closed.
     pub grace: Duration,
+    /// Bytes a second that an estimate rests on.
+    pub assume_rate: Option<u64>,
     /// No progress on a terminal.
     pub quiet: bool,
     /// No line at all is no failure.
@@ -96,7 +98,7 @@ pub async fn run<V: Vault>(vault: &V, settings: &Settings) -> Result<()> {
 ///
 /// # Errors
 /// When the lines are wrong, or the books cannot be read.
-pub async fn dry_run(settings: &Settings, assume_rate: Option<u64>) -> Result<()> {
+pub async fn dry_run(settings: &Settings) -> Result<()> {
     let spool = Spool::open(&settings.spool)?;
     let mut catalog = Catalog::open(&settings.catalog)?;
     let mut inbox = Inbox::of_stdin();
@@ -114,9 +116,6 @@ pub async fn dry_run(settings: &Settings, assume_rate: Option<u64>) -> Result<()
             }
         }
         let estimate = plan.estimate();
-        // Begin and complete each archive; the manifest is one more of at
-        // least one part.
-        let manifest = if plan.is_finished() { 0 } else { 3 };
         cli::print_line(&Estimated {
             stream: id,
             name: &name,
@@ -124,8 +123,8 @@ pub async fn dry_run(settings: &Settings, assume_rate: Option<u64>) -> Result<()
             volumes: estimate.volumes,
             parts: estimate.parts,
             size: estimate.size,
-            requests: estimate.parts + 2 * estimate.volumes + manifest,
-            seconds: assume_rate.map(|rate| estimate.size.div_ceil(rate)),
+            requests: estimate.requests(),
+            seconds: settings.assume_rate.map(|rate| estimate.size.div_ceil(rate)),
         })
     })
     .await

@@ -24,6 +24,7 @@ use crate::line::{Failed, Line};
 use crate::neighbour;
 use crate::progress::Progress;
 use crate::spool::{Spool, StreamDir};
+use crate::units;
 use crate::vault::retry::{Patience, Trouble};
 use crate::vault::{Attempt, Body, Failure, JobState, Vault};
 
@@ -382,7 +383,30 @@ impl<'a, V: Vault> Worker<'a, V> {
     fn show(&self) {
         let (all, sent) = self.plan.progress();
         let moving: u64 = self.moving.iter().map(|taken| taken.load(Ordering::Relaxed)).sum();
-        self.progress.show(sent + moving, all);
+        let done = sent + moving;
+        if done == 0 && self.plan.has_end() {
+            self.progress.say(|| self.estimate(all));
+        } else if done > 0 {
+            self.progress.say(|| self.plan.stream().name.clone());
+        }
+        self.progress.show(done, all);
+    }
+
+    /// What is ahead, before the first byte has moved.
+    fn estimate(&self, all: u64) -> String {
+        let name = &self.plan.stream().name;
+        let time = match self.settings.assume_rate {
+            Some(rate) => {
+                let time = units::time(Duration::from_secs(all.div_ceil(rate)));
+                format!(", {time} at {}/s", units::bytes(rate))
+            }
+            None => String::new(),
+        };
+        format!(
+            "{name}: {} in {} requests{time}",
+            units::bytes(all),
+            self.plan.estimate().requests()
+        )
     }
 }
 

@@ -106,6 +106,16 @@ pub struct Estimate {
     pub parts: u64,
     /// Bytes.
     pub size: u64,
+    /// Whether the manifest is still to be sent.
+    pub manifest: bool,
+}
+
+impl Estimate {
+    /// Requests: one a part, two to begin and complete each archive, and at
+    /// least three for the manifest.
+    pub fn requests(&self) -> u64 {
+        self.parts + 2 * self.volumes + if self.manifest { 3 } else { 0 }
+    }
 }
 
 /// The state of one stream.
@@ -204,7 +214,7 @@ impl Plan {
 
     /// What would be sent of the lines so far.
     pub fn estimate(&self) -> Estimate {
-        let mut estimate = Estimate::default();
+        let mut estimate = Estimate { manifest: !self.finished, ..Estimate::default() };
         for item in self.items.values() {
             if item.phase != Phase::Archived && !item.parts.is_empty() {
                 estimate.volumes += 1;
