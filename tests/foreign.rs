@@ -1,13 +1,17 @@
-//! Clients that are not ours agree with glacier-local: boto3 and the AWS CLI.
+//! Clients that are not ours agree: boto3 and the AWS CLI with glacier-local,
+//! and boto3 with what glacier-put stores and glacier-get fetches.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
+mod common;
 mod skip;
 
+use std::fs;
 use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use common::{Place, run_on, run_with};
 use skip::skip;
 
 const KEY: &str = "AKIAIOSFODNN7EXAMPLE";
@@ -53,7 +57,7 @@ struct Server {
 }
 
 impl Server {
-    fn start(root: &std::path::Path, speed: &str) -> Self {
+    fn start(root: &Path, speed: &str) -> Self {
         let mut child = clean(env!("CARGO_BIN_EXE_glacier-local").as_ref())
             .args(["--clock-speed", speed, "--root"])
             .arg(root)
@@ -79,10 +83,85 @@ fn boto3_agrees() {
     let Some(python) = python() else { return };
     let root = tempfile::tempdir().unwrap();
     let server = Server::start(root.path(), "7200");
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/foreign/vaults.py");
-    let run = clean(python.as_os_str()).args([script, &server.endpoint]).output().unwrap();
-    let (out, err) = (String::from_utf8_lossy(&run.stdout), String::from_utf8_lossy(&run.stderr));
-    assert!(run.status.success() && out == "agreed\n", "{out}{err}");
+    assert_eq!(script(&python, "vaults.py", &[&server.endpoint]), b"agreed\n");
+}
+
+/// Runs a script of tests/foreign; gives what it printed.
+fn script(python: &Path, name: &str, arguments: &[&str]) -> Vec<u8> {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/foreign").join(name);
+    let run = clean(python.as_os_str()).arg(script).args(arguments).output().unwrap();
+    let err = String::from_utf8_lossy(&run.stderr);
+    assert!(run.status.success(), "{name}: {}{err}", String::from_utf8_lossy(&run.stdout));
+    run.stdout
+}
+
+fn stream(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/streams").join(name)
+}
+
+/// A tool of ours, as a client of the server.
+fn ours(place: &Place, server: &Server, tool: &str, arguments: &[&str]) -> Command {
+    let mut command = place.tool(tool, arguments);
+    command
+        .env("AWS_ACCESS_KEY_ID", KEY)
+        .env("AWS_SECRET_ACCESS_KEY", SECRET)
+        .env("AWS_REGION", "us-east-1")
+        .env("AWS_ENDPOINT_URL", &server.endpoint)
+        .env("AWS_EC2_METADATA_DISABLED", "true");
+    command
+}
+
+/// Volumes of two parts.
+const SIZES: [&str; 4] = ["--part-size", "1M", "--volume-size", "2M"];
+
+#[test]
+fn boto3_fetches_what_put_stored_from_the_vault_alone() {
+    let Some(python) = python() else { return };
+    let place = Place::default();
+    let server = Server::start(&place.path("root"), "14400");
+    let chunk = &mut place.tool("glacier-chunk", &SIZES);
+    let lines = run_on(chunk, &stream("full.zfs")).done().stdout;
+    let put = &mut ours(&place, &server, "glacier-put", &["--create-vault", "cold"]);
+    run_with(put, lines.as_bytes()).done();
+    let back = place.path("back");
+    let arguments = [&server.endpoint, "cold", "tank/home@mon", back.to_str().unwrap()];
+    assert_eq!(script(&python, "fetch.py", &arguments), b"fetched\n");
+    assert!(fs::read(back).unwrap() == fs::read(stream("full.zfs")).unwrap());
+}
+
+#[test]
+fn get_fetches_what_boto3_stored_as_the_manual_says() {
+    let Some(python) = python() else { return };
+    let place = Place::default();
+    let server = Server::start(&place.path("root"), "14400");
+    let path = place.path("input");
+    for name in [None, Some("f\u{fc}r sp\u{e4}ter \u{1d11e} 2026-11-23.tar")] {
+        let mut bytes = fs::read(stream("full.zfs")).unwrap();
+        if name.is_some() {
+            bytes.remove(0); // no stream of ZFS
+        }
+        fs::write(&path, &bytes).unwrap();
+        let mut arguments = vec![server.endpoint.as_str(), "cold", path.to_str().unwrap()];
+        arguments.extend(name);
+        let catalog = script(&python, "store.py", &arguments);
+
+        // The same id as chunk computes.
+        let mut options = SIZES.to_vec();
+        options.extend(name.map_or(vec![], |name| vec!["--trust-eof", "--name", name]));
+        let chunked = run_on(&mut place.tool("glacier-chunk", &options), &path).done();
+        let id = chunked.lines()[0]["stream"].as_str().unwrap().to_owned();
+        let text = String::from_utf8(catalog.clone()).unwrap();
+        assert!(text.lines().all(|line| line.contains(&id)), "{id}: {text}");
+
+        let file = place.path("catalog.jsonl");
+        fs::write(&file, catalog).unwrap();
+        let word = name.unwrap_or("tank/home@mon");
+        let chain = run_on(&mut place.tool("glacier-chain", &[word]), &file).done();
+        let back = place.path("back");
+        let mut get = ours(&place, &server, "glacier-get", &["--", "dd", "of=back", "status=none"]);
+        run_with(&mut get, chain.stdout.as_bytes()).done();
+        assert!(fs::read(back).unwrap() == bytes);
+    }
 }
 
 #[test]
@@ -104,7 +183,7 @@ fn the_aws_cli_agrees() {
         serde_json::from_str(&out).unwrap_or_default()
     };
     let body = root.path().join("body");
-    std::fs::write(&body, b"Hello World").unwrap();
+    fs::write(&body, b"Hello World").unwrap();
     let body = body.to_str().unwrap();
     let hash = "a591a6d40bf420404a011733cfb7b190d62c65bf0bcda32b57b277d9ad9f146e";
 
