@@ -1,0 +1,228 @@
+//! The same command again: after success, failures, kills and changes.
+
+use std::fs;
+
+use crate::common::{Place, run_with, start, until};
+use crate::local::{Local, catalog, files, is_the_catalogs, pattern, sorted};
+use crate::{MIB, NOT_WHOLE, chunk, chunk_as, one_stored, put, up_to};
+
+#[test]
+fn a_stream_that_is_stored_is_not_sent_again() {
+    let (place, server, bytes, stored) = one_stored();
+    let (then, receipts) = (catalog(&place), files(&place.spool().join("done")));
+    let receipt = fs::read(&receipts[0]).unwrap();
+    let lines = chunk(&place, "x", &bytes);
+    assert_eq!(lines.matches("\"spooled\":false").count(), 5);
+    let again = put(&server, &place, &["v"], &lines).done();
+    assert_eq!(sorted(&again.stdout), sorted(&stored.stdout));
+    assert_eq!(catalog(&place), then);
+    assert_eq!(files(&place.spool()), receipts);
+    assert_eq!(fs::read(&receipts[0]).unwrap(), receipt);
+    assert_eq!(server.calls("UploadMultipartPart"), 6);
+    assert_eq!(server.calls("InitiateMultipartUpload"), 4);
+}
+
+#[test]
+fn a_lost_catalog_comes_back_from_the_receipt() {
+    let (place, server, bytes, stored) = one_stored();
+    fs::remove_file(place.path("catalog.jsonl")).unwrap();
+    let lines = chunk(&place, "x", &bytes);
+    put(&server, &place, &["v"], &lines).done();
+    assert_eq!(sorted(&catalog(&place)), sorted(&stored.stdout));
+    assert_eq!(server.calls("InitiateMultipartUpload"), 4);
+}
+
+#[test]
+fn a_lost_receipt_comes_back_from_the_catalog() {
+    let (place, server, bytes, stored) = one_stored();
+    let receipt = files(&place.spool().join("done")).remove(0);
+    fs::remove_file(&receipt).unwrap();
+    let lines = chunk(&place, "x", &bytes);
+    let again = put(&server, &place, &["v"], &lines).done();
+    assert_eq!(sorted(&again.stdout), sorted(&stored.stdout));
+    assert_eq!(sorted(&catalog(&place)), sorted(&stored.stdout));
+    let receipt = fs::read_to_string(receipt).unwrap();
+    assert!(stored.stdout.lines().all(|line| receipt.contains(line)));
+    assert_eq!(server.calls("InitiateMultipartUpload"), 4);
+}
+
+#[test]
+fn a_stored_stream_whose_bytes_differ_is_refused() {
+    let (place, server, mut bytes, _) = one_stored();
+    bytes[3 * MIB + 7] ^= 1;
+    let part = "the stream is stored, and its bytes were others; nothing is sent";
+    for (bytes, message) in [
+        (bytes, format!("stdin: line 7: volume 1 part 1: {part}")),
+        (pattern(6 * MIB + 1), format!("stdin: line 10: volume 2 part 0: {part}")),
+        (
+            pattern(4 * MIB),
+            "stdin: line 8: the stream is stored with 4194309 bytes, and now has 4194304".into(),
+        ),
+    ] {
+        let lines = chunk(&place, "x", &bytes);
+        let refused = put(&server, &place, &["v"], &lines).failed(65, &message);
+        assert!(refused.of_type("stored").is_empty());
+    }
+    assert_eq!(server.calls("UploadMultipartPart"), 6);
+    assert_eq!(server.calls("InitiateMultipartUpload"), 4);
+}
+
+#[test]
+fn goes_on_where_it_stopped_and_sends_no_part_twice() {
+    let place = Place::default();
+    let server = Local::start(&place);
+    let bytes = pattern(5 * MIB + 5);
+    let lines = chunk(&place, "x", &bytes);
+    let mut command = server.put(&place, &["--create-vault", "v"]);
+    let all: Vec<&str> = lines.split_inclusive('\n').collect();
+    for upto in 2..all.len() {
+        let cut: String = all[..upto].concat();
+        let stopped = run_with(&mut command, cut.as_bytes()).failed(75, NOT_WHOLE);
+        let volumes = cut.matches("\"type\":\"volume\"").count();
+        assert_eq!(stopped.of_type("archive").len(), volumes);
+        assert!(stopped.of_type("stored").is_empty());
+        assert_eq!(server.archives("v").len(), volumes, "I1: and no manifest");
+    }
+    run_with(&mut command, lines.as_bytes()).done();
+    server.holds(&place, "v", &bytes);
+    assert_eq!(server.calls("UploadMultipartPart"), 6 + 1);
+}
+
+#[test]
+fn a_volume_that_changed_before_it_was_stored_is_sent_anew() {
+    let place = Place::default();
+    let server = Local::start(&place);
+    let mut bytes = pattern(5 * MIB);
+    let lines = chunk(&place, "x", &bytes);
+    let cut = up_to(&lines, "part", 3);
+    put(&server, &place, &["--create-vault", "v"], &cut).failed(75, NOT_WHOLE);
+    assert_eq!(server.calls("UploadMultipartPart"), 3);
+    bytes[2 * MIB] ^= 1;
+    let lines = chunk(&place, "x", &bytes);
+    put(&server, &place, &["v"], &lines).done();
+    server.holds(&place, "v", &bytes);
+    assert_eq!(server.calls("AbortMultipartUpload"), 1);
+}
+
+/// Stores volumes 0 and 1 of a stream, changes a byte, and runs all again
+/// until it is stored.
+fn changed_at(position: usize, changed: u64, orphans: usize) {
+    let place = Place::default();
+    let server = Local::start(&place);
+    let mut bytes = pattern(5 * MIB);
+    let lines = chunk(&place, "x", &bytes);
+    let cut = up_to(&lines, "volume", 2);
+    put(&server, &place, &["--create-vault", "v"], &cut).failed(75, NOT_WHOLE);
+    let old = server.archives("v");
+    bytes[position] ^= 1;
+
+    let options = ["--trust-eof", "--name", "x"];
+    let message = format!(
+        "volume {changed}: its bytes are not those that were stored, and it was not spooled; \
+         run the same command again to send it anew"
+    );
+    let hashed = chunk_as(&place, &bytes, &options).failed(75, &message);
+    put(&server, &place, &["v"], &hashed.stdout).failed(75, &message);
+
+    let lines = chunk(&place, "x", &bytes);
+    let stored = put(&server, &place, &["v"], &lines);
+    assert_eq!(stored.code(), 0, "{}", stored.stderr);
+    let gone: Vec<&str> = old
+        .iter()
+        .filter(|held| held.volume() == Some(changed))
+        .map(|held| held.id.as_str())
+        .collect();
+    assert_eq!(gone.len(), orphans);
+    let warning = format!(
+        "glacier-put: warning: x: changed since it was first sent; no longer part of it, \
+         with 2 MiB: {}\n",
+        gone.join(" ")
+    );
+    assert_eq!(stored.stderr, warning);
+    assert_eq!(stored.of_type("stored")[0]["generation"], 1);
+
+    // The archives that the new generation names are the stream.
+    let mut named: Vec<_> =
+        stored.of_type("archive").into_iter().filter(|line| line["generation"] == 1).collect();
+    named.sort_by_key(|line| line["volume"].as_u64());
+    assert_eq!(named.len(), 3);
+    let held = server.archives("v");
+    assert_eq!(held.len(), 5);
+    let of = |id: &serde_json::Value| held.iter().find(|held| *id == held.id.as_str()).unwrap();
+    let mut archives: Vec<_> = named.iter().map(|line| of(&line["archive_id"]).clone()).collect();
+    archives.push(of(&stored.of_type("stored")[0]["manifest_id"]).clone());
+    let contents = server.bytes("v", &archives);
+    assert_eq!(contents[..3].concat(), bytes);
+    let manifest = String::from_utf8(contents[3].clone()).unwrap();
+    is_the_catalogs(&manifest, &catalog(&place), &archives[3].description);
+
+    // And again: it is stored.
+    let lines = chunk(&place, "x", &bytes);
+    put(&server, &place, &["v"], &lines).done();
+    assert_eq!(server.archives("v").len(), 5);
+}
+
+#[test]
+fn a_first_volume_that_changed_after_it_was_stored_makes_a_generation() {
+    changed_at(0, 0, 1);
+}
+
+#[test]
+fn a_later_volume_that_changed_after_it_was_stored_makes_a_generation() {
+    changed_at(2 * MIB, 1, 1);
+}
+
+#[test]
+fn killed_after_any_request_it_goes_on_and_stores_nothing_twice() {
+    let bytes = pattern(3 * MIB + 5);
+    for requests in 1..14 {
+        let place = Place::default();
+        let server = Local::start(&place);
+        let lines = chunk(&place, "x", &bytes);
+        let mut command = server.put(&place, &["--create-vault", "--concurrency", "1", "v"]);
+        let mut running = start(command.stdin(std::process::Stdio::piped()));
+        running.give(lines.as_bytes());
+        until("so many requests", || server.log().len() >= requests || !running.runs());
+        running.kill();
+        drop(running);
+        put(&server, &place, &["v"], &lines).done();
+        server.holds(&place, "v", &bytes);
+    }
+}
+
+#[test]
+fn a_part_that_is_not_in_the_spool_is_75() {
+    let place = Place::default();
+    let server = Local::start(&place);
+    let bytes = pattern(3 * MIB);
+    let lines = chunk(&place, "x", &bytes);
+    let part = place.stream(&crate::id_of(&lines)).join("00000000-0001.part");
+    fs::remove_file(&part).unwrap();
+    let message =
+        "volume 0 part 1: not in the spool as it was announced; run the same command again";
+    put(&server, &place, &["--create-vault", "v"], &lines).failed(75, message);
+    fs::write(&part, b"short").unwrap();
+    put(&server, &place, &["v"], &lines).failed(75, message);
+    let lines = chunk(&place, "x", &bytes);
+    put(&server, &place, &["v"], &lines).done();
+    server.holds(&place, "v", &bytes);
+}
+
+#[test]
+fn a_vault_that_nothing_here_knows_of_is_not_written_to() {
+    let place = Place::default();
+    let server = Local::fast(&place, 100_000);
+    let bytes = pattern(MIB);
+    put(&server, &place, &["--create-vault", "v"], &chunk(&place, "x", &bytes)).done();
+    // The vault tells how many archives it has once its inventory is made.
+    until("the inventory is made", || server.counted("v") == 2);
+    fs::remove_file(place.path("catalog.jsonl")).unwrap();
+    fs::remove_dir_all(place.spool()).unwrap();
+    let lines = chunk(&place, "x", &bytes);
+    let message = "glacier://v: holds 2 archives, and neither catalog nor spool knows of any; \
+                   bring the catalog back, or say --assume-new";
+    put(&server, &place, &["v"], &lines).failed(78, message);
+    assert_eq!(server.archives("v").len(), 2);
+    put(&server, &place, &["--assume-new", "v"], &lines).done();
+    assert_eq!(server.archives("v").len(), 4);
+}
