@@ -59,11 +59,12 @@ impl Error {
     }
 
     /// The error that a `failed` line stands for: the same code and message.
+    /// No failure is a success.
     pub fn from_code(code: u8, message: String) -> Self {
         match code {
             1 => Self::No(message),
             64 => Self::Usage(message),
-            65 => Self::Data(message),
+            0 | 65 => Self::Data(message),
             69 => Self::Refused(message),
             70 => Self::Bug(message),
             75 => Self::Unfinished(message),
@@ -125,5 +126,6 @@ mod tests {
         for code in [1, 64, 65, 69, 70, 74, 75, 77, 78] {
             assert_eq!(Error::from_code(code, String::new()).code(), code);
         }
+        assert_eq!(Error::from_code(0, String::new()).code(), 65);
     }
 }

@@ -13,6 +13,8 @@ mod again;
 mod common;
 #[path = "put/edges.rs"]
 mod edges;
+#[path = "put/input.rs"]
+mod input;
 #[path = "common/local.rs"]
 mod local;
 #[path = "put/network.rs"]

@@ -2,11 +2,17 @@
 //! the reading, so that chunk is never held up and its end is seen at once.
 
 use std::io::{self, BufReader};
+use std::time::Duration;
 
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use crate::error::{Error, Result};
 use crate::line::{Line, Reader, Stamp, StreamId, Text};
+
+/// How long to wait for the next line of a stream that has failed here. A file
+/// has it at once; a chunk may wait for room in the spool that nobody makes any
+/// more, and must see that we end.
+const LULL: Duration = Duration::from_secs(2);
 
 /// A line and its stamp, or why there is none.
 pub type Message = Result<(u64, Line, Stamp)>;
@@ -75,6 +81,24 @@ impl Inbox {
                 _ => Some(message),
             },
             Err(_) => Some(message),
+        }
+    }
+
+    /// Passes over the lines before the next stream, or to the end of what is
+    /// there.
+    pub async fn skip(&mut self) {
+        loop {
+            match tokio::time::timeout(LULL, self.next()).await {
+                Ok(Some(Ok((_, line, _)))) if !matches!(line, Line::Stream(_)) => {}
+                Ok(message) => {
+                    self.held = message;
+                    return;
+                }
+                Err(_) => {
+                    self.messages.close();
+                    return;
+                }
+            }
         }
     }
 

@@ -82,8 +82,8 @@ pub async fn create<V: Vault>(vault: &V, settings: &Settings) -> Result<()> {
 /// Stores the streams whose lines come on standard input.
 ///
 /// # Errors
-/// The last failure; those before it are printed as they happen, and do not
-/// keep the other streams.
+/// The failure of a stream; those of others are printed, and none keeps the
+/// other streams from being stored.
 pub async fn run<V: Vault>(vault: &V, settings: &Settings) -> Result<()> {
     let spool = Spool::open(&settings.spool)?;
     let mut catalog = Catalog::open(&settings.catalog)?;
@@ -136,41 +136,42 @@ async fn each(
     settings: &Settings,
     mut work: impl AsyncFnMut(&mut Inbox, Stream, Stamp) -> Result<()>,
 ) -> Result<()> {
-    let mut result = Ok(());
+    let mut failure = None;
     let mut streams = 0;
     while let Some(message) = inbox.next().await {
         streams += 1;
-        let next = match message {
-            Ok((_, Line::Stream(stream), stamp)) => {
-                let id = stream.stream;
-                let worked = work(inbox, stream, stamp).await;
-                if worked.is_err() {
-                    // The rest of its lines are of no use to the next.
-                    while let Some(Ok(_)) = inbox.next_of(id).await {}
-                }
-                worked
-            }
+        let result = match message {
+            Ok((_, Line::Stream(stream), stamp)) => work(inbox, stream, stamp).await,
             Ok((_, Line::Failed(failed), _)) => Err(Error::from_code(failed.code, failed.message)),
             Ok(_) => Err(inbox.blame(Error::Data("no \"stream\" line before it".to_owned()))),
             Err(error) => Err(error),
         };
-        let fatal = matches!(next, Err(Error::Data(_) | Error::Credentials(_)));
-        if let Err(earlier) = std::mem::replace(&mut result, next) {
-            cli::complain(&earlier);
-            if result.is_ok() {
-                result = Err(earlier);
+        let Err(error) = result else { continue };
+        // Without credentials no other stream does better.
+        let last = matches!(error, Error::Credentials(_));
+        // What the same command does not cure is what the exit code tells.
+        failure = Some(match failure {
+            None => error,
+            Some(Error::Unfinished(earlier)) => {
+                cli::complain(&Error::Unfinished(earlier));
+                error
             }
-        }
-        if fatal {
+            Some(earlier) => {
+                cli::complain(&error);
+                earlier
+            }
+        });
+        if last {
             break;
         }
+        inbox.skip().await;
     }
     if streams == 0 && !settings.allow_empty {
         return Err(Error::Data(
             "stdin: no line at all; --allow-empty if that is right".to_owned(),
         ));
     }
-    result
+    failure.map_or(Ok(()), Err)
 }
 
 async fn store<V: Vault>(
