@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
 
-use crate::line::{Guid, StreamId};
+use crate::line::{Guid, Stream, StreamId, VERSION};
 
 /// Bytes in a description (Amazon Glacier API reference, "Initiate Multipart
 /// Upload").
@@ -22,6 +22,25 @@ pub enum Kind {
     Volume,
     /// The catalog lines of a stream.
     Manifest,
+}
+
+/// Whether the descriptions of all archives of a stream fit.
+///
+/// # Errors
+/// When the longest does not.
+pub fn fits(stream: &Stream) -> Result<(), String> {
+    let longest = Description {
+        v: VERSION,
+        kind: Kind::Manifest,
+        stream: stream.stream,
+        generation: u32::MAX,
+        volume: Some(u32::MAX),
+        host: stream.host.clone(),
+        name: stream.name.clone(),
+        guid: Some(Guid(u64::MAX)),
+        from_guid: Some(Guid(u64::MAX)),
+    };
+    longest.text().map(drop)
 }
 
 /// The description of one archive.

@@ -58,6 +58,17 @@ fn power_of_two(size: u64, smallest: u64, largest: u64) -> Result<u64, String> {
     ))
 }
 
+/// Whether these are the sizes of parts and volumes, as a line tells them.
+///
+/// # Errors
+/// Names the one that is wrong.
+pub fn are(part_size: u64, volume_size: u64) -> Result<(), String> {
+    power_of_two(part_size, SMALLEST, LARGEST).map_err(|why| format!("part_size: {why}"))?;
+    power_of_two(volume_size, SMALLEST, LARGEST * PARTS)
+        .map_err(|why| format!("volume_size: {why}"))?;
+    fits(part_size, volume_size)
+}
+
 /// Whether volumes can be cut into such parts.
 ///
 /// # Errors

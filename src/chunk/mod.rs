@@ -22,7 +22,7 @@ use std::time::{Duration, SystemTime};
 use sha2::{Digest, Sha256};
 
 use crate::cli;
-use crate::description::{Description, Kind};
+use crate::description;
 use crate::error::{Error, Result};
 use crate::hashing::{BLOCK, Block, BlockPool, Hashers};
 use crate::line::{Failed, Format, Guid, Line, Snapshot, Stream, StreamId, VERSION};
@@ -181,19 +181,7 @@ fn describe(head: Option<&Head>, settings: &Settings) -> Result<Stream> {
         part_size,
         volume_size,
     };
-    // The longest description that put will write for this stream.
-    let description = Description {
-        v: VERSION,
-        kind: Kind::Manifest,
-        stream: stream.stream,
-        generation: u32::MAX,
-        volume: Some(u32::MAX),
-        host: stream.host.clone(),
-        name: stream.name.clone(),
-        guid: Some(Guid(u64::MAX)),
-        from_guid: Some(Guid(u64::MAX)),
-    };
-    description.text().map_err(Error::Usage)?;
+    description::fits(&stream).map_err(Error::Usage)?;
     Ok(stream)
 }
 

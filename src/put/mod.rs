@@ -17,12 +17,12 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::cli;
 use crate::error::{Error, Result};
 use crate::line::{Line, Stamp, Stream, StreamId};
 use crate::spool::{Holder, Spool};
 use crate::vault::retry::Patience;
 use crate::vault::{Failure, Vault};
+use crate::{cli, description, partsize};
 use gate::Gates;
 use inbox::Inbox;
 use ledger::{Catalog, Ledger};
@@ -102,7 +102,9 @@ pub async fn dry_run(settings: &Settings) -> Result<()> {
     let spool = Spool::open(&settings.spool)?;
     let mut catalog = Catalog::open(&settings.catalog)?;
     let mut inbox = Inbox::of_stdin();
-    each(&mut inbox, settings, async |inbox, stream, _| {
+    each(&mut inbox, settings, async |inbox, stream, stamp| {
+        let mut gates = Gates::default();
+        gates.number(stamp).map_err(|e| inbox.blame(e))?;
         let id = stream.stream;
         let directory = spool.stream(id)?;
         let receipts = spool.receipts(id)?;
@@ -110,9 +112,10 @@ pub async fn dry_run(settings: &Settings) -> Result<()> {
         let name = stream.name.clone();
         let mut plan = Plan::new(stream, settings.dest.clone(), String::new(), journal);
         while let Some(message) = inbox.next_of(id).await {
-            let (_, line, _) = message?;
+            let (_, line, stamp) = message?;
             if !matches!(line, Line::Failed(_)) {
-                plan.take(line, 0).map_err(|e| inbox.blame(e))?;
+                let stamp = gates.number(stamp).map_err(|e| inbox.blame(e))?;
+                plan.take(line, stamp).map_err(|e| inbox.blame(e))?;
             }
         }
         let estimate = plan.estimate();
@@ -141,7 +144,10 @@ async fn each(
     while let Some(message) = inbox.next().await {
         streams += 1;
         let result = match message {
-            Ok((_, Line::Stream(stream), stamp)) => work(inbox, stream, stamp).await,
+            Ok((_, Line::Stream(stream), stamp)) => match check(&stream) {
+                Ok(()) => work(inbox, stream, stamp).await,
+                Err(why) => Err(inbox.blame(Error::Data(why))),
+            },
             Ok((_, Line::Failed(failed), _)) => Err(Error::from_code(failed.code, failed.message)),
             Ok(_) => Err(inbox.blame(Error::Data("no \"stream\" line before it".to_owned()))),
             Err(error) => Err(error),
@@ -172,6 +178,12 @@ async fn each(
         ));
     }
     failure.map_or(Ok(()), Err)
+}
+
+/// Whether a stream's sizes and names are those of a stream.
+fn check(stream: &Stream) -> Result<(), String> {
+    partsize::are(stream.part_size, stream.volume_size)?;
+    description::fits(stream)
 }
 
 async fn store<V: Vault>(

@@ -13,14 +13,14 @@ use futures_util::stream::FuturesUnordered;
 use jiff::Timestamp;
 
 use super::gate::Gates;
-use super::inbox::{Inbox, Message};
+use super::inbox::Inbox;
 use super::ledger::Ledger;
 use super::plan::{Action, Ask, Effect, Outcome, Plan};
 use super::{Settings, manifest};
 use crate::cli;
 use crate::error::{Error, Result};
 use crate::journal::Target;
-use crate::line::{Failed, Line};
+use crate::line::{Failed, Line, Stamp};
 use crate::neighbour;
 use crate::progress::Progress;
 use crate::spool::{Spool, StreamDir};
@@ -114,10 +114,12 @@ impl<'a, V: Vault> Worker<'a, V> {
             tokio::select! {
                 biased;
                 message = inbox.next_of(id), if !self.input_ended => {
+                    // What could not be read names its line already.
+                    let message = message.transpose()?;
                     self.take(message).map_err(|e| inbox.blame(e))?;
                     // All that is there at once, as the plan is asked between.
                     while !self.input_ended && inbox.has_more() {
-                        let message = inbox.next_of(id).await;
+                        let message = inbox.next_of(id).await.transpose()?;
                         self.take(message).map_err(|e| inbox.blame(e))?;
                     }
                 }
@@ -133,25 +135,24 @@ impl<'a, V: Vault> Worker<'a, V> {
     }
 
     /// Takes the next line, or the end of the input.
-    fn take(&mut self, message: Option<Message>) -> Result<()> {
+    fn take(&mut self, message: Option<(u64, Line, Stamp)>) -> Result<()> {
         let effects = match message {
             None => {
                 self.input_ended = true;
                 Vec::new()
             }
-            Some(Ok((_, Line::Failed(failed), _))) => {
+            Some((_, Line::Failed(failed), _)) => {
                 self.failed = Some(failed);
                 self.input_ended = true;
                 Vec::new()
             }
-            Some(Ok((_, line, stamp))) => {
+            Some((_, line, stamp)) => {
                 let stamp = self.gates.number(stamp)?;
                 match self.plan.take(line, stamp) {
                     Ok(effects) => effects,
                     Err(error) => return Err(self.named(error)),
                 }
             }
-            Some(Err(error)) => return Err(error),
         };
         self.perform(effects)
     }

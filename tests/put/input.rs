@@ -5,8 +5,8 @@ use std::process::Stdio;
 
 use serde_json::json;
 
-use crate::common::{Place, run, start, until};
-use crate::local::{Local, pattern};
+use crate::common::{Place, run, run_with, start, until};
+use crate::local::{Local, files, pattern};
 use crate::{MIB, NOT_WHOLE, before, chunk, id_of, put};
 
 #[test]
@@ -37,6 +37,35 @@ fn repeats_the_failure_of_the_tool_before_it() {
         let early = json!({"type": "failed", "code": code, "message": "stdin: empty stream"});
         put(&server, &place, &["v"], &format!("{early}\n")).failed(exit, "stdin: empty stream");
     }
+}
+
+/// The files of tests/lines, each a bad input, named by its defect.
+#[test]
+fn refuses_lines_that_are_none() {
+    let mut names: Vec<_> = files("tests/lines".as_ref())
+        .into_iter()
+        .filter(|path| path.extension().is_some_and(|of| of == "jsonl"))
+        .collect();
+    names.sort();
+    assert!(names.len() > 30);
+    let place = Place::default();
+    let server = Local::start(&place);
+    put(&server, &place, &["--create-vault", "v"], &chunk(&place, "y", &pattern(MIB))).done();
+    let calls = || server.calls("InitiateMultipartUpload") + server.calls("UploadMultipartPart");
+    let before = calls();
+    for path in names {
+        let expected = fs::read_to_string(path.with_extension("stderr")).unwrap();
+        let lines = fs::read(&path).unwrap();
+        for options in [&["--dry-run", "v"][..], &["v"]] {
+            let refused = run_with(&mut server.put(&place, options), &lines);
+            let seen = (refused.code(), refused.stderr.as_str(), refused.stdout.as_str());
+            assert_eq!(seen, (65, expected.as_str(), ""), "{}", path.display());
+        }
+    }
+    assert_eq!(calls(), before);
+    // I6: nothing was made outside the spool.
+    let tops: Vec<_> = fs::read_dir(place.path("")).unwrap().collect();
+    assert_eq!(tops.len(), 4, "{tops:?}");
 }
 
 #[test]

@@ -43,7 +43,13 @@ impl Plan {
         let item = self.items.entry(target).or_insert_with(|| Item::new(Phase::Fresh));
         let expected = item.parts.len();
         let short = item.parts.last().is_some_and(|last| last.size != part_size);
-        if part.volume != self.volume || part.part as usize != expected || short {
+        if short {
+            return Err(Error::Data(format!(
+                "volume {} part {}: behind a part that is short, which only the last one is",
+                part.volume, part.part
+            )));
+        }
+        if part.volume != self.volume || part.part as usize != expected {
             return Err(Error::Data(format!(
                 "volume {} part {}, where volume {} part {expected} is next",
                 part.volume, part.part, self.volume
