@@ -84,7 +84,9 @@ pub struct Ledger<'a> {
     catalog: &'a mut Catalog,
     journal: Option<Append>,
     dest: String,
-    /// What stands in journal or receipt, and in the catalog.
+    /// A receipt tells of this stream; it is whole, and stays as it is.
+    receipt: bool,
+    /// What stands in the journal, and in the catalog.
     in_journal: HashSet<u64>,
     in_catalog: HashSet<u64>,
 }
@@ -136,7 +138,8 @@ impl<'a> Ledger<'a> {
                 None => sources.clear(),
             }
         }
-        if sources.is_empty() {
+        let is_under_way = !sources.is_empty();
+        if !is_under_way {
             sources = receipts;
         }
         for mut file in sources {
@@ -154,8 +157,12 @@ impl<'a> Ledger<'a> {
                 break;
             }
         }
-        let in_journal: HashSet<u64> = texts.iter().map(|text| fingerprint(text)).collect();
         let mut journal = Journal::read(texts.join("\n").as_bytes()).map_err(cannot)?;
+        let receipt = !is_under_way && journal.stored.is_some();
+        if !is_under_way {
+            texts.clear();
+        }
+        let in_journal: HashSet<u64> = texts.iter().map(|text| fingerprint(text)).collect();
         let mut in_catalog = HashSet::new();
         let mut known = Vec::new();
         catalog.scan(&id.to_string(), |text| {
@@ -180,9 +187,38 @@ impl<'a> Ledger<'a> {
                 journal.take_line(line);
             }
         }
-        let ledger =
-            Self { stream, catalog, journal: None, dest: dest.to_owned(), in_journal, in_catalog };
+        let ledger = Self {
+            stream,
+            catalog,
+            journal: None,
+            dest: dest.to_owned(),
+            receipt,
+            in_journal,
+            in_catalog,
+        };
         Ok((ledger, journal))
+    }
+
+    /// Begins the journal, if it is not begun.
+    ///
+    /// # Errors
+    /// When the disk cannot take it.
+    pub fn begin(&mut self) -> Result<()> {
+        if self.journal.is_some() {
+            return Ok(());
+        }
+        let id = self.stream.id();
+        let mut journal = self.stream.journal()?;
+        let first = Record::Journal { v: 1, stream: id, dest: self.dest.clone() };
+        let first = serde_json::to_string(&first)
+            .map_err(|e| Error::Bug(format!("a record could not be written: {e}")))?;
+        if !self.in_journal.contains(&fingerprint(&first)) {
+            journal
+                .append(&(first + "\n"))
+                .map_err(|e| Error::io(format!("stream {id}: journal: cannot write"), e))?;
+        }
+        self.journal = Some(journal);
+        Ok(())
     }
 
     /// Writes a record to the journal. It is on disk when this returns.
@@ -196,24 +232,14 @@ impl<'a> Ledger<'a> {
     }
 
     fn write_journal(&mut self, text: &str) -> Result<()> {
+        self.begin()?;
         let id = self.stream.id();
-        let journal = if let Some(journal) = &mut self.journal {
-            journal
-        } else {
-            let mut journal = self.stream.journal()?;
-            let first = Record::Journal { v: 1, stream: id, dest: self.dest.clone() };
-            let first = serde_json::to_string(&first)
-                .map_err(|e| Error::Bug(format!("a record could not be written: {e}")))?;
-            if !self.in_journal.contains(&fingerprint(&first)) {
-                journal
-                    .append(&(first + "\n"))
-                    .map_err(|e| Error::io(format!("stream {id}: journal: cannot write"), e))?;
-            }
-            self.journal.insert(journal)
-        };
-        journal
-            .append(text)
-            .map_err(|e| Error::io(format!("stream {id}: journal: cannot write"), e))
+        match &mut self.journal {
+            Some(journal) => journal
+                .append(text)
+                .map_err(|e| Error::io(format!("stream {id}: journal: cannot write"), e)),
+            None => Err(Error::Bug("a journal that was just begun is gone".to_owned())),
+        }
     }
 
     /// Writes catalog lines where they are not yet: to the journal, to the
@@ -230,9 +256,11 @@ impl<'a> Ledger<'a> {
                 .map(String::as_str)
                 .collect()
         };
-        let to_journal = missing(&mut self.in_journal);
-        if !to_journal.is_empty() {
-            self.write_journal(&to_journal)?;
+        if !self.receipt {
+            let to_journal = missing(&mut self.in_journal);
+            if !to_journal.is_empty() {
+                self.write_journal(&to_journal)?;
+            }
         }
         let to_catalog = missing(&mut self.in_catalog);
         if !to_catalog.is_empty() {

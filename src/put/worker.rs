@@ -150,7 +150,15 @@ impl<'a, V: Vault> Worker<'a, V> {
                 let stamp = self.gates.number(stamp)?;
                 match self.plan.take(line, stamp) {
                     Ok(effects) => effects,
-                    Err(error) => return Err(self.named(error)),
+                    Err(error) => {
+                        // chunk spools what the journal under way does not
+                        // have. Where there is none it takes the word of a
+                        // receipt, perhaps of another destination.
+                        if matches!(error, Error::Unfinished(_)) {
+                            self.ledger.begin()?;
+                        }
+                        return Err(self.named(error));
+                    }
                 }
             }
         };

@@ -4,7 +4,7 @@ use std::fs;
 
 use crate::common::{Place, run_with, start, until};
 use crate::local::{Local, catalog, files, is_the_catalogs, pattern, sorted};
-use crate::{MIB, NOT_WHOLE, chunk, chunk_as, one_stored, put, up_to};
+use crate::{MIB, NOT_WHOLE, before, chunk, chunk_as, one_stored, put, up_to};
 
 #[test]
 fn a_stream_that_is_stored_is_not_sent_again() {
@@ -44,6 +44,20 @@ fn a_lost_receipt_comes_back_from_the_catalog() {
     let receipt = fs::read_to_string(receipt).unwrap();
     assert!(stored.stdout.lines().all(|line| receipt.contains(line)));
     assert_eq!(server.calls("InitiateMultipartUpload"), 4);
+}
+
+#[test]
+fn a_stream_that_goes_by_a_new_name_keeps_its_receipt() {
+    let place = Place::default();
+    let server = Local::start(&place);
+    let bytes = fs::read("tests/streams/full.zfs").unwrap();
+    let cut = |options: &[&str]| chunk_as(&place, &bytes, options).done().stdout;
+    put(&server, &place, &["--create-vault", "v"], &cut(&[])).done();
+    put(&server, &place, &["v"], &cut(&["--name", "other"])).done();
+    // What the receipt knows is enough without a catalog.
+    fs::remove_file(place.path("catalog.jsonl")).unwrap();
+    put(&server, &place, &["v"], &cut(&[])).done();
+    assert_eq!(server.calls("InitiateMultipartUpload"), 3);
 }
 
 #[test]
@@ -206,6 +220,34 @@ fn a_part_that_is_not_in_the_spool_is_75() {
     let lines = chunk(&place, "x", &bytes);
     put(&server, &place, &["v"], &lines).done();
     server.holds(&place, "v", &bytes);
+}
+
+#[test]
+fn a_stream_goes_to_one_destination_after_the_other() {
+    let place = Place::default();
+    let server = Local::start(&place);
+    let bytes = pattern(3 * MIB);
+    let lines = chunk(&place, "x", &bytes);
+    let id = crate::id_of(&lines);
+    put(&server, &place, &["--create-vault", "one"], before(&lines, "end")).failed(75, NOT_WHOLE);
+    let message = format!("stream {id}: on its way to glacier://one; finish that first");
+    put(&server, &place, &["--create-vault", "two"], &lines).failed(64, &message);
+    put(&server, &place, &["one"], &lines).done();
+
+    // chunk takes it for stored, until put has asked for its parts.
+    let lines = chunk(&place, "x", &bytes);
+    let message = "volume 0 part 0: neither stored in glacier://two nor in the spool; \
+                   run the same command again";
+    put(&server, &place, &["two"], &lines).failed(75, message);
+    let lines = chunk(&place, "x", &bytes);
+    put(&server, &place, &["two"], &lines).done();
+    for vault in ["one", "two"] {
+        assert_eq!(server.archives(vault).len(), 3);
+        assert_eq!(server.bytes(vault, &server.archives(vault)[..2]).concat(), bytes);
+        let lines = chunk(&place, "x", &bytes);
+        put(&server, &place, &[vault], &lines).done();
+    }
+    assert_eq!(files(&place.spool()).len(), 2, "two receipts");
 }
 
 #[test]
