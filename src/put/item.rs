@@ -2,8 +2,11 @@
 //! are on their way.
 
 use std::collections::BTreeMap;
+use std::io::{self, Read};
 
-use crate::treehash::Hash;
+use sha2::{Digest as _, Sha256};
+
+use crate::treehash::{Hash, LEAF, TreeHash};
 use crate::vault::Listed;
 
 /// A part that was announced.
@@ -19,6 +22,27 @@ pub struct Piece {
     pub spooled: bool,
     /// The number of the stamp that says when it may be sent.
     pub stamp: usize,
+}
+
+impl Piece {
+    /// The next part of a file, at most `part_size` bytes; `None` at its end.
+    ///
+    /// # Errors
+    /// When reading fails.
+    pub fn read(file: impl Read, part_size: u64) -> io::Result<Option<Self>> {
+        let mut part = file.take(part_size);
+        let (mut linear, mut tree, mut size) = (Sha256::new(), TreeHash::default(), 0);
+        let mut leaf = Vec::with_capacity(LEAF);
+        while (&mut part).take(LEAF as u64).read_to_end(&mut leaf)? > 0 {
+            linear.update(&leaf);
+            tree.update(&leaf);
+            size += leaf.len() as u64;
+            leaf.clear();
+        }
+        let sha256 = Hash(linear.finalize().into());
+        let piece = Self { size, treehash: tree.finish(), sha256, spooled: true, stamp: 0 };
+        Ok((size > 0).then_some(piece))
+    }
 }
 
 /// The end of the archive, once it is known.

@@ -2,16 +2,13 @@
 
 use std::collections::HashSet;
 use std::fs::File;
-use std::io::{BufReader, Read as _, Seek as _, Write};
-
-use sha2::{Digest, Sha256};
+use std::io::{BufReader, Seek as _, Write};
 
 use super::item::Piece;
 use super::plan::{Manifest, Plan};
 use crate::error::{Error, Result};
 use crate::line::{Line, Reader, Stored, Text};
 use crate::spool::StreamDir;
-use crate::treehash::{Hash, LEAF, TreeHash};
 
 /// Makes the manifest ready in the spool, or finds it there, and cuts it into
 /// parts.
@@ -89,25 +86,5 @@ fn write(plan: &Plan, stream: &StreamDir, stored: &Stored, out: &mut dyn Write) 
 /// The parts of a file.
 fn cut(mut file: File, part_size: u64) -> Result<Vec<Piece>> {
     file.rewind().map_err(cannot)?;
-    let mut parts = Vec::new();
-    loop {
-        let mut part = (&file).take(part_size);
-        let (mut linear, mut tree, mut size) = (Sha256::new(), TreeHash::default(), 0);
-        let mut leaf = Vec::with_capacity(LEAF);
-        loop {
-            leaf.clear();
-            let came = (&mut part).take(LEAF as u64).read_to_end(&mut leaf).map_err(cannot)?;
-            if came == 0 {
-                break;
-            }
-            linear.update(&leaf);
-            tree.update(&leaf);
-            size += came as u64;
-        }
-        if size == 0 {
-            return Ok(parts);
-        }
-        let sha256 = Hash(linear.finalize().into());
-        parts.push(Piece { size, treehash: tree.finish(), sha256, spooled: true, stamp: 0 });
-    }
+    std::iter::from_fn(|| Piece::read(&file, part_size).map_err(cannot).transpose()).collect()
 }

@@ -14,6 +14,7 @@ use jiff::Timestamp;
 
 use super::gate::Gates;
 use super::inbox::Inbox;
+use super::item::Piece;
 use super::ledger::Ledger;
 use super::plan::{Action, Ask, Effect, Outcome, Plan};
 use super::{Settings, manifest};
@@ -324,8 +325,31 @@ impl<'a, V: Vault> Worker<'a, V> {
             Err(Failure::Missing(why)) if matches!(action.ask, Ask::Initiate { .. }) => Err(
                 Error::Refused(format!("{}: {why}; --create-vault makes one", self.vault.dest())),
             ),
-            Err(failure) => Err(failure.on(&thing)),
+            Err(failure) => {
+                self.look_for_damage(&action)?;
+                Err(failure.on(&thing))
+            }
         }
+    }
+
+    /// Whether a part that the service refuses is still what was announced.
+    ///
+    /// # Errors
+    /// When it is not, or cannot be read any more.
+    fn look_for_damage(&self, action: &Action) -> Result<()> {
+        let (Target::Volume(volume), Ask::Send { part, piece, .. }) = (action.target, &action.ask)
+        else {
+            return Ok(());
+        };
+        let file = self.file(action.target, *part, piece.size)?;
+        let now = Piece::read(file, piece.size)
+            .map_err(|e| Error::io(format!("volume {volume} part {part}: cannot read"), e))?;
+        if now.is_some_and(|now| (now.treehash, now.sha256) == (piece.treehash, piece.sha256)) {
+            return Ok(());
+        }
+        Err(Error::Data(format!(
+            "volume {volume} part {part}: damaged in the spool; run glacier-chunk on the same stream again"
+        )))
     }
 
     /// Does what the plan says, in its order.

@@ -223,6 +223,26 @@ fn a_part_that_is_not_in_the_spool_is_75() {
 }
 
 #[test]
+fn a_part_that_is_damaged_in_the_spool_is_never_stored() {
+    let place = Place::default();
+    let server = Local::start(&place);
+    let bytes = pattern(3 * MIB);
+    let lines = chunk(&place, "x", &bytes);
+    let part = place.stream(&crate::id_of(&lines)).join("00000000-0001.part");
+    let mut damaged = fs::read(&part).unwrap();
+    damaged[MIB - 1] ^= 1;
+    fs::write(&part, damaged).unwrap();
+    let message =
+        "volume 0 part 1: damaged in the spool; run glacier-chunk on the same stream again";
+    let refused = put(&server, &place, &["--create-vault", "v"], &lines).failed(65, message);
+    assert!(refused.of_type("archive").iter().all(|line| line["volume"] == 1));
+    assert!(server.archives("v").iter().all(|held| held.volume() == Some(1)));
+    let lines = chunk(&place, "x", &bytes);
+    put(&server, &place, &["v"], &lines).done();
+    server.holds(&place, "v", &bytes);
+}
+
+#[test]
 fn a_stream_goes_to_one_destination_after_the_other() {
     let place = Place::default();
     let server = Local::start(&place);
