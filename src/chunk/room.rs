@@ -66,9 +66,9 @@ impl Room {
             return Ok(Some(format!("holds {} of this stream", units::bytes(limit))));
         }
         // A part that replaces itself gives back what it takes.
-        if spool.room()? < self.part_size.saturating_add(self.reserve) && !stream.has(part)? {
-            let reserve = units::bytes(self.reserve);
-            return Ok(Some(format!("would leave less than {reserve} free")));
+        let needed = self.part_size.saturating_add(self.reserve);
+        if spool.room()? < needed && !stream.has(part)? {
+            return Ok(Some(format!("less than {} is free", units::bytes(needed))));
         }
         Ok(None)
     }

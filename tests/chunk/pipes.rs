@@ -140,7 +140,7 @@ fn a_full_disk_is_waited_for_and_never_filled() {
     }
     let ended = ended.failed(
         75,
-        "spool: full (would leave less than 1 MiB free), and no glacier-put takes from it; start one, then run the same command again",
+        "spool: full (less than 2 MiB is free), and no glacier-put takes from it; start one, then run the same command again",
     );
     assert_eq!(ended.of_type("part").len(), 4, "{}", ended.stdout);
 }

@@ -168,6 +168,6 @@ fn a_part_that_replaces_itself_may_use_the_reserve() {
     let ended = run_with(&mut chunk(&place, &format!("{options} --reserve 1000T")), &more);
     ended.failed(
         75,
-        "spool: full (would leave less than 1000 TiB free), and no glacier-put takes from it; start one, then run the same command again",
+        "spool: full (less than 1000 TiB is free), and no glacier-put takes from it; start one, then run the same command again",
     );
 }
