@@ -71,12 +71,14 @@ pub async fn load(access: &Access) -> Result<SdkConfig> {
         loader = loader.region(Region::new(region.clone()));
     }
     if let Some(url) = &access.endpoint_url {
-        if !encrypted_or_loopback(url) {
-            return Err(Error::Configuration(format!("{url}: {IN_THE_CLEAR}")));
-        }
         loader = loader.endpoint_url(url);
     }
     let config = loader.load().await;
+    if let Some(url) = config.endpoint_url()
+        && !encrypted_or_loopback(url)
+    {
+        return Err(Error::Configuration(format!("{url}: {IN_THE_CLEAR}")));
+    }
     if config.region().is_none() {
         return Err(Error::Configuration(
             "no region; set AWS_REGION, a profile's region, or --region".to_owned(),
@@ -229,7 +231,7 @@ where
             if cause.contains("credential") {
                 Failure::Credentials(cause)
             } else if cause.contains(IN_THE_CLEAR) {
-                Failure::Refused(cause)
+                Failure::Unsafe(cause)
             } else {
                 Failure::Passing(cause)
             }

@@ -79,6 +79,8 @@ pub enum Failure {
     Damaged(String),
     /// Reading the body failed here.
     Local(String),
+    /// What is configured must not be done; nothing was sent.
+    Unsafe(String),
 }
 
 impl fmt::Display for Failure {
@@ -90,7 +92,8 @@ impl fmt::Display for Failure {
             | Self::Missing(text)
             | Self::Refused(text)
             | Self::Damaged(text)
-            | Self::Local(text) => f.write_str(text),
+            | Self::Local(text)
+            | Self::Unsafe(text) => f.write_str(text),
         }
     }
 }
@@ -106,6 +109,7 @@ impl Failure {
             Self::Credentials(_) => Error::Credentials(text),
             Self::Missing(_) | Self::Refused(_) => Error::Refused(text),
             Self::Damaged(_) => Error::Data(text),
+            Self::Unsafe(text) => Error::Configuration(text),
             Self::Local(text) => {
                 Error::io(format!("{thing}: cannot read"), std::io::Error::other(text))
             }

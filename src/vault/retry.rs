@@ -64,7 +64,9 @@ impl Patience {
         let passing = match failure {
             Failure::Passing(_) | Failure::Overload(_) | Failure::Damaged(_) => true,
             Failure::Credentials(_) => trouble.failures < 2,
-            Failure::Missing(_) | Failure::Refused(_) | Failure::Local(_) => false,
+            Failure::Missing(_) | Failure::Refused(_) | Failure::Local(_) | Failure::Unsafe(_) => {
+                false
+            }
         };
         let pause = pause(trouble.failures, jitter());
         if passing && since.elapsed() + pause <= self.limit { Ok(pause) } else { Err(failure) }

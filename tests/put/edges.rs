@@ -48,6 +48,22 @@ fn no_region_is_78() {
 }
 
 #[test]
+fn speaks_in_the_clear_to_this_machine_alone() {
+    let place = Place::default();
+    let server = Local::start(&place);
+    let lines = chunk(&place, "x", &pattern(MIB));
+    let url = "http://192.0.2.1:80";
+    let why = "not https; plain http is for this machine's loopback only";
+    let message = format!("{url}: {why}");
+    put(&server, &place, &["--endpoint-url", url, "v"], &lines).failed(78, &message);
+    let mut command = server.put(&place, &["v"]);
+    run_with(command.env("AWS_ENDPOINT_URL", url), lines.as_bytes()).failed(78, &message);
+    let mut command = server.put(&place, &["v"]);
+    command.env("AWS_ENDPOINT_URL_GLACIER", url);
+    run_with(&mut command, lines.as_bytes()).failed_like(78, "http://192.0.2.1:80/", why);
+}
+
+#[test]
 fn a_vault_that_is_not_there_is_69() {
     let place = Place::default();
     let server = Local::start(&place);
