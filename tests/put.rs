@@ -4,7 +4,6 @@
     clippy::unwrap_used,
     clippy::panic,
     clippy::indexing_slicing,
-    clippy::print_stderr,
     reason = "a test that cannot go on has failed"
 )]
 
@@ -19,6 +18,7 @@ mod input;
 mod local;
 #[path = "put/network.rs"]
 mod network;
+mod skip;
 #[path = "put/stored.rs"]
 mod stored;
 #[path = "put/window.rs"]

@@ -114,6 +114,17 @@ impl Local {
         self.child = serve(&self.root, &self.log, self.speed, address).0;
     }
 
+    /// Lets more than a day of the service pass.
+    pub fn pass_a_day(&mut self) {
+        let speed = std::mem::replace(&mut self.speed, 100_000);
+        self.kill();
+        self.restart();
+        thread::sleep(std::time::Duration::from_secs(1));
+        self.speed = speed;
+        self.kill();
+        self.restart();
+    }
+
     /// Makes a command a client of this server.
     pub fn client<'c>(&self, command: &'c mut Command) -> &'c mut Command {
         command

@@ -273,10 +273,12 @@ fn a_stream_goes_to_one_destination_after_the_other() {
 #[test]
 fn a_vault_that_nothing_here_knows_of_is_not_written_to() {
     let place = Place::default();
-    let server = Local::fast(&place, 100_000);
+    let mut server = Local::start(&place);
     let bytes = pattern(MIB);
     put(&server, &place, &["--create-vault", "v"], &chunk(&place, "x", &bytes)).done();
     // The vault tells how many archives it has once its inventory is made.
+    assert_eq!(server.counted("v"), 0);
+    server.pass_a_day();
     until("the inventory is made", || server.counted("v") == 2);
     fs::remove_file(place.path("catalog.jsonl")).unwrap();
     fs::remove_dir_all(place.spool()).unwrap();

@@ -5,6 +5,7 @@ use std::process::Stdio;
 
 use crate::common::{Place, run, run_with, start, until};
 use crate::local::{Local, catalog, files, pattern, sorted};
+use crate::skip::skip;
 use crate::{MIB, NOT_WHOLE, before, chunk, one_stored, put, up_to};
 
 #[test]
@@ -93,7 +94,7 @@ fn a_full_standard_output_is_74_and_nothing_is_lost() {
     let bytes = pattern(3 * MIB);
     let lines = chunk(&place, "x", &bytes);
     let Ok(full) = OpenOptions::new().write(true).open("/dev/full") else {
-        eprintln!("SKIP: no /dev/full here");
+        skip("/dev/full: not there");
         return;
     };
     fs::write(place.path("lines"), &lines).unwrap();

@@ -122,8 +122,7 @@ fn an_archive_whose_answer_never_came_is_found_in_the_inventory() {
 #[test]
 fn an_upload_that_the_service_has_dropped_is_sent_anew() {
     let place = Place::default();
-    // A day without a part is under a second.
-    let server = Local::fast(&place, 100_000);
+    let mut server = Local::start(&place);
     let bytes = pattern(2 * MIB);
     let lines = chunk(&place, "x", &bytes);
     let mut command = server.put(&place, &["--create-vault", "v"]);
@@ -131,7 +130,7 @@ fn an_upload_that_the_service_has_dropped_is_sent_anew() {
     let first = up_to(&lines, "part", 1);
     running.give(first.as_bytes());
     until("it sends", || server.calls("UploadMultipartPart") == 1);
-    std::thread::sleep(std::time::Duration::from_millis(1200));
+    server.pass_a_day();
     running.give(&lines.as_bytes()[first.len()..]);
     running.end_input();
     running.finish().done();

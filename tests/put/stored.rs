@@ -6,6 +6,7 @@ use akashita::treehash::{Fold, Hash, TreeHash};
 
 use crate::common::{Place, start};
 use crate::local::{Local, catalog, files, pattern};
+use crate::skip::skip;
 use crate::{MIB, chunk, chunk_as, id_of, put};
 
 #[test]
@@ -106,10 +107,14 @@ fn a_part_may_be_far_larger_than_memory() {
     let (volume, end) = lines.split_at(lines.find("{\"type\":\"end\"").unwrap());
     assert!(running.give(volume.as_bytes()));
     assert_eq!(running.line_of("archive")["size"], 256 * MIB);
-    let status = fs::read_to_string(format!("/proc/{}/status", running.id())).unwrap_or_default();
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let peak: usize = peak.map_or(0, |peak| peak.trim_end_matches("kB").trim().parse().unwrap());
-    assert!(peak < 60 << 10, "{peak} KiB");
+    match fs::read_to_string(format!("/proc/{}/status", running.id())) {
+        Ok(status) => {
+            let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+            let peak: usize = peak.trim_end_matches("kB").trim().parse().unwrap();
+            assert!(peak < 60 << 10, "{peak} KiB");
+        }
+        Err(_) => skip("/proc: not there, the peak memory is not known"),
+    }
     assert!(running.give(end.as_bytes()));
     running.end_input();
     running.finish().done();
