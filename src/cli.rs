@@ -19,7 +19,7 @@ pub fn run<O: Parser>(tool: impl FnOnce(O) -> Result<()>) -> ExitCode {
         Err(e) if matches!(e.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
             put_out(e.to_string().as_bytes())
         }
-        Err(e) => Err(Error::Usage(usage(&e))),
+        Err(e) => Err(Error::Usage(usage(&e, takes_command(&O::command())))),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -33,8 +33,13 @@ pub fn run<O: Parser>(tool: impl FnOnce(O) -> Result<()>) -> ExitCode {
     }
 }
 
+/// Whether a tool runs a command that stands behind `--`.
+fn takes_command(tool: &clap::Command) -> bool {
+    tool.get_positionals().any(clap::Arg::is_last_set)
+}
+
 /// The first sentence of clap's explanation, on one line.
-fn usage(error: &clap::Error) -> String {
+fn usage(error: &clap::Error, takes_command: bool) -> String {
     let text = error.to_string();
     let mut lines = text.lines().map(str::trim);
     let first = lines.next().unwrap_or_default();
@@ -43,7 +48,10 @@ fn usage(error: &clap::Error) -> String {
         Some(_) => lines.take_while(|line| !line.is_empty()).collect(),
         None => Vec::new(),
     };
-    let help = format!("see '{} --help'", tool_name());
+    let mut help = format!("see '{} --help'", tool_name());
+    if takes_command && error.kind() == ErrorKind::UnknownArgument && !first.contains("'-") {
+        help.insert_str(0, "a COMMAND stands behind --, a file behind <; ");
+    }
     if listed.is_empty() {
         format!("{first}; {help}")
     } else {

@@ -231,7 +231,12 @@ fn refuses_a_wrong_command_line_in_one_line() {
     let see = "; see 'glacier-chunk --help'";
     for (options, message) in [
         ("--frob", format!("unexpected argument '--frob' found{see}")),
-        ("tank/home@mon", format!("unexpected argument 'tank/home@mon' found{see}")),
+        (
+            "tank/home@mon",
+            format!(
+                "unexpected argument 'tank/home@mon' found; a COMMAND stands behind --, a file behind <{see}"
+            ),
+        ),
         (
             "--part-size 17M",
             format!(

@@ -381,6 +381,9 @@ fn each_exit_code_of_the_manual() {
     let lines = service.first();
     let code = |arguments: &[&str], lines: &str| run(service.get(arguments), lines).0;
     assert_eq!(code(&["--colour"], &lines), 64);
+    let (bare, _, err) = run(service.get(&["zfs", "receive"]), &lines);
+    assert_eq!(bare, 64);
+    assert!(err.contains("'zfs' found; a COMMAND stands behind --"), "{err}");
     assert_eq!(code(&["--tier", "Fast"], &lines), 64);
     assert_eq!(code(&["--concurrency", "0"], &lines), 64);
     assert_eq!(code(&[], ""), 65);
