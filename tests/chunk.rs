@@ -329,6 +329,10 @@ fn refuses_a_spool_that_others_may_read() {
     let running = common::start(chunk(&place, "").stdin(std::process::Stdio::piped()));
     let ended = running.finish().failed(78, &message);
     assert_eq!(ended.of_type("failed")[0]["code"], 78);
+    fs::remove_dir(place.spool()).unwrap();
+    fs::write(place.spool(), "").unwrap();
+    let message = format!("spool {}: not a directory", place.spool().display());
+    run(&mut chunk(&place, "")).failed(78, &message);
 }
 
 #[test]

@@ -361,8 +361,8 @@ fn says_in_one_line_why_it_cannot_start() {
     let (dir, file) = (dir.to_str().unwrap(), file.to_str().unwrap());
     for (options, code, text) in [
         (vec!["--root", dir, "--listen", &server.address], 74, "cannot listen"),
-        (vec!["--root", dir, "--listen", "nowhere"], 74, "nowhere: cannot listen"),
-        (vec!["--root", file], 74, file),
+        (vec!["--root", dir, "--listen", "nowhere"], 74, "nowhere: cannot listen: not HOST:PORT"),
+        (vec!["--root", file], 74, "file: Not a directory"),
         (vec!["--root", dir, "--log", root.path().to_str().unwrap()], 74, "Is a directory"),
         (vec!["--root", dir, "--clock-speed", "0"], 64, "clock-speed"),
         (vec![], 64, "--root"),

@@ -77,8 +77,11 @@ struct Server {
 impl Server {
     fn open(settings: &Settings) -> Result<Self> {
         let root = &settings.root;
-        let name = |e| Error::io(root.display().to_string(), e);
-        fs::create_dir_all(root).map_err(name)?;
+        fs::create_dir_all(root).map_err(|e| {
+            let is_file = e.kind() == std::io::ErrorKind::AlreadyExists;
+            let e = if is_file { rustix::io::Errno::NOTDIR.into() } else { e };
+            Error::io(root.display().to_string(), e)
+        })?;
         let lock = lock(root)?;
         let keys = credentials::find(root, settings.key_id.clone(), settings.secret.clone())?;
         let clock = Clock::open(&root.join("clock.json"), settings.clock_speed)?;
@@ -152,7 +155,11 @@ pub fn serve(settings: &Settings, listening: impl FnOnce(&str) -> Result<()>) ->
         .build()
         .map_err(|e| Error::io("threads", e))?;
     runtime.block_on(async {
-        let cannot = |e| Error::io(format!("{}: cannot listen", settings.listen), e);
+        let cannot = |e: std::io::Error| {
+            let form = e.kind() == std::io::ErrorKind::InvalidInput;
+            let e = if form { std::io::Error::other("not HOST:PORT") } else { e };
+            Error::io(format!("{}: cannot listen", settings.listen), e)
+        };
         let listener = TcpListener::bind(&settings.listen).await.map_err(cannot)?;
         let address = listener.local_addr().map_err(cannot)?;
         if !address.ip().is_loopback() {

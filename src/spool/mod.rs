@@ -101,7 +101,11 @@ impl Spool {
     /// When it cannot be opened, or belongs to or is open to other users.
     pub fn open(path: &Path) -> Result<Self> {
         let spool = |e: io::Error| Error::io(format!("spool {}", path.display()), e);
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(spool)?;
+        match std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path) {
+            // A file, which is refused in better words below.
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+            made => made.map_err(spool)?,
+        }
         let directory = OwnedFd::from(File::open(path).map_err(spool)?);
         let stat = fstat(&directory).map_err(|e| spool(e.into()))?;
         let refuse =
