@@ -279,6 +279,9 @@ fn a_malformed_list_is_65_and_its_good_lines_are_checked() {
         let got = run(dir.path(), &["--check", name]);
         assert_eq!(got, (65, String::new(), said(&format!("{name}: {why}"))));
     }
+    fs::write(dir.path().join("data"), b"\xff\nno\nlist\n").unwrap();
+    let got = run(dir.path(), &["--check", "data"]);
+    assert_eq!(got, (65, String::new(), said("data: not a list of glacier-treehash")));
     let bad = good.replace("11", "12");
     fs::write(dir.path().join("both.jsonl"), format!("x\n{bad}")).unwrap();
     let (code, _, err) = run(dir.path(), &["--check", "both.jsonl"]);

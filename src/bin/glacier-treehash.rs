@@ -132,6 +132,10 @@ impl Input {
             let line = match lines.read() {
                 Ok(Some(Text::Line(text))) => serde_json::from_str::<Line>(&text)
                     .map_err(|_| "not a whole treehash line".to_owned()),
+                // No list at all: a message for each line would help nobody.
+                Ok(Some(Text::Bad(why))) if lines.number == 1 && why == "not UTF-8" => {
+                    return entries.send(bad("not a list of glacier-treehash")).is_ok();
+                }
                 Ok(Some(Text::Bad(why))) => Err(why),
                 Ok(None) if empty => return entries.send(bad("no treehash line")).is_ok(),
                 Ok(None) => return true,
