@@ -244,6 +244,7 @@ where
 /// Responses").
 fn by_code(code: &str, status: u16, message: &str) -> Failure {
     let name = code.strip_suffix("Exception").unwrap_or(code);
+    let message = message.strip_suffix('.').unwrap_or(message);
     let text = match (name, message) {
         ("", "") => format!("status {status}"),
         ("", message) => format!("status {status}: {message}"),
@@ -262,11 +263,11 @@ fn by_code(code: &str, status: u16, message: &str) -> Failure {
         "InvalidSignature" if message.contains("expired") || message.contains("yet current") => {
             Failure::Passing(format!("{text}; is this machine's clock right?"))
         }
+        "UnrecognizedClient" => Failure::Credentials(format!("{text}; check the access key id")),
         "AccessDenied"
         | "ExpiredToken"
         | "InvalidSignature"
         | "MissingAuthenticationToken"
-        | "UnrecognizedClient"
         | "IncompleteSignature" => Failure::Credentials(text),
         "ResourceNotFound" => Failure::Missing(text),
         "NoLongerSupported" => Failure::Refused(format!(
