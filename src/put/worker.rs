@@ -265,7 +265,7 @@ impl<'a, V: Vault> Worker<'a, V> {
         };
         file.ok_or_else(|| {
             Error::Unfinished(format!(
-                "{target} part {part}: not in the spool as it was announced; run the same command again"
+                "{target} part {part}: not in the spool as it was announced; run glacier-chunk again, with the same spool"
             ))
         })
     }

@@ -212,8 +212,7 @@ fn a_part_that_is_not_in_the_spool_is_75() {
     let lines = chunk(&place, "x", &bytes);
     let part = place.stream(&crate::id_of(&lines)).join("00000000-0001.part");
     fs::remove_file(&part).unwrap();
-    let message =
-        "volume 0 part 1: not in the spool as it was announced; run the same command again";
+    let message = "volume 0 part 1: not in the spool as it was announced; run glacier-chunk again, with the same spool";
     put(&server, &place, &["--create-vault", "v"], &lines).failed(75, message);
     fs::write(&part, b"short").unwrap();
     put(&server, &place, &["v"], &lines).failed(75, message);

@@ -80,8 +80,7 @@ fn stores_many_streams_though_one_of_them_fails() {
         .collect();
     assert_eq!(spooled, streams);
     fs::remove_file(place.stream(&id_of(&streams[1])).join("00000000-0000.part")).unwrap();
-    let message =
-        "volume 0 part 0: not in the spool as it was announced; run the same command again";
+    let message = "volume 0 part 0: not in the spool as it was announced; run glacier-chunk again, with the same spool";
     let all = put(&server, &place, &["--create-vault", "v"], &streams.concat());
     let all = all.failed(75, message);
     let names: Vec<_> = all.of_type("stored").iter().map(|line| line["name"].clone()).collect();
