@@ -141,13 +141,17 @@ fn refuses_a_long_line_without_taking_it_all() {
     let mut stdin = child.stdin.take().unwrap();
     // Without an end: it must not wait for one.
     stdin.write_all(&vec![b' '; 4097]).unwrap();
-    let long = "glacier-window: stdin: line 1: longer than 4096 bytes\n";
-    assert_eq!(ended(child), (65, String::new(), long.to_owned()));
+    let hint = "; are these lines of glacier-chunk?";
+    let long = format!("glacier-window: stdin: line 1: longer than 4096 bytes{hint}\n");
+    assert_eq!(ended(child), (65, String::new(), long));
     drop(stdin);
     let line = format!("{{\"type\":\"{}\"}}\n", "x".repeat(4070));
     let (code, out, error) = seen(filter(&open(), line.as_bytes()));
     let long = "glacier-window: stdin: line 1: longer than 4096 bytes with its window\n";
     assert_eq!((code, out.as_str(), error.as_str()), (65, "", long));
+    let (code, out, error) = seen(filter(&open(), b"PK a stream itself\n"));
+    let not = format!("glacier-window: stdin: line 1: not JSON{hint}\n");
+    assert_eq!((code, out, error), (65, String::new(), not));
 }
 
 #[test]
@@ -215,7 +219,7 @@ fn tells_how_long_it_stays_open() {
 #[test]
 fn refuses_a_wrong_command_line() {
     for (args, why) in [
-        (&["22-06"][..], "'22-06' is not HH:MM-HH:MM"),
+        (&["22-06"][..], "'22-06' is not HH:MM-HH:MM, such as 22:00-06:00"),
         (&["06:00-06:00"], "'06:00-06:00' is empty; all day is 00:00-24:00"),
         (&[], "required arguments were not provided"),
         (&["--check", "--next", "22:00-06:00"], "cannot be used with"),
@@ -232,7 +236,11 @@ fn never_takes_an_unknown_zone_for_another() {
     for args in [&["--check"][..], &["--next"], &["--remaining"], &[]] {
         let (code, out, error) = run(&[args, &["--tz", "Europe/Atlantis", "00:00-24:00"]].concat());
         assert_eq!((code, out.as_str()), (78, ""));
-        assert_eq!(error, "glacier-window: 'Europe/Atlantis' is not the name of a time zone\n");
+        assert_eq!(
+            error,
+            "glacier-window: 'Europe/Atlantis' is not the name of a time zone, \
+             such as Europe/Berlin\n"
+        );
         let (code, out, error) =
             seen(tool(args).arg("00:00-24:00").env("TZ", "Europe/Atlantis").output().unwrap());
         assert_eq!((code, out.as_str()), (78, ""));

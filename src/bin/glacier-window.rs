@@ -79,7 +79,12 @@ fn filter(window: &Window, zone: &Zone) -> Result<()> {
         if line.is_empty() {
             return Ok(());
         }
-        let wrong = |why: String| Error::Data(format!("stdin: line {number}: {why}"));
+        let wrong = |why: String| {
+            // A stream itself, most likely.
+            let lines = number == 1 && (why.starts_with("not ") || why.ends_with(" bytes"));
+            let hint = if lines { "; are these lines of glacier-chunk?" } else { "" };
+            Error::Data(format!("stdin: line {number}: {why}{hint}"))
+        };
         if line.len() > LONGEST_LINE {
             return Err(wrong(format!("longer than {LONGEST_LINE} bytes")));
         }

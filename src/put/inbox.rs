@@ -112,7 +112,13 @@ impl Inbox {
 }
 
 fn bad(number: u64, why: &str) -> Error {
-    Error::Data(format!("stdin: line {number}: {why}"))
+    // A stream itself, most likely.
+    let lines = if number == 1 && (why.starts_with("not ") || why.starts_with("longer ")) {
+        "; are these lines of glacier-chunk?"
+    } else {
+        ""
+    };
+    Error::Data(format!("stdin: line {number}: {why}{lines}"))
 }
 
 fn parse(number: u64, text: &str) -> Message {

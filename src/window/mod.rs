@@ -40,7 +40,7 @@ struct Span {
 
 impl Span {
     fn parse(text: &str) -> Result<Self, String> {
-        let wrong = || format!("'{text}' is not HH:MM-HH:MM");
+        let wrong = || format!("'{text}' is not HH:MM-HH:MM, such as 22:00-06:00");
         let (opens, closes) = text.split_once('-').ok_or_else(wrong)?;
         let opens = minute(opens).filter(|minute| *minute < DAY).ok_or_else(wrong)?;
         let closes = minute(closes).ok_or_else(wrong)?;

@@ -18,7 +18,9 @@ impl Zone {
     /// When there is none of this name.
     pub fn named(name: &str) -> Result<Self, String> {
         let zone = TimeZone::get(name).ok().filter(|zone| !zone.is_unknown());
-        let zone = zone.ok_or_else(|| format!("'{name}' is not the name of a time zone"))?;
+        let zone = zone.ok_or_else(|| {
+            format!("'{name}' is not the name of a time zone, such as Europe/Berlin")
+        })?;
         let name = zone.iana_name().unwrap_or(name).to_owned();
         Ok(Self { name: Some(name), zone })
     }
