@@ -108,18 +108,35 @@ fn is_about(line: &Line, id: StreamId, to: &str) -> bool {
     }
 }
 
+/// Refuses a line of a vault of the same name in another region: its archive
+/// is not there, and would be taken for stored.
+fn is_in(line: &Line, here: Option<&str>) -> Result<()> {
+    let (stream, dest, region) = match line {
+        Line::Archive(line) => (line.stream, &line.dest, &line.region),
+        Line::Stored(line) => (line.stream, &line.dest, &line.region),
+        _ => return Ok(()),
+    };
+    match here {
+        Some(here) if here != region => Err(Error::Configuration(format!(
+            "stream {stream}: sent to {dest} in {region}, and this is {here}; use that --region, or a vault of another name"
+        ))),
+        _ => Ok(()),
+    }
+}
+
 impl<'a> Ledger<'a> {
     /// Reads what is known of a stream in `dest`: its journal, else the
     /// receipt among `receipts`, and the catalog.
     ///
     /// # Errors
     /// When reading fails, or the stream is on its way to another
-    /// destination.
+    /// destination, or was sent to a vault of this name in another region.
     pub fn open(
         stream: &'a StreamDir,
         receipts: Vec<File>,
         catalog: &'a mut Catalog,
         dest: &str,
+        region: Option<&str>,
     ) -> Result<(Self, Journal)> {
         let id = stream.id();
         let cannot = |e| Error::io(format!("stream {id}: journal: cannot read"), e);
@@ -159,6 +176,8 @@ impl<'a> Ledger<'a> {
         }
         let mut journal = Journal::read(texts.join("\n").as_bytes()).map_err(cannot)?;
         let receipt = !is_under_way && journal.stored.is_some();
+        let told = texts.iter().filter_map(|text| Line::parse(text).ok().flatten());
+        told.filter(|line| is_about(line, id, dest)).try_for_each(|line| is_in(&line, region))?;
         if !is_under_way {
             texts.clear();
         }
@@ -175,6 +194,7 @@ impl<'a> Ledger<'a> {
                 }
             }
         })?;
+        known.iter().try_for_each(|line| is_in(line, region))?;
         // Without a journal the catalog alone knows which attempt was last.
         let last = known.iter().filter_map(|line| match line {
             Line::Archive(archive) => Some(archive.generation),

@@ -108,7 +108,7 @@ pub async fn dry_run(settings: &Settings) -> Result<()> {
         let id = stream.stream;
         let directory = spool.stream(id)?;
         let receipts = spool.receipts(id)?;
-        let (_, journal) = Ledger::open(&directory, receipts, &mut catalog, &settings.dest)?;
+        let (_, journal) = Ledger::open(&directory, receipts, &mut catalog, &settings.dest, None)?;
         let name = stream.name.clone();
         let mut plan = Plan::new(stream, settings.dest.clone(), String::new(), journal);
         while let Some(message) = inbox.next_of(id).await {
@@ -201,7 +201,8 @@ async fn store<V: Vault>(
         refuse_strangers(vault, settings, spool, catalog).await?;
     }
     let receipts = spool.receipts(stream.stream)?;
-    let (ledger, journal) = Ledger::open(&directory, receipts, catalog, &settings.dest)?;
+    let region = Some(vault.region());
+    let (ledger, journal) = Ledger::open(&directory, receipts, catalog, &settings.dest, region)?;
     // A stamp that cannot be obeyed is told before anything is sent.
     Gates::default().number(stamp).map_err(|e| inbox.blame(e))?;
     let plan = Plan::new(stream, settings.dest.clone(), vault.region().to_owned(), journal);

@@ -4,7 +4,7 @@ use std::fs;
 
 use crate::common::{Place, run_with, start, until};
 use crate::local::{Local, catalog, files, is_the_catalogs, pattern, sorted};
-use crate::{MIB, NOT_WHOLE, before, chunk, chunk_as, one_stored, put, up_to};
+use crate::{MIB, NOT_WHOLE, before, chunk, chunk_as, id_of, one_stored, put, up_to};
 
 #[test]
 fn a_stream_that_is_stored_is_not_sent_again() {
@@ -58,6 +58,26 @@ fn a_stream_that_goes_by_a_new_name_keeps_its_receipt() {
     fs::remove_file(place.path("catalog.jsonl")).unwrap();
     put(&server, &place, &["v"], &cut(&[])).done();
     assert_eq!(server.calls("InitiateMultipartUpload"), 3);
+}
+
+#[test]
+fn a_vault_of_the_same_name_in_another_region_is_another() {
+    let (place, server, bytes, _) = one_stored();
+    let then = catalog(&place);
+    let lines = chunk(&place, "x", &bytes);
+    let message = format!(
+        "stream {}: sent to glacier://v in eu-central-1, and this is us-west-2; \
+         use that --region, or a vault of another name",
+        id_of(&lines)
+    );
+    let elsewhere = ["--region", "us-west-2", "v"];
+    assert_eq!(put(&server, &place, &elsewhere, &lines).failed(78, &message).stdout, "");
+    assert_eq!(catalog(&place), then);
+    // What the receipt knows is enough without a catalog.
+    fs::remove_file(place.path("catalog.jsonl")).unwrap();
+    put(&server, &place, &elsewhere, &lines).failed(78, &message);
+    put(&server, &place, &["v"], &lines).done();
+    assert_eq!(server.calls("InitiateMultipartUpload"), 4);
 }
 
 #[test]
@@ -210,7 +230,7 @@ fn a_part_that_is_not_in_the_spool_is_75() {
     let server = Local::start(&place);
     let bytes = pattern(3 * MIB);
     let lines = chunk(&place, "x", &bytes);
-    let part = place.stream(&crate::id_of(&lines)).join("00000000-0001.part");
+    let part = place.stream(&id_of(&lines)).join("00000000-0001.part");
     fs::remove_file(&part).unwrap();
     let message = "volume 0 part 1: not in the spool as it was announced; run glacier-chunk again, with the same spool";
     put(&server, &place, &["--create-vault", "v"], &lines).failed(75, message);
@@ -227,7 +247,7 @@ fn a_part_that_is_damaged_in_the_spool_is_never_stored() {
     let server = Local::start(&place);
     let bytes = pattern(3 * MIB);
     let lines = chunk(&place, "x", &bytes);
-    let part = place.stream(&crate::id_of(&lines)).join("00000000-0001.part");
+    let part = place.stream(&id_of(&lines)).join("00000000-0001.part");
     let mut damaged = fs::read(&part).unwrap();
     damaged[MIB - 1] ^= 1;
     fs::write(&part, damaged).unwrap();
@@ -247,7 +267,7 @@ fn a_stream_goes_to_one_destination_after_the_other() {
     let server = Local::start(&place);
     let bytes = pattern(3 * MIB);
     let lines = chunk(&place, "x", &bytes);
-    let id = crate::id_of(&lines);
+    let id = id_of(&lines);
     put(&server, &place, &["--create-vault", "one"], before(&lines, "end")).failed(75, NOT_WHOLE);
     let message = format!("stream {id}: on its way to glacier://one; finish that first");
     put(&server, &place, &["--create-vault", "two"], &lines).failed(64, &message);
