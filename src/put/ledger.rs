@@ -201,8 +201,11 @@ impl<'a> Ledger<'a> {
             _ => None,
         });
         journal.generation = journal.generation.max(last.max().unwrap_or(0));
+        // Where the journal tells of a volume, the catalog does not count; of
+        // its own lines the last of the last attempt does.
+        let journalled = journal.volumes();
         for line in known {
-            let known = matches!(&line, Line::Archive(a) if journal.archive(a.volume).is_some());
+            let known = matches!(&line, Line::Archive(a) if journalled.contains_key(&a.volume));
             if !known {
                 journal.take_line(line);
             }

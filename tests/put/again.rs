@@ -194,6 +194,12 @@ fn changed_at(position: usize, changed: u64, orphans: usize) {
     let lines = chunk(&place, "x", &bytes);
     put(&server, &place, &["v"], &lines).done();
     assert_eq!(server.archives("v").len(), 5);
+
+    // Also where the catalog alone tells which generation was the last.
+    fs::remove_dir_all(place.spool()).unwrap();
+    let lines = chunk(&place, "x", &bytes);
+    put(&server, &place, &["v"], &lines).done();
+    assert_eq!(server.archives("v").len(), 5);
 }
 
 #[test]
