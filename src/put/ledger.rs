@@ -222,6 +222,12 @@ impl<'a> Ledger<'a> {
         Ok((ledger, journal))
     }
 
+    /// Whether a receipt tells of this stream, so that nothing is written to
+    /// a journal.
+    pub fn has_receipt(&self) -> bool {
+        self.receipt
+    }
+
     /// Begins the journal, if it is not begun.
     ///
     /// # Errors

@@ -374,7 +374,9 @@ impl<'a, V: Vault> Worker<'a, V> {
                     self.perform(effects)?;
                 }
                 Effect::Retire => {
-                    self.spool.retire(self.directory, &super::receipt(&self.settings.dest))?;
+                    let name = super::receipt(&self.settings.dest);
+                    let receipt = (!self.ledger.has_receipt()).then_some(name);
+                    self.spool.retire(self.directory, receipt.as_deref())?;
                 }
             }
         }

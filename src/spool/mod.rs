@@ -213,13 +213,13 @@ impl Spool {
         search().map_err(|e| Error::io("spool: cannot read", e))
     }
 
-    /// Puts the journal of a stored stream under `done/` and removes all else
-    /// of it. Called with put's lock held. A chunk that still holds its lock
+    /// Puts the journal of a stored stream under `done/`, as `receipt` unless
+    /// it has one there, and removes all else of it. Called with put's lock held. A chunk that still holds its lock
     /// keeps the directory; its next run finds the receipt.
     ///
     /// # Errors
     /// When a step fails; the same command goes on from there.
-    pub fn retire(&self, stream: &StreamDir, receipt: &str) -> Result<()> {
+    pub fn retire(&self, stream: &StreamDir, receipt: Option<&str>) -> Result<()> {
         let id = stream.id;
         let retire = || -> io::Result<()> {
             match mkdirat(&self.directory, DONE, DIRECTORY) {
@@ -228,9 +228,11 @@ impl Spool {
                 Err(e) => return Err(e.into()),
             }
             let done = open_directory(&self.directory, DONE)?;
-            match renameat(&stream.directory, JOURNAL, &done, format!("{id}.{receipt}.jsonl")) {
-                Ok(()) | Err(Errno::NOENT) => {}
-                Err(e) => return Err(e.into()),
+            if let Some(receipt) = receipt {
+                match renameat(&stream.directory, JOURNAL, &done, format!("{id}.{receipt}.jsonl")) {
+                    Ok(()) | Err(Errno::NOENT) => {}
+                    Err(e) => return Err(e.into()),
+                }
             }
             sync(&done)?;
             sync(&stream.directory)

@@ -101,7 +101,7 @@ fn a_stored_stream_leaves_its_receipt() {
     let lock = stream.lock(Holder::Put).unwrap();
     put(&stream, 0, 0, b"x");
     stream.journal().unwrap().append("{}\n").unwrap();
-    spool.retire(&stream, "glacier-v").unwrap();
+    spool.retire(&stream, Some("glacier-v")).unwrap();
     assert!(!path.exists());
     assert_eq!(spool.receipts(stream.id()).unwrap().len(), 1);
     drop(lock);

@@ -47,6 +47,21 @@ fn a_lost_receipt_comes_back_from_the_catalog() {
 }
 
 #[test]
+fn a_journal_that_was_never_begun_is_no_receipt() {
+    let (place, server, bytes, stored) = one_stored();
+    let receipt = files(&place.spool().join("done")).remove(0);
+    let kept = fs::read_to_string(&receipt).unwrap();
+    let lines = chunk(&place, "x", &bytes);
+    // A crash came between the file and its first record.
+    let journal = place.spool().join(id_of(&lines)).join("put.jsonl");
+    fs::write(&journal, "{\"type\":\"jour").unwrap();
+    let again = put(&server, &place, &["v"], &lines).done();
+    assert_eq!(sorted(&again.stdout), sorted(&stored.stdout));
+    assert_eq!(fs::read_to_string(&receipt).unwrap(), kept);
+    assert!(!journal.exists());
+}
+
+#[test]
 fn a_stream_that_goes_by_a_new_name_keeps_its_receipt() {
     let place = Place::default();
     let server = Local::start(&place);
