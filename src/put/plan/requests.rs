@@ -136,7 +136,8 @@ impl Plan {
                 }
             }
             (Ask::List { upload }, Outcome::Listed(parts)) => {
-                if let Some(item) = self.items.get_mut(&target) {
+                let wanted = self.wants(action);
+                if let Some(item) = self.items.get_mut(&target).filter(|_| wanted) {
                     item.phase = Phase::Open(upload.clone());
                     item.hold(&parts);
                 }
@@ -227,16 +228,22 @@ impl Plan {
         Ok(())
     }
 
-    /// Whether the answer to a request is still of interest: a part's is not
-    /// when its upload was given up meanwhile.
+    /// Whether the answer to a request is still of interest: a part's or a
+    /// list's is not when its upload was given up meanwhile.
     pub fn wants(&self, action: &Action) -> bool {
         match &action.ask {
             Ask::Send { upload, .. } => {
                 let item = self.items.get(&action.target);
                 item.is_some_and(|item| item.phase == Phase::Open(upload.clone()))
             }
+            Ask::List { upload } => self.has(action.target, upload),
             _ => true,
         }
+    }
+
+    /// Whether an upload is under way.
+    fn has(&self, target: Target, upload: &str) -> bool {
+        self.journal.uploads.get(&target).is_some_and(|known| known.id == upload)
     }
 
     /// What a failure that no patience cures is cured by; `None` if by
@@ -257,6 +264,8 @@ impl Plan {
         }
         let mut effects = Vec::new();
         match &action.ask {
+            // It was given up meanwhile, and came to nothing.
+            Ask::Complete { upload, .. } if !self.has(target, upload) => {}
             Ask::Complete { repeated, .. } if tried || *repeated => {
                 self.phase(target, Phase::Unconfirmed);
             }

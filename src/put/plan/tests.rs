@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::*;
 use crate::description::{Description, Kind};
+use crate::journal::Confirmed;
 use crate::line::{Format, Part, StreamId, VERSION, Volume};
 use crate::vault::Failure;
 
@@ -519,4 +520,101 @@ fn refuses_lines_that_do_not_follow_one_another() {
             Ok(_) => assert!(!plan.has_end(), "case {number}"),
         }
     }
+}
+
+/// Asks for all that is wanted, until nothing is.
+fn work(world: &mut World, plan: &mut Plan) {
+    while let Some((effects, action)) = plan.next(Timestamp::UNIX_EPOCH, |_| true).unwrap() {
+        world.perform(plan, effects, &mut || false);
+        answer(world, plan, &action);
+    }
+}
+
+/// Lets the service answer.
+fn answer(world: &mut World, plan: &mut Plan, action: &Action) {
+    let effects = match world.ask(action) {
+        Ok(outcome) => plan.done(action, outcome).unwrap(),
+        Err(_) if !plan.wants(action) => Vec::new(),
+        Err(failure) => plan.heal(action, &failure, false).unwrap().expect("a cure"),
+    };
+    world.perform(plan, effects, &mut || false);
+}
+
+/// Gives the plan all that chunk prints.
+fn take_all(world: &mut World, plan: &mut Plan, content: &Content) {
+    for line in world.chunk(content) {
+        world.ends += usize::from(matches!(line, Line::End(_)));
+        let effects = plan.take(line, 0).unwrap();
+        world.perform(plan, effects, &mut || false);
+    }
+}
+
+/// A world with a journal of these records, and its plan.
+fn after(records: &[Record]) -> (World, Plan) {
+    let mut world = World::default();
+    for record in records {
+        world.journal += &(serde_json::to_string(record).unwrap() + "\n");
+    }
+    let plan = Plan::new(stream(), "glacier://v".into(), "r".into(), world.journal());
+    (world, plan)
+}
+
+fn fold(parts: &[u8]) -> Hash {
+    parts.iter().copied().map(hash).collect::<Fold>().finish()
+}
+
+/// An archive of the service, and what the journal says of it.
+fn stored(world: &mut World, target: Target, id: &str, parts: &[u8]) -> Confirmed {
+    let plan = Plan::new(stream(), "glacier://v".into(), "r".into(), Journal::default());
+    let (size, treehash) = (PART * parts.len() as u64, fold(parts));
+    let description = plan.description(target);
+    let archive = Stored { description, upload: id.into(), size, treehash };
+    world.archives.insert(id.into(), archive);
+    Confirmed { archive_id: id.into(), size, treehash, uploaded: Timestamp::UNIX_EPOCH }
+}
+
+#[test]
+fn a_list_that_comes_too_late_opens_no_volume_again() {
+    let content = vec![vec![1, 2]];
+    let old = stored(&mut World::default(), Target::Volume(0), "old", &[1, 2]);
+    let (mut world, mut plan) = after(&[
+        Record::archived(Target::Volume(0), old),
+        Record::Generation { generation: 1 },
+        Record::upload(Target::Volume(0), "new".into()),
+    ]);
+    stored(&mut world, Target::Volume(0), "old", &[1, 2]);
+    let parts = BTreeMap::from([(0, (PART, hash(9)))]);
+    world.uploads.insert("new".into(), Upload { parts, ..Upload::default() });
+    let mut lines = world.chunk(&content).into_iter();
+    plan.take(lines.next().unwrap(), 0).unwrap();
+    let (_, list) = plan.next(Timestamp::UNIX_EPOCH, |_| true).unwrap().unwrap();
+    assert!(matches!(list.ask, Ask::List { .. }));
+    let end = lines.next_back().unwrap();
+    for line in lines {
+        let effects = plan.take(line, 0).unwrap();
+        world.perform(&mut plan, effects, &mut || false);
+    }
+    answer(&mut world, &mut plan, &list);
+    world.ends += 1;
+    let effects = plan.take(end, 0).unwrap();
+    world.perform(&mut plan, effects, &mut || false);
+    work(&mut world, &mut plan);
+    assert!(plan.is_finished());
+    world.judge(&content);
+}
+
+#[test]
+fn a_complete_of_what_was_given_up_holds_up_nothing() {
+    let content = vec![vec![1, 2]];
+    let (mut world, mut plan) = after(&[
+        Record::upload(Target::Volume(0), "old".into()),
+        Record::complete(Target::Volume(0), 2 * PART, fold(&[8, 9]), Timestamp::UNIX_EPOCH),
+    ]);
+    let (_, complete) = plan.next(Timestamp::UNIX_EPOCH, |_| true).unwrap().unwrap();
+    assert!(matches!(complete.ask, Ask::Complete { repeated: true, .. }));
+    take_all(&mut world, &mut plan, &content);
+    answer(&mut world, &mut plan, &complete);
+    work(&mut world, &mut plan);
+    assert!(plan.is_finished());
+    world.judge(&content);
 }
