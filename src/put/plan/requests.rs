@@ -205,6 +205,7 @@ impl Plan {
         effects: &mut Vec<Effect>,
     ) -> Result<()> {
         let manifest_id = archive.archive_id.clone();
+        let treehash = archive.treehash;
         self.record(Record::archived(target, archive), effects);
         match target {
             Target::Volume(volume) => {
@@ -217,6 +218,12 @@ impl Plan {
                 }
             }
             Target::Manifest => {
+                let closed = self.items.get(&target).and_then(|item| item.closed);
+                if closed.is_some_and(|closed| closed.treehash != treehash) {
+                    // It is that of an earlier attempt; this one's is to come.
+                    self.phase(target, Phase::Fresh);
+                    return Ok(());
+                }
                 self.phase(target, Phase::Archived);
                 // Confirmed before its lines came: Plan::manifest compares.
                 if let Some(stored) = self.manifest.take() {

@@ -618,3 +618,28 @@ fn a_complete_of_what_was_given_up_holds_up_nothing() {
     assert!(plan.is_finished());
     world.judge(&content);
 }
+
+#[test]
+fn a_manifest_of_other_bytes_is_not_the_manifest() {
+    let content = vec![vec![1, 2]];
+    let old = stored(&mut World::default(), Target::Volume(0), "zero", &[1, 2]);
+    let (mut world, mut plan) = after(&[
+        Record::archived(Target::Volume(0), old),
+        Record::upload(Target::Manifest, "old".into()),
+        Record::complete(Target::Manifest, PART, fold(&[9]), Timestamp::UNIX_EPOCH),
+    ]);
+    stored(&mut world, Target::Volume(0), "zero", &[1, 2]);
+    stored(&mut world, Target::Manifest, "old", &[9]);
+    world.repeatable.insert("old".into());
+    let (_, complete) = plan.next(Timestamp::UNIX_EPOCH, |_| true).unwrap().unwrap();
+    assert!(matches!(complete.ask, Ask::Complete { repeated: true, .. }));
+    take_all(&mut world, &mut plan, &content);
+    answer(&mut world, &mut plan, &complete);
+    work(&mut world, &mut plan);
+    world.judge(&content);
+    let said = world.catalog.iter().find_map(|line| match line {
+        Line::Stored(line) => line.manifest_id.clone(),
+        _ => None,
+    });
+    assert_eq!(world.archives[&said.unwrap()].treehash, hash(255));
+}
