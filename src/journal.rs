@@ -144,6 +144,8 @@ impl Record {
 pub struct Upload {
     /// The service's name for it.
     pub id: String,
+    /// Which attempt began it: its description says so.
+    pub generation: u32,
     /// What it was to be completed with, once that was asked: there may be
     /// an archive.
     pub completing: Option<Completing>,
@@ -225,7 +227,8 @@ impl Journal {
                 }
             }
             Record::Upload { volume, upload_id } => {
-                let upload = Upload { id: upload_id, completing: None };
+                let upload =
+                    Upload { id: upload_id, generation: self.generation, completing: None };
                 self.uploads.insert(volume.into(), upload);
             }
             Record::Complete { volume, size, treehash, at } => {

@@ -5,6 +5,7 @@ use std::ops::Bound;
 use jiff::Timestamp;
 
 use super::{Action, Ask, Effect, Outcome, Plan};
+use crate::description::Description;
 use crate::error::{Error, Result};
 use crate::journal::{Completing, Confirmed, Record, Target};
 use crate::line::Stored;
@@ -103,6 +104,9 @@ impl Plan {
                     item.phase = Phase::Searching;
                     let Completing { size, treehash, .. } = asked;
                     let job = self.journal.inventory.clone().map(|(job, _)| job);
+                    // It was described when its upload began.
+                    let generation = upload.map_or(description.generation, |of| of.generation);
+                    let description = Description { generation, ..description };
                     let description = description.text().map_err(Error::Bug)?;
                     Ask::Find { description, size, treehash, job }
                 }

@@ -643,3 +643,22 @@ fn a_manifest_of_other_bytes_is_not_the_manifest() {
     });
     assert_eq!(world.archives[&said.unwrap()].treehash, hash(255));
 }
+
+#[test]
+fn an_archive_of_an_earlier_attempt_is_found_as_it_was_described() {
+    let content = vec![vec![1, 2, 3, 4], vec![5]];
+    let old = stored(&mut World::default(), Target::Volume(0), "zero", &[9, 9, 9, 9]);
+    let (mut world, mut plan) = after(&[
+        Record::upload(Target::Volume(1), "one".into()),
+        Record::complete(Target::Volume(1), PART, fold(&[5]), Timestamp::UNIX_EPOCH),
+        Record::archived(Target::Volume(0), old),
+        Record::Generation { generation: 1 },
+    ]);
+    stored(&mut world, Target::Volume(1), "one", &[5]);
+    world.respool = Some((0, 1));
+    take_all(&mut world, &mut plan, &content);
+    work(&mut world, &mut plan);
+    assert!(plan.is_finished());
+    world.judge(&content);
+    assert_eq!(world.volumes()[&1].len(), 1, "it is stored once");
+}
