@@ -69,10 +69,15 @@ fn all_begin_alike_and_stop_at_the_first_failure() {
 #[test]
 fn refuse_arguments_that_they_do_not_know() {
     let demo = "usage: scripts/demo [FILE | DATASET@SNAPSHOT]";
+    let bench = "usage: scripts/bench [-b bin-directory] [-n runs] [MiB]
+  -b  measure the tools there, instead of building the dist profile
+MiB is 2^n (1024). Needs twice that in /dev/shm, and 12 times on disk.";
     for (name, arguments, message) in [
         ("demo", vec!["one", "two"], format!("demo: {demo}")),
         ("demo", vec!["--fast"], format!("demo: {demo}")),
         ("demo", vec!["no/such/file"], "demo: no/such/file: neither a file nor a snapshot".into()),
+        ("bench", vec!["1G"], format!("bench: {bench}")),
+        ("bench", vec!["-n", "all"], format!("bench: {bench}")),
         ("test", vec!["unit"], "test: usage: scripts/test".into()),
         ("need", vec![], "need: usage: scripts/need command ...".into()),
     ] {
