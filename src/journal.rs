@@ -83,7 +83,7 @@ pub enum Record {
         size: u64,
         /// The tree hash of the archive.
         treehash: Hash,
-        /// When it was first asked.
+        /// When; it may be asked again.
         at: Timestamp,
     },
     /// An inventory was asked for, to look for an archive whose Complete had
@@ -158,7 +158,7 @@ pub struct Completing {
     pub size: u64,
     /// Its tree hash.
     pub treehash: Hash,
-    /// When it was first asked.
+    /// When it was last asked.
     pub at: Timestamp,
 }
 
@@ -233,7 +233,7 @@ impl Journal {
             }
             Record::Complete { volume, size, treehash, at } => {
                 if let Some(upload) = self.uploads.get_mut(&volume.into()) {
-                    upload.completing.get_or_insert(Completing { size, treehash, at });
+                    upload.completing = Some(Completing { size, treehash, at });
                 }
             }
             Record::Inventory { job_id, at } => self.inventory = Some((job_id, at)),

@@ -34,7 +34,14 @@ impl Catalog {
         }
         let mut options = File::options();
         options.read(true).append(true).create(true).mode(0o600);
+        let is_new = !path.exists();
         let file = Append::new(options.open(path).map_err(cannot)?);
+        if is_new {
+            // I2: what is in the catalog outlives a power cut, so its name must.
+            let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+            let parent = File::open(parent.unwrap_or(Path::new("."))).map_err(cannot)?;
+            parent.sync_all().map_err(cannot)?;
+        }
         Ok(Self { path: path.to_owned(), file })
     }
 

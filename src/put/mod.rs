@@ -113,10 +113,11 @@ pub async fn dry_run(settings: &Settings) -> Result<()> {
         let mut plan = Plan::new(stream, settings.dest.clone(), String::new(), journal);
         while let Some(message) = inbox.next_of(id).await {
             let (_, line, stamp) = message?;
-            if !matches!(line, Line::Failed(_)) {
-                let stamp = gates.number(stamp).map_err(|e| inbox.blame(e))?;
-                plan.take(line, stamp).map_err(|e| inbox.blame(e))?;
+            if let Line::Failed(failed) = line {
+                return Err(Error::from_code(failed.code, failed.message));
             }
+            let stamp = gates.number(stamp).map_err(|e| inbox.blame(e))?;
+            plan.take(line, stamp).map_err(|e| inbox.blame(e))?;
         }
         let estimate = plan.estimate();
         cli::print_line(&Estimated {

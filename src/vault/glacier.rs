@@ -11,6 +11,7 @@ use aws_smithy_types::byte_stream::ByteStream;
 use aws_smithy_types::timeout::TimeoutConfig;
 use jiff::Timestamp;
 use serde::Deserialize;
+use tokio::time::timeout;
 
 use super::aws::{self, Access, Encrypted, Precomputed, classify, root_cause};
 use super::body::FileBody;
@@ -23,8 +24,8 @@ use crate::treehash::Hash;
 /// How long a call without archive bytes may take.
 const CALL: Duration = Duration::from_mins(1);
 
-/// How long the service may take to make an archive of its parts: for an
-/// archive of terabytes, minutes.
+/// How long the service may take to make an archive of its parts (for one of
+/// terabytes, minutes), or an inventory to come.
 const COMPLETE: Duration = Duration::from_mins(15);
 
 /// How long a body may stand still, either way.
@@ -278,12 +279,12 @@ impl Vault for Glacier {
             .vault_name(&self.vault)
             .job_id(job)
             .range(format!("bytes={offset}-{}", offset + size - 1));
-        let mut answer = tokio::time::timeout(STALL, call.send())
+        let mut answer = timeout(STALL, call.send())
             .await
             .map_err(|_| Failure::Overload("no answer in time".to_owned()))?
             .map_err(classify)?;
         let mut left = bytes(size)?;
-        while let Some(piece) = tokio::time::timeout(STALL, answer.body.next())
+        while let Some(piece) = timeout(STALL, answer.body.next())
             .await
             .map_err(|_| Failure::Overload(format!("no byte came for {} s", STALL.as_secs())))?
         {
@@ -302,9 +303,11 @@ impl Vault for Glacier {
 
     async fn inventory(&self, job: &str) -> Attempt<Inventory> {
         let call = self.bulk.get_job_output().vault_name(&self.vault).job_id(job);
-        let answer = call.send().await.map_err(classify)?;
-        let body =
-            answer.body.collect().await.map_err(|e| Failure::Passing(root_cause(&e)))?.to_vec();
+        let late = |_| Failure::Overload("no answer in time".to_owned());
+        let answer = timeout(STALL, call.send()).await.map_err(late)?;
+        let body = answer.map_err(classify)?.body;
+        let body = timeout(COMPLETE, body.collect()).await.map_err(late)?;
+        let body = body.map_err(|e| Failure::Passing(root_cause(&e)))?.to_vec();
         read_inventory(&body)
     }
 }

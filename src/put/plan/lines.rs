@@ -185,7 +185,7 @@ impl Plan {
         if self.journal.uploads.contains_key(&target) {
             self.record(Record::gone(target), effects);
         }
-        let generation = self.journal.generation + 1;
+        let generation = self.journal.generation.saturating_add(1);
         self.record(Record::Generation { generation }, effects);
         // What was seen to be the same is part of the new attempt.
         let same: Vec<u32> = self

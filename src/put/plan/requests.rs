@@ -63,6 +63,9 @@ impl Plan {
                 Some(asked) => {
                     item.phase = Phase::Completing;
                     let Completing { size, treehash, .. } = asked;
+                    // It may have its effect only now, and the inventory
+                    // must be younger than that.
+                    self.record(Record::complete(target, size, treehash, now), &mut effects);
                     Ask::Complete { upload, size, treehash, repeated: true }
                 }
                 None if item.parts.is_empty() => return Ok(None),
