@@ -129,7 +129,7 @@ impl Plan {
     }
 
     /// I2: the catalog lines stand before the removal of the parts. Held by
-    /// `tests::parts_go_only_behind_their_catalog_lines`.
+    /// `tests::running_it_again_heals_and_stores_nothing_twice`.
     pub(super) fn publish(&mut self, volume: u32, effects: &mut Vec<Effect>) -> Result<()> {
         let lines = self
             .lines(volume)
