@@ -17,6 +17,7 @@ pub mod line;
 pub mod local;
 pub mod neighbour;
 pub mod partsize;
+pub mod planted;
 pub mod progress;
 pub mod put;
 pub mod sha256x2;

@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::hashing::{Block, Pending};
 use crate::line::{End, Line, Part, Snapshot, Stream, Volume};
 use crate::neighbour;
+use crate::planted::Fault;
 use crate::spool::{PartFile, Spool, StreamDir};
 use crate::treehash::Fold;
 
@@ -121,13 +122,7 @@ impl<'a> Writer<'a> {
         let sha256 = hashes
             .sha256
             .ok_or_else(|| Error::Bug("a part was not hashed from front to back".to_owned()))?;
-        // I3: the part is fsynced, renamed and its directory fsynced before
-        // its line is printed.  Held by
-        // tests/chunk.rs::announces_no_part_that_is_not_in_the_spool.
-        if let Some(file) = self.part_file.take() {
-            file.seal()?;
-        }
-        self.announce(&Line::Part(Part {
+        let line = Line::Part(Part {
             stream: self.stream.stream,
             volume: self.volume,
             part: self.part,
@@ -136,7 +131,19 @@ impl<'a> Writer<'a> {
             treehash: hashes.treehash,
             sha256,
             spooled: self.is_spooled(),
-        }))?;
+        });
+        // I3: the part is fsynced, renamed and its directory fsynced before
+        // its line is printed.  Held by
+        // tests/chunk.rs::announces_no_part_that_is_not_in_the_spool.
+        if Fault::EarlyLine.is_planted() {
+            self.announce(&line)?;
+        }
+        if let Some(file) = self.part_file.take() {
+            file.seal()?;
+        }
+        if !Fault::EarlyLine.is_planted() {
+            self.announce(&line)?;
+        }
         self.parts.push(hashes.treehash);
         self.part += 1;
         self.offset += hashes.size;

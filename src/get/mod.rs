@@ -27,6 +27,7 @@ use self::jobs::{Archive, Jobs};
 use self::output::Output;
 use self::plan::{Plan, Stream, Volume};
 use crate::error::{Error, Result};
+use crate::planted::Fault;
 use crate::sha256x2::Midstate;
 use crate::treehash::{Fold, Hash, LEAF};
 use crate::vault::retry::{Patience, Trouble};
@@ -307,6 +308,7 @@ async fn verify(bytes: Vec<u8>, request: Request<'_>) -> Result<Checked> {
         let found: Vec<Hash> = bytes.chunks(part_size).map(tree).collect();
         let differs = expected.iter().zip(&found).position(|(expected, found)| expected != found);
         match differs {
+            Some(_) if Fault::PartHash.is_planted() => Ok((bytes, expected)),
             None if whole && found.len() == expected.len() => Ok((bytes, found)),
             differs => Err(first.saturating_add(differs.unwrap_or(0))),
         }

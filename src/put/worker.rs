@@ -23,6 +23,7 @@ use crate::error::{Error, Result};
 use crate::journal::Target;
 use crate::line::{Failed, Line, Stamp};
 use crate::neighbour;
+use crate::planted::Fault;
 use crate::progress::Progress;
 use crate::spool::{Spool, StreamDir};
 use crate::units;
@@ -216,6 +217,11 @@ impl<'a, V: Vault> Worker<'a, V> {
                     taken: Arc::clone(&taken),
                 },
             ));
+        }
+        if let (Target::Volume(volume), Ask::Complete { .. }) = (target, &action.ask)
+            && Fault::EarlyRemoval.is_planted()
+        {
+            self.directory.remove(volume, 0)?;
         }
         let part_size = self.plan.stream().part_size;
         let grace = self.settings.grace;

@@ -13,6 +13,7 @@ use super::{JOURNAL, names, open_existing, open_file, remove, sync};
 use crate::append::Append;
 use crate::error::{Error, Result};
 use crate::line::StreamId;
+use crate::planted::Fault;
 
 /// What chunk printed, and the same while it prints.
 const LINES: &str = "lines.jsonl";
@@ -293,9 +294,11 @@ impl StreamDir {
 
     /// fsync, rename, fsync: `name` is the new file whole, or the old one.
     fn settle(&self, file: &File, new: &str, name: &str) -> io::Result<()> {
-        file.sync_all()?;
+        if !Fault::PartSync.is_planted() {
+            file.sync_all()?;
+        }
         renameat(&self.directory, new, &self.directory, name)?;
-        sync(&self.directory)
+        if Fault::DirectorySync.is_planted() { Ok(()) } else { sync(&self.directory) }
     }
 
     /// put's journal, created if it is not there.

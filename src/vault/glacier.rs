@@ -19,6 +19,7 @@ use super::{
     Attempt, Body, Dest, Failure, Inventoried, Inventory, Job, JobState, Listed, Tier, Vault,
 };
 use crate::error::{Error, Result};
+use crate::planted::Fault;
 use crate::treehash::Hash;
 
 /// How long a call without archive bytes may take.
@@ -206,7 +207,7 @@ impl Vault for Glacier {
             .send()
             .await
             .map_err(classify)?;
-        if hash(answer.checksum())? != treehash {
+        if hash(answer.checksum())? != treehash && !Fault::ArchiveHash.is_planted() {
             return Err(Failure::Damaged(
                 "tree hash of the archive differs from the service's; volume kept".to_owned(),
             ));

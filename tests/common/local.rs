@@ -22,7 +22,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::common::{Place, until};
+use crate::common::{Place, program, until};
 
 const MIB: usize = 1 << 20;
 
@@ -189,6 +189,24 @@ impl Local {
         text.lines().find_map(pair).unwrap()
     }
 
+    /// The bytes of an archive as they are on the server's disk.
+    pub fn content(&self, vault: &str, id: &str) -> Vec<u8> {
+        let archive = self.root.join(format!("regions/{REGION}/vaults/{vault}/archives/{id}"));
+        let mut parts = files(&archive);
+        parts.retain(|file| file.extension().is_some_and(|extension| extension == "part"));
+        parts.sort_unstable();
+        let mut content = Vec::new();
+        for part in parts {
+            let mut bytes = std::fs::read(part).unwrap();
+            // The footer begins with the count of the archive's bytes.
+            let footer = bytes.len() - 48;
+            let count = u64::from_be_bytes(bytes[footer..footer + 8].try_into().unwrap());
+            bytes.truncate(usize::try_from(count).unwrap());
+            content.extend(bytes);
+        }
+        content
+    }
+
     /// How many archives a vault says it has, which is as its last inventory
     /// says.
     pub fn counted(&self, vault: &str) -> u64 {
@@ -325,8 +343,7 @@ impl Drop for Local {
 }
 
 fn serve(root: &Path, log: &Path, speed: u32, listen: &str) -> (Child, String) {
-    let program = Path::new(env!("CARGO_BIN_EXE_glacier-chunk")).with_file_name("glacier-local");
-    let mut child = Command::new(program)
+    let mut child = Command::new(program("glacier-local"))
         .env_clear()
         .arg("--root")
         .arg(root)

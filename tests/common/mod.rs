@@ -23,6 +23,21 @@ use serde_json::Value;
 /// How long anything may take before it is taken for hanging.
 pub const PATIENCE: Duration = Duration::from_mins(1);
 
+/// Names the fault that programs built with the feature `planted` have.
+pub const PLANTED: &str = "AKASHITA_PLANTED";
+
+/// Where other programs than those of this build are.
+pub const BINARIES: &str = "AKASHITA_BINARIES";
+
+/// A program of ours.
+pub fn program(name: &str) -> PathBuf {
+    match std::env::var_os(BINARIES) {
+        Some(directory) => Path::new(&directory).join(name),
+        // All programs are built into the directory of this one.
+        None => Path::new(env!("CARGO_BIN_EXE_glacier-chunk")).with_file_name(name),
+    }
+}
+
 /// A directory of one test, with a spool in it.
 pub struct Place {
     directory: tempfile::TempDir,
@@ -53,10 +68,10 @@ impl Place {
     /// A tool of ours. Its environment is `PATH`, a home, a spool and a
     /// catalog in this directory; its standard input is empty.
     pub fn tool(&self, name: &str, arguments: &[&str]) -> Command {
-        // All programs are built into the directory of this one.
-        let program = Path::new(env!("CARGO_BIN_EXE_glacier-chunk")).with_file_name(name);
-        let mut command = self.command(program.to_str().unwrap());
+        let mut command = self.command(program(name).to_str().unwrap());
         command.args(arguments);
+        // The laboratory's own: which fault these programs have.
+        command.envs(std::env::var_os(PLANTED).map(|fault| (PLANTED, fault)));
         command
     }
 

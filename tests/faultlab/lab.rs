@@ -1,0 +1,155 @@
+//! Chance that comes again with its seed, runs side by side, and what they
+//! came to.
+
+use std::cell::RefCell;
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
+
+/// Runs at the same time. They wait for disks and processes more than they
+/// compute.
+const AT_ONCE: usize = 3;
+
+/// A layer at work.
+pub struct Lab {
+    /// Which.
+    pub layer: &'static str,
+    /// What all chance of it comes from.
+    pub seed: u64,
+    /// The only run to make.
+    pub only: Option<u64>,
+}
+
+/// What the runs of a layer came to.
+#[derive(Default)]
+pub struct Tally {
+    /// Runs that were made.
+    pub runs: u64,
+    /// What must not have happened, each with how to see it again.
+    pub violations: Vec<String>,
+    /// Why nothing, or not all, could be done here.
+    pub skipped: Option<String>,
+    /// How long it took.
+    pub took: Duration,
+}
+
+impl Tally {
+    /// A layer that cannot work here.
+    pub fn skipped(why: impl Into<String>) -> Self {
+        Self { skipped: Some(why.into()), ..Self::default() }
+    }
+
+    /// The two together.
+    pub fn and(mut self, other: Self) -> Self {
+        self.runs += other.runs;
+        self.violations.extend(other.violations);
+        self.skipped = self.skipped.or(other.skipped);
+        self
+    }
+}
+
+impl Lab {
+    /// The chance of one run.
+    pub fn chance(&self, run: u64) -> Chance {
+        let mut chance = Chance(self.seed ^ run.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+        for byte in self.layer.bytes() {
+            chance.0 ^= u64::from(byte);
+            chance.next();
+        }
+        chance
+    }
+
+    /// What shows a run again.
+    pub fn replay(&self, run: u64) -> String {
+        format!("scripts/faultlab {} --seed {} --only {run}", self.layer, self.seed)
+    }
+
+    /// Makes `runs` runs, a few at a time. One that panics is a violation.
+    pub fn each(&self, runs: u64, run: impl Fn(u64, &mut Chance) + Sync) -> Tally {
+        let next = AtomicU64::new(self.only.unwrap_or(0));
+        let end = self.only.map_or(runs, |only| only + 1);
+        let tally = Mutex::new(Tally::default());
+        thread::scope(|scope| {
+            for _ in 0..AT_ONCE {
+                scope.spawn(|| {
+                    loop {
+                        let number = next.fetch_add(1, Ordering::SeqCst);
+                        if number >= end {
+                            break;
+                        }
+                        let mut chance = self.chance(number);
+                        let result = caught(|| run(number, &mut chance));
+                        let mut tally = tally.lock().unwrap();
+                        tally.runs += 1;
+                        if let Err(why) = result {
+                            tally.violations.push(format!(
+                                "{}: {why}; again: {}",
+                                self.layer,
+                                self.replay(number)
+                            ));
+                        }
+                    }
+                });
+            }
+        });
+        tally.into_inner().unwrap()
+    }
+}
+
+thread_local! {
+    static WHY: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+/// Keeps what a panic says for [`caught`], instead of printing it.
+pub fn catch_panics() {
+    panic::set_hook(Box::new(|info| {
+        WHY.with_borrow_mut(|why| {
+            let text = info.payload_as_str().unwrap_or("a panic");
+            let place = info.location().map(ToString::to_string).unwrap_or_default();
+            *why = format!("{} ({place})", text.trim().replace('\n', " | "));
+        });
+    }));
+}
+
+/// What a closure's panic says.
+pub fn caught(run: impl FnOnce()) -> Result<(), String> {
+    panic::catch_unwind(AssertUnwindSafe(run)).map_err(|_| WHY.with_borrow(String::clone))
+}
+
+/// A seed that nobody chose.
+pub fn new_seed() -> u64 {
+    u64::try_from(jiff::Timestamp::now().as_microsecond()).unwrap_or(1) % 1_000_000_007
+}
+
+/// Numbers that look like chance and come again with their seed (splitmix64,
+/// Steele, Lea and Flood 2014).
+#[derive(Clone, Debug)]
+pub struct Chance(u64);
+
+impl Chance {
+    /// The next number.
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// A number below `end`.
+    pub fn below(&mut self, end: u64) -> u64 {
+        self.next() % end.max(1)
+    }
+
+    /// Whether one of `n` times.
+    pub fn one_in(&mut self, n: u64) -> bool {
+        self.below(n) == 0
+    }
+
+    /// One of these.
+    pub fn of<'a, T>(&mut self, things: &'a [T]) -> &'a T {
+        &things[usize::try_from(self.below(things.len() as u64)).unwrap()]
+    }
+}

@@ -1,0 +1,136 @@
+//! The fault laboratory: attacks the real programs, lets them recover, and
+//! judges what is left. Started by scripts/faultlab.
+//!
+//! A layer is one kind of attack, in a file of its own. `lab` counts runs and
+//! violations, `rig` is what is attacked, `judge` is the one judge of all.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "what cannot go on here is a violation, and is caught as one"
+)]
+
+#[path = "../common/mod.rs"]
+mod common;
+#[path = "../common/local.rs"]
+mod local;
+
+#[allow(dead_code, reason = "for layers to come")]
+mod judge;
+mod kills;
+#[allow(dead_code, reason = "for layers to come")]
+mod lab;
+#[allow(dead_code, reason = "for layers to come")]
+mod rig;
+mod status;
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use clap::Parser;
+
+use lab::{Lab, Tally};
+
+/// A kind of attack.
+struct Layer {
+    name: &'static str,
+    /// What one run is.
+    unit: &'static str,
+    /// Runs of `ci`, and of `full`.
+    ci: u64,
+    full: u64,
+    run: fn(&Lab, u64) -> Tally,
+}
+
+/// All that there is to do, whatever its number.
+#[allow(dead_code, reason = "layers that end by themselves use it")]
+const ALL: u64 = u64::MAX;
+
+const LAYERS: &[Layer] =
+    &[Layer { name: "kills", unit: "kills at random", ci: 20, full: 200, run: kills::run }];
+
+/// Attack the programs, and judge how they recover.
+#[derive(Parser)]
+#[command(name = "faultlab")]
+struct Options {
+    /// ci, full, soak, or the names of layers
+    #[arg(required = true)]
+    what: Vec<String>,
+    /// Comes with every violation; gives the same attacks again
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Runs of each layer
+    #[arg(long)]
+    runs: Option<u64>,
+    /// Only this run
+    #[arg(long)]
+    only: Option<u64>,
+    /// How long to soak
+    #[arg(long, default_value_t = 1.0)]
+    hours: f64,
+}
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    let seed = options.seed.unwrap_or_else(lab::new_seed);
+    let what: Vec<&str> = options.what.iter().map(String::as_str).collect();
+    let mut chosen = Vec::new();
+    for layer in LAYERS {
+        let runs = match what[..] {
+            ["ci"] => layer.ci,
+            ["full" | "soak"] => layer.full,
+            _ if what.contains(&layer.name) => layer.ci,
+            _ => continue,
+        };
+        chosen.push((layer, options.runs.unwrap_or(runs)));
+    }
+    if chosen.is_empty() {
+        let known: Vec<&str> = LAYERS.iter().map(|layer| layer.name).collect();
+        println!("faultlab: ci, full, soak, or layers: {}", known.join(" "));
+        return ExitCode::from(64);
+    }
+    lab::catch_panics();
+    let recorded = matches!(what[..], ["full" | "soak"]);
+    let end = Instant::now() + Duration::from_secs_f64(options.hours * 3600.0);
+    let (mut round, mut red) = (seed, false);
+    loop {
+        for (layer, runs) in &chosen {
+            let tally = attack(layer, *runs, round, options.only);
+            red |= !tally.violations.is_empty();
+            if recorded {
+                status::append(what[0], layer.name, layer.unit, round, &tally);
+            }
+        }
+        round = round.wrapping_add(1);
+        if what != ["soak"] || Instant::now() > end {
+            break;
+        }
+    }
+    ExitCode::from(u8::from(red))
+}
+
+/// Runs a layer, and tells what came of it.
+fn attack(layer: &Layer, runs: u64, seed: u64, only: Option<u64>) -> Tally {
+    println!("== {}: seed {seed}", layer.name);
+    let lab = Lab { layer: layer.name, seed, only };
+    let begin = Instant::now();
+    let mut tally = (layer.run)(&lab, runs);
+    tally.took = begin.elapsed();
+    for violation in &tally.violations {
+        println!("VIOLATION: {violation}");
+    }
+    if let Some(why) = &tally.skipped {
+        println!("SKIP: faultlab: {}: {why}", layer.name);
+    }
+    println!(
+        "== {}: {} {}, {} violations, {:.1} min",
+        layer.name,
+        tally.runs,
+        layer.unit,
+        tally.violations.len(),
+        tally.took.as_secs_f64() / 60.0
+    );
+    tally
+}
