@@ -20,6 +20,8 @@ pub struct Lab {
     pub seed: u64,
     /// The only run to make.
     pub only: Option<u64>,
+    /// Whether the first violation is enough.
+    pub first: bool,
 }
 
 /// What the runs of a layer came to.
@@ -39,14 +41,6 @@ impl Tally {
     /// A layer that cannot work here.
     pub fn skipped(why: impl Into<String>) -> Self {
         Self { skipped: Some(why.into()), ..Self::default() }
-    }
-
-    /// The two together.
-    pub fn and(mut self, other: Self) -> Self {
-        self.runs += other.runs;
-        self.violations.extend(other.violations);
-        self.skipped = self.skipped.or(other.skipped);
-        self
     }
 }
 
@@ -76,7 +70,8 @@ impl Lab {
                 scope.spawn(|| {
                     loop {
                         let number = next.fetch_add(1, Ordering::SeqCst);
-                        if number >= end {
+                        let enough = self.first && !tally.lock().unwrap().violations.is_empty();
+                        if number >= end || enough {
                             break;
                         }
                         let mut chance = self.chance(number);

@@ -17,12 +17,11 @@ mod common;
 #[path = "../common/local.rs"]
 mod local;
 
-#[allow(dead_code, reason = "for layers to come")]
+mod alarm;
+mod cuts;
 mod judge;
 mod kills;
-#[allow(dead_code, reason = "for layers to come")]
 mod lab;
-#[allow(dead_code, reason = "for layers to come")]
 mod rig;
 mod status;
 
@@ -45,11 +44,13 @@ struct Layer {
 }
 
 /// All that there is to do, whatever its number.
-#[allow(dead_code, reason = "layers that end by themselves use it")]
 const ALL: u64 = u64::MAX;
 
-const LAYERS: &[Layer] =
-    &[Layer { name: "kills", unit: "kills at random", ci: 20, full: 200, run: kills::run }];
+const LAYERS: &[Layer] = &[
+    Layer { name: "kills", unit: "kills at random", ci: 40, full: 200, run: kills::run },
+    Layer { name: "cuts", unit: "power cuts", ci: 20, full: 300, run: cuts::run },
+    Layer { name: "alarm", unit: "planted faults", ci: ALL, full: ALL, run: alarm::run },
+];
 
 /// Attack the programs, and judge how they recover.
 #[derive(Parser)]
@@ -67,6 +68,9 @@ struct Options {
     /// Only this run
     #[arg(long)]
     only: Option<u64>,
+    /// End a layer at its first violation
+    #[arg(long)]
+    first: bool,
     /// How long to soak
     #[arg(long, default_value_t = 1.0)]
     hours: f64,
@@ -97,7 +101,7 @@ fn main() -> ExitCode {
     let (mut round, mut red) = (seed, false);
     loop {
         for (layer, runs) in &chosen {
-            let tally = attack(layer, *runs, round, options.only);
+            let tally = attack(layer, *runs, round, &options);
             red |= !tally.violations.is_empty();
             if recorded {
                 status::append(what[0], layer.name, layer.unit, round, &tally);
@@ -112,9 +116,9 @@ fn main() -> ExitCode {
 }
 
 /// Runs a layer, and tells what came of it.
-fn attack(layer: &Layer, runs: u64, seed: u64, only: Option<u64>) -> Tally {
+fn attack(layer: &Layer, runs: u64, seed: u64, options: &Options) -> Tally {
     println!("== {}: seed {seed}", layer.name);
-    let lab = Lab { layer: layer.name, seed, only };
+    let lab = Lab { layer: layer.name, seed, only: options.only, first: options.first };
     let begin = Instant::now();
     let mut tally = (layer.run)(&lab, runs);
     tally.took = begin.elapsed();
