@@ -4,7 +4,10 @@
 //! `$XDG_STATE_HOME/akashita` or `~/.local/state/akashita`.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::fs::{DirBuilder, File};
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 
@@ -23,6 +26,32 @@ fn directory() -> Result<PathBuf> {
     base.filter(|path| path.is_absolute()).map(|path| path.join("akashita")).ok_or_else(|| {
         Error::Configuration("no state directory: neither HOME nor XDG_STATE_HOME is set".into())
     })
+}
+
+/// The directory that a path is in.
+pub fn parent(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Creates a directory and those above it where they are not there. Each is
+/// durable when this returns: what is promised to be in it would else be lost
+/// with its name.
+///
+/// # Errors
+/// When one cannot be created. What is there but no directory is left for its
+/// user to find.
+pub fn create(path: &Path, mode: u32) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    let above = parent(path);
+    if above != path {
+        create(above, mode)?;
+    }
+    match DirBuilder::new().mode(mode).create(path) {
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        created => created.and_then(|()| File::open(above)?.sync_all()),
+    }
 }
 
 /// The catalog: `--catalog`, `$GLACIER_CATALOG`, or `catalog.jsonl` in the

@@ -5,31 +5,26 @@
 //! chunk printed, put's journal and two locks. Every file is reached by a
 //! name made here, from numbers, relative to the handle of its directory, and
 //! never through a symbolic link: nothing that a line says can name another
-//! file (I6).
+//! file (I6). The spool itself may be a symbolic link: its user chose it.
 
+mod beneath;
 mod stream;
 
 use std::ffi::CString;
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::time::Duration;
 
-use rustix::fs::{
-    AtFlags, Dir, FileType, Mode, OFlags, fstat, fstatvfs, mkdirat, openat, renameat, unlinkat,
-};
-use rustix::io::Errno;
+use rustix::fs::{Dir, FileType, Mode, OFlags, Stat, fstat, fstatvfs};
+use rustix::io::{Errno, retry_on_intr};
 
 pub use stream::{Holder, Lock, PartFile, Respool, StreamDir};
 
 use crate::error::{Error, Result};
 use crate::line::StreamId;
-
-/// Permissions of files; directories have those of [`DIRECTORY`].
-const FILE: Mode = Mode::RUSR.union(Mode::WUSR);
-const DIRECTORY: Mode = Mode::RWXU;
+use crate::state;
 
 /// Receipts of streams that are stored.
 const DONE: &str = "done";
@@ -45,16 +40,22 @@ pub struct Spool {
 
 /// Opens a regular file that is ours alone; no link of either kind.
 fn open_file(directory: &OwnedFd, name: &str, flags: OFlags) -> io::Result<File> {
-    let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
-    let file = openat(directory, name, flags, FILE)?;
-    let stat = fstat(&file)?;
+    let file = beneath::open(directory, name, flags)?;
+    let stat = retry_on_intr(|| fstat(&file))?;
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-        return Err(io::Error::other("not a regular file"));
+        return Err(io::Error::other(beneath::NOT_REGULAR));
     }
     if stat.st_nlink > 1 {
         return Err(io::Error::other("has another name, outside the spool's rules"));
     }
+    if !is_ours(&stat) {
+        return Err(io::Error::other("belongs to another user"));
+    }
     Ok(File::from(file))
+}
+
+fn is_ours(stat: &Stat) -> bool {
+    stat.st_uid == rustix::process::geteuid().as_raw()
 }
 
 /// The same, `None` if it is not there.
@@ -67,19 +68,19 @@ fn open_existing(directory: &OwnedFd, name: &str) -> io::Result<Option<File>> {
 }
 
 fn open_directory(directory: &OwnedFd, name: &str) -> io::Result<OwnedFd> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    Ok(openat(directory, name, flags, Mode::empty())?)
-}
-
-fn remove(directory: &OwnedFd, name: &str) -> io::Result<()> {
-    match unlinkat(directory, name, AtFlags::empty()) {
-        Ok(()) | Err(Errno::NOENT) => Ok(()),
-        Err(e) => Err(e.into()),
+    let opened = beneath::open(directory, name, OFlags::RDONLY | OFlags::DIRECTORY)?;
+    if !is_ours(&retry_on_intr(|| fstat(&opened))?) {
+        return Err(io::Error::other("belongs to another user"));
     }
+    Ok(opened)
 }
 
-fn sync(directory: &OwnedFd) -> io::Result<()> {
-    Ok(rustix::fs::fsync(directory)?)
+/// Says which file of a directory an error is about.
+fn on(name: &str) -> impl FnOnce(io::Error) -> io::Error + use<'_> {
+    move |e| match e.kind() {
+        io::ErrorKind::NotFound => e,
+        kind => io::Error::new(kind, format!("{name}: {}", crate::error::plain(&e))),
+    }
 }
 
 /// The names in a directory, without `.` and `..`.
@@ -101,19 +102,17 @@ impl Spool {
     /// When it cannot be opened, or belongs to or is open to other users.
     pub fn open(path: &Path) -> Result<Self> {
         let spool = |e: io::Error| Error::io(format!("spool {}", path.display()), e);
-        match std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path) {
-            // A file, which is refused in better words below.
-            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
-            made => made.map_err(spool)?,
-        }
-        let directory = OwnedFd::from(File::open(path).map_err(spool)?);
-        let stat = fstat(&directory).map_err(|e| spool(e.into()))?;
         let refuse =
             |why: &str| Err(Error::Configuration(format!("spool {}: {why}", path.display())));
-        if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
-            return refuse("not a directory");
-        }
-        if stat.st_uid != rustix::process::geteuid().as_raw() {
+        state::create(path, 0o700).map_err(spool)?;
+        // A FIFO would be waited for.
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let directory = match retry_on_intr(|| rustix::fs::open(path, flags, Mode::empty())) {
+            Err(Errno::NOTDIR) => return refuse("not a directory"),
+            opened => opened.map_err(|e| spool(e.into()))?,
+        };
+        let stat = retry_on_intr(|| fstat(&directory)).map_err(|e| spool(e.into()))?;
+        if !is_ours(&stat) {
             return refuse("belongs to another user");
         }
         if Mode::from_raw_mode(stat.st_mode).intersects(Mode::RWXG | Mode::RWXO) {
@@ -127,7 +126,8 @@ impl Spool {
     /// # Errors
     /// When the file system does not tell.
     pub fn room(&self) -> Result<u64> {
-        let stat = fstatvfs(&self.directory).map_err(|e| Error::io("spool: free space", e))?;
+        let stat = retry_on_intr(|| fstatvfs(&self.directory))
+            .map_err(|e| Error::io("spool: free space", e))?;
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
     }
 
@@ -136,11 +136,8 @@ impl Spool {
     /// # Errors
     /// When it cannot be created or opened.
     pub fn stream(&self, id: StreamId) -> Result<StreamDir> {
-        match mkdirat(&self.directory, id.to_string(), DIRECTORY) {
-            Ok(()) => sync(&self.directory).map_err(|e| Error::io("spool: cannot sync", e))?,
-            Err(Errno::EXIST) => {}
-            Err(e) => return Err(Error::io(format!("stream {id}: cannot create"), e)),
-        }
+        beneath::make(&self.directory, &id.to_string())
+            .map_err(|e| Error::io(format!("stream {id}: cannot create"), e))?;
         match self.existing(id)? {
             Some(stream) => Ok(stream),
             None => Err(Error::Unfinished(format!(
@@ -176,7 +173,7 @@ impl Spool {
             let mut files = Vec::new();
             for name in names(&done)? {
                 if let Some(name) = name.to_str().ok().filter(|name| name.starts_with(&prefix)) {
-                    files.extend(open_existing(&done, name)?);
+                    files.extend(open_existing(&done, name).map_err(on(name))?);
                 }
             }
             Ok(files)
@@ -203,7 +200,8 @@ impl Spool {
                     vec![JOURNAL.to_owned()]
                 };
                 for journal in journals {
-                    if open_existing(&directory, &journal)?.is_some_and(&mut about) {
+                    let file = open_existing(&directory, &journal).map_err(on(&journal));
+                    if file.map_err(on(name))?.is_some_and(&mut about) {
                         return Ok(true);
                     }
                 }
@@ -222,32 +220,27 @@ impl Spool {
     pub fn retire(&self, stream: &StreamDir, receipt: Option<&str>) -> Result<()> {
         let id = stream.id;
         let retire = || -> io::Result<()> {
-            match mkdirat(&self.directory, DONE, DIRECTORY) {
-                Ok(()) => sync(&self.directory)?,
-                Err(Errno::EXIST) => {}
-                Err(e) => return Err(e.into()),
-            }
+            beneath::make(&self.directory, DONE)?;
             let done = open_directory(&self.directory, DONE)?;
             if let Some(receipt) = receipt {
-                match renameat(&stream.directory, JOURNAL, &done, format!("{id}.{receipt}.jsonl")) {
-                    Ok(()) | Err(Errno::NOENT) => {}
-                    Err(e) => return Err(e.into()),
+                let name = format!("{id}.{receipt}.jsonl");
+                match beneath::rename((&stream.directory, JOURNAL), (&done, &name)) {
+                    Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+                    _ => {}
                 }
             }
-            sync(&done)?;
-            sync(&stream.directory)
+            beneath::sync(&done)?;
+            beneath::sync(&stream.directory)
         };
         retire().map_err(|e| Error::io(format!("stream {id}: cannot keep its receipt"), e))?;
         let patience = Duration::from_secs(5);
         let Ok(_lock) = stream.lock_within(Holder::Chunk, patience) else { return Ok(()) };
         let clear = || -> io::Result<()> {
             for name in names(&stream.directory)? {
-                match unlinkat(&stream.directory, name.as_c_str(), AtFlags::empty()) {
-                    Ok(()) | Err(Errno::NOENT) => {}
-                    Err(e) => return Err(e.into()),
-                }
+                let name = name.to_str().map_err(io::Error::other)?;
+                beneath::remove(&stream.directory, name).map_err(on(name))?;
             }
-            Ok(unlinkat(&self.directory, id.to_string(), AtFlags::REMOVEDIR)?)
+            beneath::remove_directory(&self.directory, &id.to_string())
         };
         clear().map_err(|e| Error::io(format!("stream {id}: cannot clear its spool"), e))
     }

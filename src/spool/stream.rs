@@ -6,10 +6,11 @@ use std::io::{self, Read as _, Seek as _, Write};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use rustix::fs::{AtFlags, FlockOperation, OFlags, flock, fstat, renameat, statat, unlinkat};
-use rustix::io::Errno;
+use rustix::fs::{FlockOperation, OFlags, flock, fstat};
+use rustix::io::{Errno, retry_on_intr};
 
-use super::{JOURNAL, names, open_existing, open_file, remove, sync};
+use super::beneath::{self, remove, sync};
+use super::{JOURNAL, names, on, open_existing, open_file};
 use crate::append::Append;
 use crate::error::{Error, Result};
 use crate::line::StreamId;
@@ -25,6 +26,7 @@ const MANIFEST_NEW: &str = "manifest.new";
 
 /// What is to be spooled though it was stored.
 const RESPOOL: &str = "respool";
+const RESPOOL_NEW: &str = "respool.new";
 
 /// Who works on a stream; each holds a lock of its own.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -104,9 +106,12 @@ fn part_name(volume: u32, part: u32) -> String {
 
 /// The volume and part that a file is named for, finished or not.
 fn part_of(name: &CStr) -> Option<(u32, u32)> {
-    let (volume, rest) = name.to_str().ok()?.split_once('-')?;
+    let name = name.to_str().ok()?;
+    let (volume, rest) = name.split_once('-')?;
     let (part, _) = rest.split_once(".part")?;
-    Some((volume.parse().ok()?, part.parse().ok()?))
+    let (volume, part) = (volume.parse().ok()?, part.parse().ok()?);
+    // No other text of the same numbers: that file is none of ours.
+    (name.strip_suffix(".new").unwrap_or(name) == part_name(volume, part)).then_some((volume, part))
 }
 
 impl StreamDir {
@@ -134,7 +139,7 @@ impl StreamDir {
         let mut file = open_file(&self.directory, holder.file(), flags).map_err(cannot)?;
         let start = Instant::now();
         loop {
-            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            match retry_on_intr(|| flock(&file, FlockOperation::NonBlockingLockExclusive)) {
                 Ok(()) => break,
                 Err(Errno::WOULDBLOCK) if start.elapsed() < patience => {
                     std::thread::sleep(Duration::from_millis(20));
@@ -142,17 +147,22 @@ impl StreamDir {
                 Err(Errno::WOULDBLOCK) => {
                     let mut who = String::new();
                     let _ = (&file).take(20).read_to_string(&mut who);
+                    // Nothing, while the holder writes it down.
+                    let who = match who.trim() {
+                        "" => String::new(),
+                        who => format!(" (process {who})"),
+                    };
                     return Err(Error::Unfinished(format!(
-                        "stream {}: {} (process {}) works on it; run the same command later",
+                        "stream {}: {}{who} works on it; run the same command later",
                         self.id,
                         holder.tool(),
-                        who.trim()
                     )));
                 }
                 Err(e) => return Err(cannot(e.into())),
             }
         }
-        if fstat(&self.directory).map_err(|e| cannot(e.into()))?.st_nlink == 0 {
+        let here = retry_on_intr(|| fstat(&self.directory)).map_err(|e| cannot(e.into()))?;
+        if here.st_nlink == 0 {
             return Err(self.stored_meanwhile());
         }
         // Who holds it is a courtesy: a full disk does not make it less held.
@@ -176,7 +186,8 @@ impl StreamDir {
     pub fn is_locked(&self, holder: Holder) -> bool {
         match open_existing(&self.directory, holder.file()) {
             Ok(Some(file)) => {
-                flock(&file, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK)
+                let shared = FlockOperation::NonBlockingLockShared;
+                retry_on_intr(|| flock(&file, shared)) == Err(Errno::WOULDBLOCK)
             }
             _ => false,
         }
@@ -193,10 +204,9 @@ impl StreamDir {
                 if !part_of(&name).is_some_and(&counts) {
                     continue;
                 }
-                match statat(&self.directory, name.as_c_str(), AtFlags::SYMLINK_NOFOLLOW) {
-                    Ok(stat) => used += u64::try_from(stat.st_size).unwrap_or(0),
-                    Err(Errno::NOENT) => {}
-                    Err(e) => return Err(e.into()),
+                let name = name.to_str().map_err(io::Error::other)?;
+                if let Some(stat) = beneath::stat(&self.directory, name)? {
+                    used += u64::try_from(stat.st_size).unwrap_or(0);
                 }
             }
             Ok(used)
@@ -222,11 +232,9 @@ impl StreamDir {
     /// # Errors
     /// When the directory cannot be read.
     pub fn has(&self, (volume, part): (u32, u32)) -> Result<bool> {
-        match statat(&self.directory, part_name(volume, part), AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(_) => Ok(true),
-            Err(Errno::NOENT) => Ok(false),
-            Err(e) => Err(Error::io(format!("stream {}: cannot read its spool", self.id), e)),
-        }
+        beneath::stat(&self.directory, &part_name(volume, part))
+            .map(|stat| stat.is_some())
+            .map_err(|e| Error::io(format!("stream {}: cannot read its spool", self.id), e))
     }
 
     /// Opens a part for reading; `None` if it is not in the spool, or has not
@@ -266,7 +274,8 @@ impl StreamDir {
     fn remove_those(&self, goes: impl Fn((u32, u32)) -> bool) -> io::Result<()> {
         for name in names(&self.directory)? {
             if part_of(&name).is_some_and(&goes) {
-                unlinkat(&self.directory, name.as_c_str(), AtFlags::empty())?;
+                let name = name.to_str().map_err(io::Error::other)?;
+                remove(&self.directory, name).map_err(on(name))?;
             }
         }
         Ok(())
@@ -297,7 +306,7 @@ impl StreamDir {
         if !Fault::PartSync.is_planted() {
             file.sync_all()?;
         }
-        renameat(&self.directory, new, &self.directory, name)?;
+        beneath::rename((&self.directory, new), (&self.directory, name))?;
         if Fault::DirectorySync.is_planted() { Ok(()) } else { sync(&self.directory) }
     }
 
@@ -370,11 +379,11 @@ impl StreamDir {
     /// When the note cannot be made durable.
     pub fn note_respool(&self, from: Respool) -> Result<()> {
         let note = || -> io::Result<()> {
-            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC;
-            let mut file = open_file(&self.directory, RESPOOL, flags)?;
+            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
+            remove(&self.directory, RESPOOL_NEW)?;
+            let mut file = open_file(&self.directory, RESPOOL_NEW, flags)?;
             writeln!(file, "{} {}", from.volume, from.generation)?;
-            file.sync_all()?;
-            sync(&self.directory)
+            self.settle(&file, RESPOOL_NEW, RESPOOL)
         };
         note().map_err(|e| Error::io(format!("stream {}: cannot note", self.id), e))
     }

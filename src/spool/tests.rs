@@ -100,7 +100,7 @@ fn a_stored_stream_leaves_its_receipt() {
     let (_dir, path, spool, stream) = spool();
     let lock = stream.lock(Holder::Put).unwrap();
     put(&stream, 0, 0, b"x");
-    stream.journal().unwrap().append("{}\n").unwrap();
+    stream.journal().unwrap().append("journal", "{}\n").unwrap();
     spool.retire(&stream, Some("glacier-v")).unwrap();
     assert!(!path.exists());
     assert_eq!(spool.receipts(stream.id()).unwrap().len(), 1);
