@@ -10,24 +10,22 @@ use crate::error::{Error, Result};
 use crate::line::{Line, Reader, Stored, Text};
 use crate::spool::StreamDir;
 
-/// Makes the manifest ready in the spool, or finds it there, and cuts it into
-/// parts.
+/// Makes the manifest ready in the spool, and cuts it into parts.
 ///
 /// # Errors
 /// When the journal cannot be read or the spool cannot take it.
 pub fn prepare(plan: &Plan, stream: &StreamDir) -> Result<Manifest> {
     let now = jiff::Timestamp::now();
-    let stored = plan.stored(now.round(jiff::Unit::Second).unwrap_or(now))?;
-    let ready = match stream.manifest()? {
-        Some(file) => earlier(&file, &stored)?,
-        None => None,
-    };
-    let stored = if let Some(ready) = ready {
-        ready
-    } else {
-        stream.new_manifest(|out| write(plan, stream, &stored, out))?;
-        stored
-    };
+    let mut stored = plan.stored(now.round(jiff::Unit::Second).unwrap_or(now))?;
+    // The time of an earlier run makes its bytes again, so that its upload
+    // goes on. All else comes from the journal: the file may be damaged, and
+    // must not be sent with a hash that fits the damage.
+    if let Some(file) = stream.manifest()?
+        && let Some(earlier) = earlier(&file, &stored)?
+    {
+        stored = earlier;
+    }
+    stream.new_manifest(|out| write(plan, stream, &stored, out))?;
     let file = stream
         .manifest()?
         .ok_or_else(|| Error::Bug("the manifest that was just written is gone".to_owned()))?;

@@ -5,6 +5,10 @@
 //! moment ago or come from a disk that is faster than the uplink, and handing
 //! each to another thread and back took more time than reading it (measured:
 //! a sender's CPU time was halved). Their memory is used again.
+//!
+//! They are hashed once more on their way, and the last of them goes out only
+//! if all are what was announced: what was damaged in the spool never becomes
+//! a whole request, whatever the service makes of its headers.
 
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -15,8 +19,11 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
+use sha2::{Digest as _, Sha256};
 
 use super::Body;
+use crate::error::plain;
+use crate::treehash::Hash;
 
 /// Bytes read at a time.
 const PIECE: usize = 256 << 10;
@@ -26,6 +33,7 @@ const PIECE: usize = 256 << 10;
 pub struct FileBody {
     body: Body,
     position: u64,
+    hash: Sha256,
     free: Free,
 }
 
@@ -54,7 +62,7 @@ impl Drop for Piece {
 impl FileBody {
     /// The bytes of `body`, from its first.
     pub fn new(body: Body) -> Self {
-        Self { position: 0, body, free: Free::default() }
+        Self { position: 0, body, hash: Sha256::new(), free: Free::default() }
     }
 
     fn left(&self) -> u64 {
@@ -62,14 +70,22 @@ impl FileBody {
     }
 
     /// The next piece. A file that ends before it has lost bytes since it was
-    /// announced.
-    fn read(&mut self) -> io::Result<Bytes> {
+    /// announced; one with other bytes keeps its last piece. Held by
+    /// `tests::a_body_with_other_bytes_never_ends`.
+    fn read(&mut self) -> Result<Bytes, Unreadable> {
         let size = usize::try_from(self.left()).unwrap_or(PIECE).min(PIECE);
         let free = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut buffer = free.unwrap_or_default();
         buffer.resize(size, 0);
-        self.body.file.read_exact_at(&mut buffer, self.body.start + self.position)?;
+        let start = self.body.start + self.position;
+        self.body.file.read_exact_at(&mut buffer, start).map_err(Unreadable::Failed)?;
+        self.hash.update(&buffer);
         self.position += size as u64;
+        if self.left() == 0
+            && Hash(std::mem::take(&mut self.hash).finalize().into()) != self.body.sha256
+        {
+            return Err(Unreadable::Damaged);
+        }
         self.body.taken.fetch_add(size as u64, Ordering::Relaxed);
         Ok(Bytes::from_owner(Piece { buffer, free: Arc::clone(&self.free) }))
     }
@@ -77,13 +93,21 @@ impl FileBody {
 
 /// The spool file under a body could not be read: no fault of the network.
 #[derive(Debug)]
-pub struct Unreadable(io::Error);
+pub enum Unreadable {
+    /// The disk failed, or the file is too short.
+    Failed(io::Error),
+    /// It holds other bytes than were announced.
+    Damaged,
+}
 
 impl std::fmt::Display for Unreadable {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.0.kind() {
-            io::ErrorKind::UnexpectedEof => f.write_str("the file is shorter than it was"),
-            _ => self.0.fmt(f),
+        match self {
+            Self::Failed(e) if e.kind() == io::ErrorKind::UnexpectedEof => {
+                f.write_str("the file is shorter than it was")
+            }
+            Self::Failed(e) => f.write_str(&plain(e)),
+            Self::Damaged => f.write_str("its bytes are not those that were announced"),
         }
     }
 }
@@ -101,7 +125,7 @@ impl http_body::Body for FileBody {
         if self.left() == 0 {
             return Poll::Ready(None);
         }
-        Poll::Ready(Some(self.read().map(Frame::data).map_err(Unreadable)))
+        Poll::Ready(Some(self.read().map(Frame::data)))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -110,5 +134,50 @@ impl http_body::Body for FileBody {
 
     fn size_hint(&self) -> SizeHint {
         SizeHint::with_exact(self.left())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write as _;
+    use std::sync::atomic::AtomicU64;
+
+    /// The bytes that a body of a file gives, and how it ends.
+    fn taken(size: usize, change: impl FnOnce(&mut Vec<u8>)) -> (usize, Option<Unreadable>) {
+        let mut bytes: Vec<u8> = (0..size).map(|i| u8::try_from(i % 251).unwrap()).collect();
+        let (treehash, sha256) = (crate::treehash::TreeHash::of(&bytes), Hash::of(&bytes));
+        change(&mut bytes);
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&bytes).unwrap();
+        let taken = Arc::new(AtomicU64::new(0));
+        let size = size as u64;
+        let body = Body { file: Arc::new(file), start: 0, size, treehash, sha256, taken };
+        let mut body = Pin::from(Box::new(FileBody::new(body)));
+        let mut context = Context::from_waker(std::task::Waker::noop());
+        let mut count = 0;
+        loop {
+            match http_body::Body::poll_frame(body.as_mut(), &mut context) {
+                Poll::Ready(Some(Ok(frame))) => count += frame.into_data().unwrap().len(),
+                Poll::Ready(Some(Err(e))) => return (count, Some(e)),
+                Poll::Ready(None) => return (count, None),
+                Poll::Pending => panic!("a file is always ready"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_body_with_other_bytes_never_ends() {
+        for size in [1, PIECE - 1, PIECE, PIECE + 1, 3 * PIECE] {
+            let (count, end) = taken(size, |_| {});
+            assert!(count == size && end.is_none(), "{size}: {end:?}");
+            for flipped in [0, size / 2, size - 1] {
+                let (count, end) = taken(size, |bytes| bytes[flipped] ^= 1);
+                assert!(matches!(end, Some(Unreadable::Damaged)), "{size}: {flipped}");
+                assert!(count < size, "{size}: the last piece stays here");
+            }
+            let (count, end) = taken(size, |bytes| bytes.truncate(size - 1));
+            assert!(matches!(end, Some(Unreadable::Failed(_))) && count < size, "{size}");
+        }
     }
 }
