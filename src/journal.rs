@@ -11,6 +11,7 @@ use std::io::{self, BufRead};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::error::{Error, Result};
 use crate::line::{Line, Reader, Stored, StreamId, Text};
 use crate::treehash::Hash;
 
@@ -178,6 +179,8 @@ pub struct Confirmed {
 /// What a journal comes to.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Journal {
+    /// Whose journal it is.
+    pub stream: Option<StreamId>,
     /// Where the stream goes.
     pub dest: Option<String>,
     /// Which attempt is under way.
@@ -214,10 +217,27 @@ impl Journal {
         Ok(journal)
     }
 
+    /// That it is the journal of this stream: one that was copied from
+    /// another tells of archives that are not here.
+    ///
+    /// # Errors
+    /// Data, when it is another's.
+    pub fn is_of(&self, id: StreamId) -> Result<()> {
+        match self.stream {
+            Some(other) if other != id => Err(Error::Data(format!(
+                "stream {id}: its journal is that of stream {other}; take put.jsonl out of its spool"
+            ))),
+            _ => Ok(()),
+        }
+    }
+
     /// Takes a record that is no catalog line.
     pub fn take(&mut self, record: Record) {
         match record {
-            Record::Journal { dest, .. } => self.dest = Some(dest),
+            Record::Journal { stream, dest, .. } => {
+                self.stream = Some(stream);
+                self.dest = Some(dest);
+            }
             Record::Generation { generation } => {
                 self.generation = generation;
                 for (target, archive) in std::mem::take(&mut self.archives) {
@@ -248,8 +268,16 @@ impl Journal {
         }
     }
 
-    /// Takes a catalog line.
+    /// Takes a catalog line; one of another stream tells nothing of this one.
     pub fn take_line(&mut self, line: Line) {
+        let of = match &line {
+            Line::Archive(archive) => archive.stream,
+            Line::Stored(stored) => stored.stream,
+            _ => return,
+        };
+        if self.stream.is_some_and(|stream| stream != of) {
+            return;
+        }
         match line {
             Line::Archive(archive) => {
                 let target = Target::Volume(archive.volume);

@@ -9,6 +9,8 @@
 
 #[path = "put/again.rs"]
 mod again;
+#[path = "put/books.rs"]
+mod books;
 mod common;
 #[path = "put/edges.rs"]
 mod edges;

@@ -29,17 +29,18 @@ impl Known {
         let cannot = |e| Error::io(format!("stream {}: journal: cannot read", directory.id()), e);
         if let Some(file) = directory.existing_journal()? {
             let journal = Journal::read(BufReader::new(file)).map_err(cannot)?;
+            journal.is_of(directory.id())?;
             if journal.dest.is_some() {
                 return Ok(Self::from(&journal, directory.respool()?));
             }
         }
-        match spool.receipts(directory.id())?.into_iter().next() {
-            Some(file) => {
-                let journal = Journal::read(BufReader::new(file)).map_err(cannot)?;
-                Ok(Self::from(&journal, None))
+        for file in spool.receipts(directory.id())? {
+            let journal = Journal::read(BufReader::new(file)).map_err(cannot)?;
+            if journal.is_of(directory.id()).is_ok() {
+                return Ok(Self::from(&journal, None));
             }
-            None => Ok(Self::default()),
         }
+        Ok(Self::default())
     }
 
     fn from(journal: &Journal, note: Option<Respool>) -> Self {

@@ -5,15 +5,18 @@ use std::collections::HashSet;
 use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io::{BufRead, BufReader};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use crate::append::Append;
+use rustix::fs::{Mode, OFlags};
+use rustix::io::retry_on_intr;
+
+use crate::append::{self, Append};
 use crate::cli;
 use crate::error::{Error, Result};
 use crate::journal::{Journal, Record};
 use crate::line::{Line, Reader, StreamId, Text};
 use crate::spool::StreamDir;
+use crate::state;
 use crate::treehash::Hash;
 
 /// The catalog file.
@@ -29,19 +32,26 @@ impl Catalog {
     /// When that fails.
     pub fn open(path: &Path) -> Result<Self> {
         let cannot = |e| Error::io(format!("catalog {}", path.display()), e);
-        if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-            fs::create_dir_all(parent).map_err(cannot)?;
-        }
-        let mut options = File::options();
-        options.read(true).append(true).create(true).mode(0o600);
+        state::create(state::parent(path), 0o777).map_err(cannot)?;
         let is_new = !path.exists();
-        let file = Append::new(options.open(path).map_err(cannot)?);
-        if is_new {
-            // I2: what is in the catalog outlives a power cut, so its name must.
-            let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-            let parent = File::open(parent.unwrap_or(Path::new("."))).map_err(cannot)?;
-            parent.sync_all().map_err(cannot)?;
+        // A FIFO is not waited for; a symbolic link is its user's choice.
+        let flags =
+            OFlags::RDWR | OFlags::APPEND | OFlags::CREATE | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let mode = Mode::RUSR | Mode::WUSR;
+        let file = retry_on_intr(|| rustix::fs::open(path, flags, mode));
+        let file = File::from(file.map_err(|e| cannot(e.into()))?);
+        if !file.metadata().map_err(cannot)?.is_file() {
+            return Err(cannot(std::io::Error::other("not a regular file")));
         }
+        // I2: what is in the catalog outlives a power cut, so its name must,
+        // be it that of a run that died before it could see to it.
+        let real = fs::canonicalize(path).map_err(cannot)?;
+        match File::open(state::parent(&real)) {
+            Ok(directory) => directory.sync_all().map_err(cannot)?,
+            Err(_) if !is_new => {}
+            Err(e) => return Err(cannot(e)),
+        }
+        let file = Append::new(file);
         Ok(Self { path: path.to_owned(), file })
     }
 
@@ -79,9 +89,7 @@ impl Catalog {
     }
 
     fn append(&mut self, text: &str) -> Result<()> {
-        self.file
-            .append(text)
-            .map_err(|e| Error::io(format!("catalog {}: cannot write", self.path.display()), e))
+        self.file.append(&format!("catalog {}", self.path.display()), text)
     }
 }
 
@@ -150,8 +158,11 @@ impl<'a> Ledger<'a> {
         let mut texts = Vec::new();
         let mut sources: Vec<File> = stream.existing_journal()?.into_iter().collect();
         if let Some(file) = sources.first() {
+            // I2: the run that wrote it may have died before its fsync.
+            append::settle(file).map_err(cannot)?;
             let file = file.try_clone().map_err(cannot)?;
             let active = Journal::read(BufReader::new(file)).map_err(cannot)?;
+            active.is_of(id)?;
             match active.dest {
                 Some(other) if other != dest => {
                     return Err(Error::Usage(format!(
@@ -176,7 +187,7 @@ impl<'a> Ledger<'a> {
                 }
             }
             let read = Journal::read(lines.join("\n").as_bytes()).map_err(cannot)?;
-            if read.dest.as_deref() == Some(dest) {
+            if read.dest.as_deref() == Some(dest) && read.is_of(id).is_ok() {
                 texts = lines;
                 break;
             }
@@ -249,9 +260,7 @@ impl<'a> Ledger<'a> {
         let first = serde_json::to_string(&first)
             .map_err(|e| Error::Bug(format!("a record could not be written: {e}")))?;
         if !self.in_journal.contains(&fingerprint(&first)) {
-            journal
-                .append(&(first + "\n"))
-                .map_err(|e| Error::io(format!("stream {id}: journal: cannot write"), e))?;
+            journal.append(&format!("stream {id}: journal"), &(first + "\n"))?;
         }
         self.journal = Some(journal);
         Ok(())
@@ -271,9 +280,7 @@ impl<'a> Ledger<'a> {
         self.begin()?;
         let id = self.stream.id();
         match &mut self.journal {
-            Some(journal) => journal
-                .append(text)
-                .map_err(|e| Error::io(format!("stream {id}: journal: cannot write"), e)),
+            Some(journal) => journal.append(&format!("stream {id}: journal"), text),
             None => Err(Error::Bug("a journal that was just begun is gone".to_owned())),
         }
     }

@@ -1,0 +1,252 @@
+//! Journal and catalog: full, torn, foreign, locked, and of two at once.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use rustix::fs::{FlockOperation, flock};
+use serde_json::Value;
+
+use super::{MIB, chunk, id_of, one_stored, put};
+use crate::common::{Ended, Place, run, start, until};
+use crate::local::{Local, catalog, files, pattern, sorted};
+use crate::skip::skip;
+
+/// Runs put on lines from within a shell, after some words of its.
+fn within(server: &Local, place: &Place, before: &str, lines: &str) -> Ended {
+    fs::write(place.path("lines"), lines).unwrap();
+    let mut shell = place.command("sh");
+    let program = server.put(place, &[]).get_program().to_owned();
+    shell.args(["-c", &format!("{before} exec \"$0\" --create-vault v <lines")]).arg(program);
+    run(server.client(&mut shell))
+}
+
+/// The parts that are in the spool.
+fn parts(place: &Place, id: &str) -> usize {
+    let is_part = |path: &std::path::PathBuf| path.extension().is_some_and(|of| of == "part");
+    files(&place.stream(id)).iter().filter(|path| is_part(path)).count()
+}
+
+#[test]
+fn a_catalog_on_a_full_disk_is_74_and_the_parts_stay() {
+    let place = Place::default();
+    let server = Local::start(&place);
+    let bytes = pattern(3 * MIB);
+    let lines = chunk(&place, "x", &bytes);
+    let before = "\n".repeat(60_000);
+    fs::write(place.path("catalog.jsonl"), &before).unwrap();
+    // The journal stays under the limit, the catalog is over it.
+    let limit = "trap '' XFSZ; ulimit -f 100;";
+    let full = || within(&server, &place, limit, &lines);
+    let message =
+        format!("catalog {}: cannot write: File too large", place.path("catalog.jsonl").display());
+    for _ in 0..2 {
+        full().failed(74, &message);
+        // I2: a volume that is in no catalog keeps its parts.
+        assert_eq!(parts(&place, &id_of(&lines)), 3);
+    }
+    put(&server, &place, &["v"], &lines).done();
+    server.holds(&place, "v", &bytes);
+}
+
+#[test]
+fn a_catalog_that_is_none_is_74_at_once_and_nothing_waits() {
+    let place = Place::default();
+    let server = Local::start(&place);
+    let bytes = pattern(MIB);
+    let lines = chunk(&place, "x", &bytes);
+    let path = place.path("catalog.jsonl");
+    let said = |why: &str| format!("catalog {}: {why}", path.display());
+    let refused = |why: &str| {
+        for _ in 0..2 {
+            put(&server, &place, &["--create-vault", "v"], &lines).failed(74, &said(why));
+        }
+    };
+    let made = Command::new("mkfifo").arg(&path).status().unwrap();
+    assert!(made.success());
+    refused("not a regular file");
+    fs::remove_file(&path).unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    refused("No such device or address");
+    fs::remove_file(&path).unwrap();
+    std::os::unix::fs::symlink(place.path("catalog.jsonl"), &path).unwrap();
+    refused("Too many levels of symbolic links");
+    fs::remove_file(&path).unwrap();
+    if Path::new("/dev/full").exists() {
+        let full = put(&server, &place, &["--catalog", "/dev/full", "v"], &lines);
+        full.failed(74, "catalog /dev/full: not a regular file");
+    }
+    fs::write(place.path("file"), b"kept").unwrap();
+    let below = place.path("file/catalog.jsonl");
+    let below = below.to_str().unwrap();
+    let message = format!("catalog {below}: Not a directory");
+    put(&server, &place, &["--catalog", below, "v"], &lines).failed(74, &message);
+    assert_eq!(fs::read(place.path("file")).unwrap(), b"kept");
+
+    // A link is the user's choice, and so is where it leads.
+    std::os::unix::fs::symlink(place.path("elsewhere.jsonl"), &path).unwrap();
+    put(&server, &place, &["--create-vault", "v"], &lines).done();
+    assert!(path.is_symlink() && place.path("elsewhere.jsonl").is_file());
+    server.holds(&place, "v", &bytes);
+}
+
+#[test]
+fn a_line_that_is_not_on_disk_is_written_again() {
+    let place = Place::default();
+    let server = Local::start(&place);
+    let bytes = pattern(3 * MIB);
+    let lines = chunk(&place, "x", &bytes);
+    fs::write(place.path("lines"), &lines).unwrap();
+    let path = place.path("catalog.jsonl");
+    fs::write(&path, "").unwrap();
+    // The write goes well and the fsync fails, as a dying disk has it.
+    let program = server.put(&place, &[]).get_program().to_owned();
+    let mut traced = place.command("strace");
+    traced.args(["-f", "-o", "trace", "-P"]).arg(&path);
+    // The first is that of what was there before.
+    traced.args(["-e", "trace=fdatasync", "-e", "inject=fdatasync:error=EIO:when=3"]);
+    traced.arg(program).args(["--create-vault", "v"]);
+    traced.stdin(fs::File::open(place.path("lines")).unwrap());
+    if Command::new("strace").arg("-V").stdout(Stdio::null()).status().is_err() {
+        skip("strace: not found, no fsync fails");
+        return;
+    }
+    let ended = run(server.client(&mut traced));
+    if ended.stderr.contains("ptrace") {
+        skip("strace: not allowed, no fsync fails");
+        return;
+    }
+    let message = format!("catalog {}: cannot write: Input/output error", path.display());
+    ended.failed(74, &message);
+    assert_eq!(catalog(&place), "", "what may not be on disk is not there");
+    assert_eq!(parts(&place, &id_of(&lines)), 3, "I2");
+    put(&server, &place, &["v"], &lines).done();
+    server.holds(&place, "v", &bytes);
+}
+
+#[test]
+fn torn_repeated_foreign_and_superseded_lines_do_no_harm() {
+    let (place, server, bytes, stored) = one_stored();
+    let lines = chunk(&place, "x", &bytes);
+    let whole = catalog(&place);
+    let archive = stored.stdout.lines().find(|line| line.contains("\"archive\"")).unwrap();
+    let other = archive.replace(&id_of(&lines), "00112233445566778899aabbccddeeff");
+    let holed = format!("{}\n", "\0".repeat(3000));
+    let edited = [
+        // Torn at its end, and in the middle.
+        format!("{whole}{}", &archive[..archive.len() / 2]),
+        format!("{}\n{whole}", &archive[..archive.len() / 2]),
+        format!("{holed}{whole}{holed}"),
+        // All of it twice; of another stream, and of another vault.
+        format!("{whole}{whole}"),
+        format!("{other}\n{whole}{other}\n"),
+        format!("{whole}{}\n", archive.replace("glacier://v", "glacier://w")),
+        format!("{{\"type\":\"colour\"}}\nhello\n\n\n{whole}"),
+    ];
+    for text in edited {
+        fs::write(place.path("catalog.jsonl"), &text).unwrap();
+        let again = put(&server, &place, &["v"], &lines).done();
+        assert_eq!(sorted(&again.stdout), sorted(&stored.stdout));
+        assert_eq!(catalog(&place), text, "nothing was missing");
+        // The same from the catalog alone.
+        let done = fs::read_dir(place.spool().join("done")).unwrap().next().unwrap().unwrap();
+        let receipt = fs::read(done.path()).unwrap();
+        fs::remove_file(done.path()).unwrap();
+        put(&server, &place, &["v"], &lines).done();
+        fs::write(done.path(), receipt).unwrap();
+    }
+    assert_eq!(server.calls("InitiateMultipartUpload"), 4, "nothing was sent again");
+}
+
+#[test]
+fn two_puts_at_once_do_not_mix_lines() {
+    let place = Place::default();
+    let server = Local::start(&place);
+    let streams: Vec<(String, String)> = ["a", "b", "c", "d"]
+        .into_iter()
+        .map(|name| {
+            let bytes: Vec<u8> = pattern(16 * MIB).iter().map(|b| b ^ name.as_bytes()[0]).collect();
+            (name.to_owned(), chunk(&place, name, &bytes))
+        })
+        .collect();
+    put(&server, &place, &["--create-vault", "--allow-empty", "v"], "").done();
+    let running: Vec<_> = streams
+        .iter()
+        .map(|(name, lines)| {
+            fs::write(place.path(name), lines).unwrap();
+            let mut command = server.put(&place, &["v"]);
+            start(command.stdin(fs::File::open(place.path(name)).unwrap()))
+        })
+        .collect();
+    let printed: Vec<String> = running.into_iter().map(|put| put.finish().done().stdout).collect();
+    let all = printed.concat();
+    let catalog = catalog(&place);
+    assert_eq!(sorted(&catalog), sorted(&all));
+    let kind = |line: &str| serde_json::from_str::<Value>(line).unwrap()["type"].clone();
+    assert_eq!(sorted(&catalog).iter().filter(|line| kind(line) == "archive").count(), 32);
+}
+
+#[test]
+fn a_journal_of_another_stream_is_65() {
+    let place = Place::default();
+    let server = Local::start(&place);
+    let bytes = pattern(3 * MIB);
+    let lines = chunk(&place, "x", &bytes);
+    let id = id_of(&lines);
+    let other = "00112233445566778899aabbccddeeff";
+    let journal = place.stream(&id).join("put.jsonl");
+    let text = format!(
+        "{{\"type\":\"journal\",\"v\":1,\"stream\":\"{other}\",\"dest\":\"glacier://v\"}}\n"
+    );
+    fs::write(&journal, text).unwrap();
+    let message = format!(
+        "stream {id}: its journal is that of stream {other}; take put.jsonl out of its spool"
+    );
+    for _ in 0..2 {
+        put(&server, &place, &["--create-vault", "v"], &lines).failed(65, &message);
+        let options = ["--trust-eof", "--name", "x"];
+        super::chunk_as(&place, &bytes, &options).failed(65, &message);
+    }
+    fs::remove_file(&journal).unwrap();
+    put(&server, &place, &["v"], &lines).done();
+    server.holds(&place, "v", &bytes);
+}
+
+#[test]
+fn a_journal_may_be_torn_anywhere() {
+    for eighth in 0..8 {
+        let place = Place::default();
+        let server = Local::start(&place);
+        let bytes = pattern(3 * MIB);
+        let lines = chunk(&place, "x", &bytes);
+        put(&server, &place, &["--create-vault", "v"], super::before(&lines, "end"))
+            .failed(75, super::NOT_WHOLE);
+        let journal = place.stream(&id_of(&lines)).join("put.jsonl");
+        let whole = fs::read(&journal).unwrap();
+        let cut = whole.len() * eighth / 8 + eighth % 3;
+        fs::write(&journal, &whole[..cut]).unwrap();
+        // What the journal does not tell of, the catalog does.
+        let lines = chunk(&place, "x", &bytes);
+        put(&server, &place, &["v"], &lines).done();
+        server.holds(&place, "v", &bytes);
+    }
+}
+
+#[test]
+fn a_catalog_that_is_locked_is_waited_for() {
+    let place = Place::default();
+    let server = Local::start(&place);
+    let bytes = pattern(3 * MIB);
+    let lines = chunk(&place, "x", &bytes);
+    let path = place.path("catalog.jsonl");
+    let other = fs::File::options().create(true).append(true).open(path).unwrap();
+    flock(&other, FlockOperation::LockExclusive).unwrap();
+    let mut command = server.put(&place, &["--create-vault", "v"]);
+    fs::write(place.path("lines"), &lines).unwrap();
+    let running = start(command.stdin(fs::File::open(place.path("lines")).unwrap()));
+    until("a volume is stored", || !server.archives("v").is_empty());
+    assert_eq!(catalog(&place), "");
+    drop(other);
+    running.finish().done();
+    server.holds(&place, "v", &bytes);
+}
