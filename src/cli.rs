@@ -1,25 +1,33 @@
 //! The edge of the process: options in, one message and an exit code out.
 
 use std::io::{self, Write};
+use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use serde::Serialize;
 
 use crate::closed::is_stdout_closed;
 pub use crate::error::{Error, Result};
+pub use crate::printable::printable;
 
 /// Parses the command line, runs the tool, prints its one message and gives
-/// its exit code. Nothing else ends a process.
+/// its exit code. Nothing else ends a process; a panic is a bug like any
+/// other. Held by `tests/terminal.rs`.
 pub fn run<O: Parser>(tool: impl FnOnce(O) -> Result<()>) -> ExitCode {
+    std::panic::set_hook(Box::new(|panic| complain(&Error::Bug(bug(panic)))));
     let result = match O::try_parse() {
-        Ok(options) => tool(options),
+        Ok(options) => match catch_unwind(AssertUnwindSafe(|| tool(options))) {
+            Ok(result) => result,
+            // The hook has told it.
+            Err(_) => return ExitCode::from(Error::Bug(String::new()).code()),
+        },
         Err(e) if matches!(e.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
-            put_out(e.to_string().as_bytes())
+            put_out(help(&e.to_string()).as_bytes())
         }
-        Err(e) => Err(Error::Usage(usage(&e, takes_command(&O::command())))),
+        Err(e) => Err(Error::Usage(usage(e, takes_command(&O::command())))),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -33,13 +41,37 @@ pub fn run<O: Parser>(tool: impl FnOnce(O) -> Result<()>) -> ExitCode {
     }
 }
 
+/// What a panic is to who meets it.
+fn bug(panic: &PanicHookInfo<'_>) -> String {
+    let what = panic.payload_as_str().unwrap_or("no reason given");
+    let place = panic.location().map(|place| format!(" ({place})")).unwrap_or_default();
+    format!("a bug: {what}{place}; report it")
+}
+
 /// Whether a tool runs a command that stands behind `--`.
 fn takes_command(tool: &clap::Command) -> bool {
     tool.get_positionals().any(clap::Arg::is_last_set)
 }
 
-/// The first sentence of clap's explanation, on one line.
-fn usage(error: &clap::Error, takes_command: bool) -> String {
+/// What `--help` and `--version` print: the name in it is what the program
+/// was called by.
+fn help(text: &str) -> String {
+    text.lines().map(|line| printable(line) + "\n").collect()
+}
+
+/// The first sentence of clap's explanation, on one line. What was typed is
+/// made printable before, so that no newline in it ends the sentence.
+fn usage(mut error: clap::Error, takes_command: bool) -> String {
+    let typed: Vec<(ContextKind, String)> = error
+        .context()
+        .filter_map(|(kind, value)| match value {
+            ContextValue::String(text) => Some((kind, printable(text))),
+            _ => None,
+        })
+        .collect();
+    for (kind, text) in typed {
+        error.insert(kind, ContextValue::String(text));
+    }
     let text = error.to_string();
     let mut lines = text.lines().map(str::trim);
     let first = lines.next().unwrap_or_default();
@@ -84,24 +116,9 @@ pub fn warn(message: &str) {
 }
 
 fn say(message: &str) {
-    let line = format!("{}: {}\n", tool_name(), printable(message));
+    let line = format!("{}\n", printable(&format!("{}: {message}", tool_name())));
     // There is nobody left to tell that stderr is gone.
     let _ = io::stderr().lock().write_all(line.as_bytes());
-}
-
-/// What may reach a terminal: control characters of a foreign string (an
-/// escape sequence in a snapshot's name, say) are shown, not obeyed.
-pub fn printable(text: &str) -> String {
-    let mut safe = String::with_capacity(text.len());
-    for c in text.chars() {
-        let reordering = matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-        if c.is_control() || reordering {
-            safe.extend(c.escape_default());
-        } else {
-            safe.push(c);
-        }
-    }
-    safe
 }
 
 /// The name this program was called by.
@@ -147,14 +164,4 @@ pub fn put_out(bytes: &[u8]) -> Result<()> {
         .write_all(bytes)
         .and_then(|()| stdout.flush())
         .map_err(|e| Error::io("stdout: cannot write", e))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn shows_control_characters_instead_of_obeying_them() {
-        assert_eq!(printable("a\u{1b}[31m\n\u{202e}é"), "a\\u{1b}[31m\\n\\u{202e}é");
-    }
 }

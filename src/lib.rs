@@ -18,6 +18,7 @@ pub mod local;
 pub mod neighbour;
 pub mod partsize;
 pub mod planted;
+pub mod printable;
 pub mod progress;
 pub mod put;
 pub mod sha256x2;
