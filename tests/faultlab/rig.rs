@@ -39,6 +39,8 @@ pub struct Rig {
     pub volume_size: u64,
     /// Where spool and catalog are.
     pub home: PathBuf,
+    /// Whether a window that is open all day stands in the pipeline.
+    pub has_window: bool,
     chunk: Vec<String>,
     sentinel: Vec<Seen>,
 }
@@ -50,12 +52,14 @@ impl Rig {
     /// A small stream, real or not, as chance wants it.
     pub fn any(chance: &mut Chance) -> Self {
         let volume_size = *chance.of(&[MIB, 2 * MIB, 4 * MIB]);
+        let has_window = chance.one_in(3);
         if chance.one_in(2) {
-            let size = chance.below(6 * MIB) + 1;
-            return Self::raw(pattern(usize::try_from(size).unwrap()), volume_size);
+            let size = usize::try_from(chance.below(6 * MIB) + 1).unwrap();
+            return Self { has_window, ..Self::raw(pattern(size), volume_size) };
         }
         let name = *chance.of(&["full", "incremental-1", "incremental-2", "replication-R-I"]);
-        Self::zfs(&PathBuf::from(format!("tests/streams/{name}.zfs")), volume_size)
+        let path = PathBuf::from(format!("tests/streams/{name}.zfs"));
+        Self { has_window, ..Self::zfs(&path, volume_size) }
     }
 
     /// Bytes without a form.
@@ -88,6 +92,7 @@ impl Rig {
             is_based: false,
             volume_size,
             home: place.path("home"),
+            has_window: false,
             chunk: sizes.into_iter().chain(volumes).chain(options).collect(),
             sentinel: seen(&around),
             place,
@@ -128,9 +133,12 @@ impl Rig {
         self.tool("glacier-put", &["--create-vault", VAULT])
     }
 
-    /// Starts `glacier-chunk <in | glacier-put v`.
+    /// Starts `glacier-chunk <in | glacier-put v`, perhaps with a window in
+    /// between.
     pub fn start(&self) -> Pipeline {
-        Pipeline::start(self, self.chunk(), self.put())
+        let window = self.has_window.then(|| self.tool("glacier-window", &["00:00-24:00"]));
+        let programs = [Some(self.chunk()), window, Some(self.put())];
+        Pipeline::start(self, programs.into_iter().flatten().collect())
     }
 
     /// Whether the files around the spool are as they were.
@@ -153,11 +161,12 @@ fn seen(directory: &Path) -> Vec<Seen> {
     all
 }
 
-/// A pipeline that runs. What goes through the pipe is noted on the way.
+/// A pipeline that runs. What chunk prints is noted on the way.
 pub struct Pipeline {
-    /// chunk and put.
-    pub programs: [Child; 2],
-    complaints: [PathBuf; 2],
+    /// chunk first, put last.
+    pub programs: Vec<Child>,
+    /// Where each complains.
+    complaints: Vec<PathBuf>,
     announced: Arc<Mutex<Vec<u8>>>,
     relay: Option<JoinHandle<()>>,
 }
@@ -165,31 +174,42 @@ pub struct Pipeline {
 /// How a pipeline ended.
 #[derive(Debug)]
 pub struct Ran {
-    /// Exit codes of chunk and put; none for what a signal ended.
-    pub codes: [Option<i32>; 2],
+    /// Their exit codes; none for what a signal ended.
+    pub codes: Vec<Option<i32>>,
     /// What each complained about.
-    pub said: [String; 2],
+    pub said: Vec<String>,
     /// The lines that chunk printed whole.
     pub announced: Vec<Value>,
 }
 
 impl Pipeline {
-    /// Starts any two programs as a pipeline.
-    pub fn start(rig: &Rig, mut chunk: Command, mut put: Command) -> Self {
-        let complaints = ["chunk.err", "put.err"].map(|name| rig.place.path(name));
-        let [first, second] = complaints.each_ref().map(|path| File::create(path).unwrap());
-        let mut put = put
-            .stdin(Stdio::piped())
-            .stdout(File::create(rig.place.path("put.out")).unwrap())
-            .stderr(second)
-            .spawn()
-            .unwrap();
-        let mut chunk = chunk.stdout(Stdio::piped()).stderr(first).spawn().unwrap();
-        let (from, to) = (chunk.stdout.take().unwrap(), put.stdin.take().unwrap());
+    /// Starts any programs as a pipeline, two at least.
+    pub fn start(rig: &Rig, commands: Vec<Command>) -> Self {
+        let last = commands.len() - 1;
+        let complaint = |number| rig.place.path(format!("{number}.err"));
+        let complaints: Vec<PathBuf> = (0..=last).map(complaint).collect();
+        let mut programs: Vec<Child> = Vec::new();
+        for (number, mut command) in commands.into_iter().enumerate() {
+            command.stderr(File::create(&complaints[number]).unwrap());
+            // The first reads a file, the second what is relayed to it.
+            match number {
+                0 => {}
+                1 => drop(command.stdin(Stdio::piped())),
+                _ => drop(command.stdin(programs[number - 1].stdout.take().unwrap())),
+            }
+            if number == last {
+                command.stdout(File::create(rig.place.path("put.out")).unwrap());
+            } else {
+                command.stdout(Stdio::piped());
+            }
+            programs.push(command.spawn().unwrap());
+        }
+        let from = programs[0].stdout.take().unwrap();
+        let to = programs[1].stdin.take().unwrap();
         let announced = Arc::new(Mutex::new(Vec::new()));
         let noted = Arc::clone(&announced);
         let relay = Some(thread::spawn(move || relay(from, to, &noted)));
-        Self { programs: [chunk, put], complaints, announced, relay }
+        Self { programs, complaints, announced, relay }
     }
 
     /// How many lines have gone through the pipe.
@@ -214,14 +234,14 @@ impl Pipeline {
         let lines = std::mem::take(&mut *self.announced.lock().unwrap());
         let whole = lines.split_inclusive(|byte| *byte == b'\n').filter(|l| l.ends_with(b"\n"));
         let announced = whole.map(|line| serde_json::from_slice(line).unwrap()).collect();
-        let codes = self.programs.each_mut().map(|program| program.wait().unwrap().code());
+        let codes =
+            self.programs.iter_mut().map(|program| program.wait().unwrap().code()).collect();
         Ran { codes, said: self.said(), announced }
     }
 
-    fn said(&self) -> [String; 2] {
-        self.complaints
-            .each_ref()
-            .map(|path| String::from_utf8_lossy(&fs::read(path).unwrap_or_default()).into_owned())
+    fn said(&self) -> Vec<String> {
+        let read = |path| String::from_utf8_lossy(&fs::read(path).unwrap_or_default()).into_owned();
+        self.complaints.iter().map(read).collect()
     }
 }
 
@@ -258,25 +278,21 @@ fn relay(mut from: ChildStdout, mut to: ChildStdin, noted: &Mutex<Vec<u8>>) {
 impl Ran {
     /// Whether all is stored.
     pub fn is_done(&self) -> bool {
-        self.codes == [Some(0), Some(0)]
+        self.codes.iter().all(|code| *code == Some(0))
     }
 
-    /// Asserts that whatever ended by itself did so as the manuals say: a
-    /// documented code, and a line of its own for each complaint.
+    /// Asserts that whatever ended by itself did so as the manuals say: with
+    /// a documented code, and with complaints that are lines of its own.
     #[track_caller]
     pub fn is_documented(&self) {
-        for ((code, said), tool) in
-            self.codes.iter().zip(&self.said).zip(["glacier-chunk", "glacier-put"])
-        {
+        for (code, said) in self.codes.iter().zip(&self.said) {
             assert!(
                 matches!(code, None | Some(0 | 65 | 69 | 74 | 75 | 77 | 78)),
-                "{tool}: code {code:?}: {said}"
+                "code {code:?}: {said}"
             );
-            for line in said.lines() {
-                assert!(line.starts_with(&format!("{tool}: ")), "{tool} says: {said}");
-            }
-            let silent = said.lines().all(|line| line.contains(": warning: "));
-            assert!(code.is_none_or(|code| (code == 0) == silent), "{tool}: {code:?}: {said}");
+            assert!(said.lines().all(|line| line.starts_with("glacier-")), "{said}");
+            let is_content = said.lines().all(|line| line.contains(": warning: "));
+            assert!(code.is_none_or(|code| (code == 0) == is_content), "{code:?}: {said}");
         }
     }
 }
