@@ -7,8 +7,11 @@
     reason = "a test may panic"
 )]
 
+#[path = "local/faults.rs"]
+mod faults;
+
 use std::collections::HashMap;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
@@ -104,11 +107,16 @@ impl Server {
     }
 
     fn call(&self, call: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+        self.try_call(call, headers, body).unwrap()
+    }
+
+    /// A call whose answer may not come.
+    fn try_call(&self, call: &str, headers: &[(&str, &str)], body: &[u8]) -> io::Result<Answer> {
         let head = self.head(call, headers, body.len(), &Hash::of(body).to_string());
         let mut stream = self.connect();
-        stream.write_all(head.as_bytes()).unwrap();
-        stream.write_all(body).unwrap();
-        answer(stream)
+        stream.write_all(head.as_bytes())?;
+        stream.write_all(body)?;
+        try_answer(stream)
     }
 
     fn upload(&self, part_size: &str) -> String {
@@ -152,11 +160,18 @@ impl Answer {
 }
 
 fn answer(stream: TcpStream) -> Answer {
+    try_answer(stream).unwrap()
+}
+
+/// An answer, or why none came whole.
+fn try_answer(stream: TcpStream) -> io::Result<Answer> {
     let mut reader = BufReader::new(stream);
     let mut lines = Vec::new();
     loop {
         let mut line = String::new();
-        reader.read_line(&mut line).unwrap();
+        if reader.read_line(&mut line)? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
         if line.trim().is_empty() {
             break;
         }
@@ -170,8 +185,8 @@ fn answer(stream: TcpStream) -> Answer {
         .collect();
     let size = headers.get("content-length").map_or(0, |size| size.parse().unwrap());
     let mut body = vec![0; size];
-    reader.read_exact(&mut body).unwrap();
-    Answer { status, headers, body }
+    reader.read_exact(&mut body)?;
+    Ok(Answer { status, headers, body })
 }
 
 fn pattern(size: usize) -> Vec<u8> {
@@ -286,7 +301,7 @@ fn refuses_a_part_with_a_wrong_hash() {
     assert!(lines.lines().all(|line| line.starts_with(r#"{"type":"request","time":""#)));
     assert_eq!(line["call"], "UploadArchive");
     assert_eq!(line["code"], "InvalidParameterValueException");
-    assert_eq!((line["status"].as_u64(), line["bytes"].as_u64()), (Some(400), Some(1 << 20)));
+    assert_eq!((line["status"].as_u64(), line["received"].as_u64()), (Some(400), Some(1 << 20)));
 }
 
 #[test]
@@ -364,6 +379,7 @@ fn says_in_one_line_why_it_cannot_start() {
         (vec!["--root", dir, "--listen", "nowhere"], 74, "nowhere: cannot listen: not HOST:PORT"),
         (vec!["--root", file], 74, "file: Not a directory"),
         (vec!["--root", dir, "--log", root.path().to_str().unwrap()], 74, "Is a directory"),
+        (vec!["--root", dir, "--faults", "/nowhere"], 74, "/nowhere: No such file or directory"),
         (vec!["--root", dir, "--clock-speed", "0"], 64, "clock-speed"),
         (vec![], 64, "--root"),
     ] {

@@ -28,6 +28,9 @@ struct Options {
     /// Append a JSON line for each request
     #[arg(long, value_name = "FILE")]
     log: Option<PathBuf>,
+    /// Fail as this plan says, a JSON line for each fault
+    #[arg(long, value_name = "FILE")]
+    faults: Option<PathBuf>,
 }
 
 #[derive(Serialize)]
@@ -43,6 +46,7 @@ fn main() -> ExitCode {
             listen: options.listen,
             clock_speed: options.clock_speed,
             log: options.log,
+            faults: options.faults,
             key_id: env::var("AWS_ACCESS_KEY_ID").ok(),
             secret: env::var("AWS_SECRET_ACCESS_KEY").ok(),
         };

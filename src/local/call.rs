@@ -1,10 +1,12 @@
 //! Which of the service's calls a request is.
 
+use serde::Deserialize;
+
 use super::reply::{Answer, Refusal};
 use super::store;
 
 /// A call of the vault API, by the service's own name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
 pub enum Call {
     ListVaults,
     CreateVault,
@@ -177,8 +179,8 @@ fn decode(text: &str) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn found(method: &str, path: &str) -> Result<Route, &'static str> {
-        route(method, path, &[]).map_err(|refusal| refusal.code)
+    fn found(method: &str, path: &str) -> Result<Route, String> {
+        route(method, path, &[]).map_err(|refusal| refusal.code.into_owned())
     }
 
     #[test]
@@ -197,19 +199,25 @@ mod tests {
 
     #[test]
     fn refuses_what_is_no_call() {
-        assert_eq!(found("GET", "/"), Err("InvalidParameterValueException"));
-        assert_eq!(found("GET", "/-/vaults/v/nothing"), Err("UnknownOperationException"));
-        assert_eq!(found("PATCH", "/-/vaults/v"), Err("UnknownOperationException"));
-        assert_eq!(found("GET", "/12/vaults"), Err("InvalidParameterValueException"));
-        assert_eq!(found("PUT", "/-/vaults/%zz"), Err("UnknownOperationException"));
-        assert_eq!(found("POST", "/-/vaults/v/tags"), Err("MissingParameterValueException"));
+        assert_eq!(found("GET", "/"), Err("InvalidParameterValueException".to_owned()));
+        assert_eq!(
+            found("GET", "/-/vaults/v/nothing"),
+            Err("UnknownOperationException".to_owned())
+        );
+        assert_eq!(found("PATCH", "/-/vaults/v"), Err("UnknownOperationException".to_owned()));
+        assert_eq!(found("GET", "/12/vaults"), Err("InvalidParameterValueException".to_owned()));
+        assert_eq!(found("PUT", "/-/vaults/%zz"), Err("UnknownOperationException".to_owned()));
+        assert_eq!(
+            found("POST", "/-/vaults/v/tags"),
+            Err("MissingParameterValueException".to_owned())
+        );
     }
 
     #[test]
     fn refuses_names_that_would_leave_the_root() {
         for name in ["..", ".", "%2e%2e", "a%2Fb", "", "%00", &"n".repeat(256), "%C3%BC"] {
             let found = found("PUT", &format!("/-/vaults/{name}"));
-            assert_eq!(found, Err("InvalidParameterValueException"), "{name}");
+            assert_eq!(found, Err("InvalidParameterValueException".to_owned()), "{name}");
         }
     }
 }

@@ -1,113 +1,122 @@
 //! One request: read, checked, answered, logged.
 
-use std::convert::Infallible;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io;
 use std::sync::Arc;
-use std::time::Instant;
 
 use bytes::Bytes;
-use futures_util::stream;
-use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt, Empty, Full, Limited, StreamBody};
-use hyper::body::{Frame, Incoming};
-use hyper::header::{HeaderName, HeaderValue};
-use hyper::{Request, Response, StatusCode};
+use hyper::body::Incoming;
+use hyper::{Request, Response};
 use jiff::Timestamp;
-use serde::Serialize;
 use tokio::sync::mpsc;
 
 use super::archives;
 use super::ask::Asked;
 use super::call::{self, Call, Route};
-use super::part::{Reader, Writer, Written};
-use super::reply::{Answer, Body, Refusal, Reply, Source, Stored};
+use super::faults::Action;
+use super::inflow::{Cut, Inflow};
+use super::outflow::{self, Sent};
+use super::part::{Writer, Written};
+use super::record::Record;
+use super::reply::{Answer, Body, Refusal, Reply};
 use super::sigv4::{self, Message};
-use super::store::{Turn, new_id};
+use super::store::Turn;
 use super::{Server, jobs, policies, uploads, vaults};
 use crate::cli;
 use crate::treehash::Hash;
 
 /// Most bytes of a body that carries no archive.
 const SMALL: usize = 1 << 20;
-/// Bytes read at once for an answer.
-const CHUNK: usize = 512 * 1024;
 /// Chunks on their way between the network and the disk, a request.
 const WAITING: usize = 4;
 
-/// A line of the request log.
-#[derive(Serialize)]
-pub struct Logged {
-    r#type: &'static str,
-    /// The real time of the answer.
-    time: String,
-    call: String,
-    path: String,
-    status: u16,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    code: Option<&'static str>,
-    bytes: u64,
-    ms: u64,
+/// The fault plan ended the connection; there is no answer.
+#[derive(Debug)]
+pub struct Dropped;
+
+impl std::fmt::Display for Dropped {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("dropped by the fault plan")
+    }
 }
 
-/// The body of an answer.
-type Sent = UnsyncBoxBody<Bytes, io::Error>;
+impl std::error::Error for Dropped {}
 
-/// Answers a request. Nothing here fails but the connection.
+/// Answers a request.
+///
+/// # Errors
+/// When the fault plan has the connection end.
 pub async fn serve(
     server: Arc<Server>,
     request: Request<Incoming>,
-) -> Result<Response<Sent>, Infallible> {
-    let started = Instant::now();
-    let (parts, mut body) = request.into_parts();
-    let received = parts
-        .headers
-        .get("content-length")
-        .and_then(|value| value.to_str().ok()?.parse().ok())
-        .unwrap_or(0u64);
+) -> Result<Response<Sent>, Dropped> {
+    let (parts, body) = request.into_parts();
     let query = call::query(parts.uri.query().unwrap_or_default());
-    let route = query
-        .as_ref()
-        .map_err(|refusal| Refusal::new(refusal.status, refusal.code, &*refusal.message))
-        .and_then(|query| call::route(parts.method.as_str(), parts.uri.path(), query));
-    let called = route.as_ref().ok().map(|route| route.call);
-    let path = parts.uri.path().to_owned();
-
-    // A fault plan acts here: it knows the call, and may refuse it, drop the
-    // connection, or change the answer below.
-    let answer = match (route, query) {
-        (Ok(route), Ok(query)) => answer(&server, parts, route, query, &mut body).await,
-        (Err(refusal), _) | (_, Err(refusal)) => Err(refusal),
+    let route = match &query {
+        Ok(query) => call::route(parts.method.as_str(), parts.uri.path(), query),
+        Err(refusal) => Err(Refusal::new(refusal.status, refusal.code.clone(), &*refusal.message)),
     };
-    if answer.is_err() {
-        // A client that is still sending would see a reset instead of the
-        // answer.
-        while let Some(Ok(_)) = body.frame().await {}
-    }
+    let strike = server.strike(route.as_ref().ok().map(|route| route.call));
+    let name = strike.as_ref().map(|strike| strike.name);
+    let record = Record::new(&server, &parts, route.as_ref().ok(), name);
+    let mut action = strike.map(|strike| strike.action);
+    let mut body = Inflow::new(body, record, action.clone());
 
-    let (status, sent, code, response) = match answer {
-        Ok(reply) => {
-            let sent = if let Body::Stored(stored) = &reply.body { stored.size } else { 0 };
-            (reply.status, sent, None, response(reply))
+    let answer = match (instead(action.as_ref()), route, query) {
+        (Some(answer), ..) => answer,
+        (None, Ok(route), Ok(query)) => {
+            answer(&server, parts, route, query, &mut body, action.as_ref()).await
         }
+        (None, Err(refusal), _) | (None, _, Err(refusal)) => Err(refusal),
+    };
+    body.drain(archives::REQUEST).await;
+    if body.cut() == Some(Cut::Dropped) {
+        return Err(Dropped);
+    }
+    let mut record = body.record;
+
+    let (reply, code) = match answer {
+        Ok(reply) => (reply, None),
         Err(refusal) => {
             if let Some(reason) = &refusal.reason {
                 cli::warn(reason);
             }
             let reply = Reply { status: refusal.status, ..Reply::json(refusal.body()) };
-            (refusal.status, 0, Some(refusal.code), response(reply))
+            (reply, Some(refusal.code.into_owned()))
         }
     };
-    server.log(&Logged {
-        r#type: "request",
-        time: Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string(),
-        call: called.map_or_else(|| "unknown".to_owned(), |call| format!("{call:?}")),
-        path,
-        status,
-        code,
-        bytes: sent.saturating_add(received),
-        ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
-    });
-    Ok(response)
+    record.names(&reply.headers);
+    // Where there is no body, there is nothing to stop behind.
+    if matches!(reply.body, Body::Empty) {
+        action = match action {
+            Some(Action::CutAnswer { .. }) => Some(Action::LoseAnswer),
+            Some(Action::StallAnswer { .. }) => Some(Action::StallAnswer { bytes: None }),
+            action => action,
+        };
+    }
+    match action {
+        Some(Action::LoseAnswer) => return Err(Dropped),
+        Some(Action::StallAnswer { bytes: None }) => {
+            record.write();
+            std::future::pending::<()>().await;
+        }
+        Some(Action::DelayAnswer(time)) => tokio::time::sleep(time).await,
+        _ => {}
+    }
+    record.answered(reply.status, code);
+    Ok(outflow::response(reply, record, action))
+}
+
+/// What the fault plan has answered without doing anything.
+fn instead(action: Option<&Action>) -> Option<Answer> {
+    match action? {
+        Action::Refuse { status, code, message } => {
+            Some(Err(Refusal::new(*status, code.clone(), message.clone())))
+        }
+        Action::Answer { status, body } => {
+            Some(Ok(Reply { body: Body::Text(body.clone()), ..Reply::empty(*status) }))
+        }
+        _ => None,
+    }
 }
 
 /// Checks the signature, then lets the call have its turn.
@@ -116,14 +125,15 @@ async fn answer(
     parts: hyper::http::request::Parts,
     route: Route,
     query: Vec<(String, String)>,
-    body: &mut Incoming,
+    body: &mut Inflow,
+    fault: Option<&Action>,
 ) -> Answer {
     let declared = parts
         .headers
         .get("x-amz-content-sha256")
         .map(|value| value.to_str().unwrap_or_default().to_owned());
     let archive = route.call.carries_archive();
-    let small = if archive { Bytes::new() } else { read_small(body).await? };
+    let small = if archive { Bytes::new() } else { body.whole(SMALL).await? };
     let found = if archive { None } else { Some(Hash::of(&small).to_string()) };
     let signed = match (&declared, &found) {
         (Some(declared), _) => declared,
@@ -154,8 +164,20 @@ async fn answer(
         "2012-06-01" => {}
         other => return Err(Refusal::invalid(format!("Invalid x-amz-glacier-version: {other}"))),
     }
+    if let Some(fault) = fault
+        && (asked.route.call == Call::ListJobs || !asked.route.id.is_empty())
+    {
+        forget(server, &asked, fault, asked.route.id.clone()).await?;
+    }
     if !archive {
-        return in_turn(server, &asked, small_call).await;
+        let reply = in_turn(server, &asked, small_call).await?;
+        let named = |(name, id): &(&str, String)| {
+            matches!(*name, "x-amz-multipart-upload-id" | "x-amz-job-id").then(|| id.clone())
+        };
+        if let (Some(fault), Some(id)) = (fault, reply.headers.iter().find_map(named)) {
+            forget(server, &asked, fault, id).await?;
+        }
+        return Ok(reply);
     }
     let part = asked.route.call == Call::UploadMultipartPart;
     let begin = if part { uploads::begin } else { archives::begin };
@@ -217,23 +239,30 @@ fn small_call(turn: &Turn, asked: &Asked) -> Answer {
     }
 }
 
-async fn read_small(body: &mut Incoming) -> Answer<Bytes> {
-    match Limited::new(body, SMALL).collect().await {
-        Ok(body) => Ok(body.to_bytes()),
-        Err(e) if e.is::<http_body_util::LengthLimitError>() => {
-            Err(Refusal::new(400, "SerializationException", "The body is larger than 1 MiB"))
+/// Has an upload or a job go, or fail, as the fault plan says.
+async fn forget(
+    server: &Arc<Server>,
+    asked: &Arc<Asked>,
+    fault: &Action,
+    id: String,
+) -> Answer<()> {
+    match fault {
+        Action::ForgetUpload => {
+            in_turn(server, asked, move |turn, asked| uploads::forget(turn, asked, &id)).await
         }
-        Err(_) => Err(cut_short()),
+        Action::FailJob => {
+            in_turn(server, asked, move |turn, asked| jobs::fail(turn, asked, &id)).await
+        }
+        Action::ExpireJob => {
+            in_turn(server, asked, move |turn, asked| jobs::expire(turn, asked, &id)).await
+        }
+        _ => Ok(()),
     }
-}
-
-fn cut_short() -> Refusal {
-    Refusal::new(408, "RequestTimeoutException", "The body ended before its Content-Length")
 }
 
 /// Takes archive bytes to disk: the network on this thread, hashes and disk
 /// on another, a few pieces between them.
-async fn receive(body: &mut Incoming, mut writer: Writer, size: u64) -> Answer<Written> {
+async fn receive(body: &mut Inflow, mut writer: Writer, size: u64) -> Answer<Written> {
     let (pieces, mut waiting) = mpsc::channel::<Bytes>(WAITING);
     let disk = tokio::task::spawn_blocking(move || -> io::Result<Option<Written>> {
         while let Some(piece) = waiting.blocking_recv() {
@@ -241,9 +270,7 @@ async fn receive(body: &mut Incoming, mut writer: Writer, size: u64) -> Answer<W
         }
         if writer.size() == size { writer.finish().map(Some) } else { Ok(None) }
     });
-    while let Some(frame) = body.frame().await {
-        let Ok(frame) = frame else { break };
-        let Ok(piece) = frame.into_data() else { continue };
+    while let Ok(Some(piece)) = body.piece().await {
         // The writer stops early only when it fails, and then says why.
         if pieces.send(piece).await.is_err() {
             break;
@@ -253,75 +280,5 @@ async fn receive(body: &mut Incoming, mut writer: Writer, size: u64) -> Answer<W
     disk.await
         .map_err(|e| Refusal::broken("a part ended early", e))?
         .map_err(|e| Refusal::broken("part: cannot write", e))?
-        .ok_or_else(cut_short)
-}
-
-/// An answer as HTTP has it.
-fn response(reply: Reply) -> Response<Sent> {
-    let mut headers = reply.headers;
-    let body = match reply.body {
-        Body::Empty => {
-            // 204 has no Content-Length.
-            Empty::new().map_err(|never| match never {}).boxed_unsync()
-        }
-        Body::Json(value) => {
-            headers.push(("Content-Type", "application/json".to_owned()));
-            Full::from(value.to_string()).map_err(|never| match never {}).boxed_unsync()
-        }
-        Body::Stored(stored) => {
-            headers.push(("Content-Length", stored.size.to_string()));
-            StreamBody::new(read(stored)).boxed_unsync()
-        }
-    };
-    if let Ok(id) = new_id(40) {
-        headers.push(("x-amzn-RequestId", id));
-    }
-    let mut response = Response::new(body);
-    *response.status_mut() =
-        StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    for (name, value) in headers {
-        if let (Ok(name), Ok(value)) =
-            (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(&value))
-        {
-            response.headers_mut().insert(name, value);
-        }
-    }
-    response
-}
-
-/// Bytes from disk, read while they are sent, a few chunks ahead.
-fn read(stored: Stored) -> impl futures_util::Stream<Item = io::Result<Frame<Bytes>>> {
-    let (chunks, waiting) = mpsc::channel(WAITING);
-    tokio::task::spawn_blocking(move || {
-        let done = read_into(stored, &chunks);
-        if let Err(e) = done {
-            // The client sees the connection break before Content-Length.
-            let _ = chunks.blocking_send(Err(e));
-        }
-    });
-    stream::unfold(waiting, |mut waiting| async {
-        waiting.recv().await.map(|chunk| (chunk.map(Frame::data), waiting))
-    })
-}
-
-fn read_into(stored: Stored, chunks: &mpsc::Sender<io::Result<Bytes>>) -> io::Result<()> {
-    let mut source: Box<dyn Read> = match stored.source {
-        Source::File(path) => {
-            let mut file = std::fs::File::open(path)?;
-            file.seek(SeekFrom::Start(stored.start))?;
-            Box::new(file)
-        }
-        Source::Parts { dir, part_size } => Box::new(Reader::new(dir, part_size, stored.start)),
-    };
-    let mut left = stored.size;
-    while left > 0 {
-        let size = usize::try_from(left).unwrap_or(CHUNK).min(CHUNK);
-        let mut chunk = vec![0; size];
-        source.read_exact(&mut chunk)?;
-        left -= u64::try_from(size).unwrap_or(left);
-        if chunks.blocking_send(Ok(chunk.into())).is_err() {
-            return Ok(());
-        }
-    }
-    Ok(())
+        .ok_or_else(|| body.cut().unwrap_or(Cut::Broken).into())
 }

@@ -249,6 +249,35 @@ fn find(turn: &Turn, vault: &Vault, id: &str) -> Answer<Job> {
         .ok_or_else(|| Refusal::not_found(format!("The job ID was not found: {id}")))
 }
 
+/// The jobs that a call is about: the one it names, or all of its vault.
+fn meant(turn: &Turn, vault: &Vault, id: &str) -> Answer<Vec<Job>> {
+    let mut jobs = all(turn, vault)?;
+    jobs.retain(|job| id.is_empty() || job.id == id);
+    Ok(jobs)
+}
+
+/// Has jobs fail, now.
+pub fn fail(turn: &Turn, asked: &Asked, id: &str) -> Answer<()> {
+    let vault = turn.vault(&asked.route.vault)?;
+    for mut job in meant(turn, &vault, id)? {
+        job.failed = Some("The job failed".to_owned());
+        job.ready = job.ready.min(turn.now);
+        disk::write_json(&file(&vault, &job.id, "json"), &job).map_err(broken("job"))?;
+    }
+    Ok(())
+}
+
+/// Has jobs and their output vanish, as if their day were over.
+pub fn expire(turn: &Turn, asked: &Asked, id: &str) -> Answer<()> {
+    let vault = turn.vault(&asked.route.vault)?;
+    for job in meant(turn, &vault, id)? {
+        disk::remove(&file(&vault, &job.id, "json"))
+            .and_then(|()| disk::remove(&file(&vault, &job.id, "out")))
+            .map_err(broken("job"))?;
+    }
+    Ok(())
+}
+
 /// `DescribeJob`.
 pub fn describe(turn: &Turn, asked: &Asked) -> Answer {
     let vault = turn.vault(&asked.route.vault)?;

@@ -3,7 +3,8 @@
 //! The vault API, written from the service's documentation and not from our
 //! client, so that the two can prove each other. `http` takes a request apart
 //! and has `sigv4` check it; `call` names it; `vaults`, `archives`, `uploads`,
-//! `jobs` and `policies` answer it within one `store::Turn`. All state is
+//! `jobs` and `policies` answer it within one `store::Turn`. `faults` says which
+//! requests fail, `inflow` and `outflow` carry bodies, `record` logs. All state is
 //! files, so that killing the server is stopping it.
 
 mod archives;
@@ -12,12 +13,16 @@ mod call;
 mod clock;
 mod credentials;
 mod disk;
+mod faults;
 mod http;
+mod inflow;
 mod inventory;
 mod jobs;
+mod outflow;
 mod part;
 mod policies;
 mod range;
+mod record;
 mod reply;
 mod sigv4;
 mod store;
@@ -37,7 +42,9 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use rustix::fs::FlockOperation;
 use tokio::net::TcpListener;
 
+use self::call::Call;
 use self::clock::Clock;
+use self::faults::{Plan, Strike};
 use self::reply::{Answer, Refusal};
 use self::sigv4::Keys;
 use self::store::Store;
@@ -59,6 +66,8 @@ pub struct Settings {
     pub clock_speed: u32,
     /// One line for each request goes here.
     pub log: Option<PathBuf>,
+    /// Which requests fail how.
+    pub faults: Option<PathBuf>,
     /// The environment's access key id.
     pub key_id: Option<String>,
     /// The environment's secret access key.
@@ -70,12 +79,17 @@ struct Server {
     store: Store,
     keys: Keys,
     log: Option<Mutex<File>>,
+    faults: Mutex<Plan>,
     /// Held, so that the root has one server.
     _lock: File,
 }
 
 impl Server {
     fn open(settings: &Settings) -> Result<Self> {
+        let faults = match &settings.faults {
+            None => Plan::default(),
+            Some(path) => faults_in(path)?,
+        };
         let root = &settings.root;
         fs::create_dir_all(root).map_err(|e| {
             let is_file = e.kind() == std::io::ErrorKind::AlreadyExists;
@@ -92,11 +106,12 @@ impl Server {
                 Some(Mutex::new(file.map_err(|e| Error::io(path.display().to_string(), e))?))
             }
         };
-        Ok(Self { store: Store::open(root, clock)?, keys, log, _lock: lock })
+        let (store, faults) = (Store::open(root, clock)?, Mutex::new(faults));
+        Ok(Self { store, keys, log, faults, _lock: lock })
     }
 
     /// Writes a line of the request log, with one write.
-    fn log(&self, line: &http::Logged) {
+    fn log(&self, line: &record::Line) {
         if let Some(log) = &self.log {
             let mut file = log.lock().unwrap_or_else(PoisonError::into_inner);
             let written =
@@ -108,6 +123,11 @@ impl Server {
                 cli::warn(&format!("log: {e}"));
             }
         }
+    }
+
+    /// Counts a request, and gives what the fault plan has for it.
+    fn strike(&self, call: Option<Call>) -> Option<Strike> {
+        self.faults.lock().unwrap_or_else(PoisonError::into_inner).strike(call)
     }
 
     /// Drops uploads and jobs whose time is over.
@@ -125,6 +145,13 @@ impl Server {
         }
         Ok(())
     }
+}
+
+/// The fault plan in a file.
+fn faults_in(path: &Path) -> Result<Plan> {
+    let name = path.display();
+    let text = fs::read_to_string(path).map_err(|e| Error::io(name.to_string(), e))?;
+    Plan::read(&text).map_err(|(line, why)| Error::Data(format!("{name}: line {line}: {why}")))
 }
 
 /// One server a root: a second one says so and ends.

@@ -1,5 +1,6 @@
 //! What a call gives back: an answer, or a refusal in Amazon's words.
 
+use std::borrow::Cow;
 use std::fmt::Display;
 use std::io;
 use std::path::PathBuf;
@@ -22,6 +23,8 @@ pub enum Body {
     Empty,
     /// A JSON value.
     Json(Value),
+    /// Text that no call of the service answers with.
+    Text(String),
     /// Bytes on disk, read while they are sent.
     Stored(Stored),
 }
@@ -73,7 +76,7 @@ pub struct Refusal {
     /// The HTTP status.
     pub status: u16,
     /// `ResourceNotFoundException` and its like.
-    pub code: &'static str,
+    pub code: Cow<'static, str>,
     /// What is wrong, for a person.
     pub message: String,
     /// Why this machine failed, for the person who runs the server; not sent.
@@ -85,8 +88,12 @@ pub type Answer<T = Reply> = Result<T, Refusal>;
 
 impl Refusal {
     /// Any refusal.
-    pub fn new(status: u16, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into(), reason: None }
+    pub fn new(
+        status: u16,
+        code: impl Into<Cow<'static, str>>,
+        message: impl Into<String>,
+    ) -> Self {
+        Self { status, code: code.into(), message: message.into(), reason: None }
     }
 
     /// A value breaks a rule.

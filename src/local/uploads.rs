@@ -255,6 +255,15 @@ pub fn abort(turn: &Turn, asked: &Asked) -> Answer {
     Ok(Reply::empty(204))
 }
 
+/// Has an upload vanish, as if its day were over.
+pub fn forget(turn: &Turn, asked: &Asked, id: &str) -> Answer<()> {
+    let vault = turn.vault(&asked.route.vault)?;
+    match open(turn, &vault, id)? {
+        Some(upload) => turn.discard(&upload.dir(&vault)),
+        None => Ok(()),
+    }
+}
+
 /// `ListParts`. A marker is the first byte of the page's first part.
 pub fn parts(turn: &Turn, asked: &Asked) -> Answer {
     let vault = turn.vault(&asked.route.vault)?;

@@ -66,6 +66,7 @@ pub struct Local {
     child: Child,
     root: PathBuf,
     log: PathBuf,
+    faults: PathBuf,
     speed: u32,
     /// Where it is reached.
     pub endpoint: String,
@@ -97,9 +98,25 @@ impl Local {
 
     /// Starts one whose hours pass so many times as fast.
     pub fn fast(place: &Place, speed: u32) -> Self {
+        Self::with_faults(place, speed, "")
+    }
+
+    /// Starts one that fails as a plan says (glacier-local(1), FAULTS).
+    pub fn with_faults(place: &Place, speed: u32, plan: &str) -> Self {
         let (root, log) = (place.path("server"), place.path("calls.jsonl"));
+        let faults = place.path("faults.jsonl");
+        if !plan.is_empty() {
+            std::fs::write(&faults, plan).unwrap();
+        }
         let (child, endpoint) = serve(&root, &log, speed, "127.0.0.1:0");
-        Self { child, root, log, speed, endpoint }
+        Self { child, root, log, faults, speed, endpoint }
+    }
+
+    /// Changes its plan, and starts it again: requests are counted anew.
+    pub fn fail(&mut self, plan: &str) {
+        std::fs::write(&self.faults, plan).unwrap();
+        self.kill();
+        self.restart();
     }
 
     /// Kills it, as a power cut would.
@@ -151,7 +168,9 @@ impl Local {
 
     /// How often a call was answered well.
     pub fn calls(&self, call: &str) -> usize {
-        let good = |line: &Value| line["call"] == call && line["status"].as_u64() < Some(300);
+        let good = |line: &Value| {
+            line["call"] == call && line["status"].as_u64().is_some_and(|status| status < 300)
+        };
         self.log().iter().filter(|line| good(line)).count()
     }
 
@@ -343,7 +362,12 @@ impl Drop for Local {
 }
 
 fn serve(root: &Path, log: &Path, speed: u32, listen: &str) -> (Child, String) {
-    let mut child = Command::new(program("glacier-local"))
+    let mut command = Command::new(program("glacier-local"));
+    let faults = root.with_file_name("faults.jsonl");
+    if faults.exists() {
+        command.arg("--faults").arg(faults);
+    }
+    let mut child = command
         .env_clear()
         .arg("--root")
         .arg(root)
