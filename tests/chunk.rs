@@ -12,6 +12,8 @@ mod skip;
 
 #[path = "chunk/again.rs"]
 mod again;
+#[path = "chunk/inspect.rs"]
+mod inspect;
 #[path = "chunk/pipes.rs"]
 mod pipes;
 #[path = "chunk/proofs.rs"]

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use akashita::chunk::{self, Settings};
+use akashita::chunk::{self, Keep, Settings};
 use akashita::cli::{self, Error, Result};
 use akashita::units::{self, Limit};
 use akashita::{partsize, state};
@@ -51,6 +51,9 @@ struct Options {
     /// Wait this long for room while no glacier-put works
     #[arg(long, value_name = "TIME", value_parser = units::duration)]
     patience: Option<Duration>,
+    /// Only say what the stream holds, and if it is whole
+    #[arg(long, conflicts_with_all = ["spool", "spool_limit", "reserve", "patience"])]
+    inspect: bool,
     /// Run this and cut its output, instead of standard input
     #[arg(last = true, value_name = "COMMAND")]
     command: Vec<OsString>,
@@ -58,6 +61,20 @@ struct Options {
 
 fn settings(options: Options) -> Result<Settings> {
     partsize::fits(options.part_size, options.volume_size).map_err(Error::Usage)?;
+    let keep = if options.inspect { None } else { Some(keep(&options)?) };
+    Ok(Settings {
+        keep,
+        part_size: options.part_size,
+        volume_size: options.volume_size,
+        name: options.name,
+        host: state::host(),
+        markers: options.whole,
+        trust_eof: options.trust_eof,
+        command: options.command,
+    })
+}
+
+fn keep(options: &Options) -> Result<Keep> {
     let piped = is_pipe(io::stdout());
     let least = options.volume_size.saturating_add(options.part_size);
     let limit = options.spool_limit.unwrap_or(if piped {
@@ -75,18 +92,11 @@ fn settings(options: Options) -> Result<Settings> {
             units::bytes(options.part_size)
         )));
     }
-    Ok(Settings {
-        spool: state::spool(options.spool)?,
-        part_size: options.part_size,
-        volume_size: options.volume_size,
-        name: options.name,
-        host: state::host(),
+    Ok(Keep {
+        spool: state::spool(options.spool.clone())?,
         limit,
         reserve: options.reserve,
         patience: options.patience.unwrap_or(if piped { IN_A_PIPE } else { ALONE }),
-        markers: options.whole,
-        trust_eof: options.trust_eof,
-        command: options.command,
     })
 }
 

@@ -29,13 +29,18 @@ pub struct Proofs {
 }
 
 impl Proofs {
+    /// Whether the command line names a proof.
+    pub fn are_possible(&self) -> bool {
+        self.trust_eof || self.command || !self.markers.is_empty()
+    }
+
     /// Refuses, at the first bytes, input that could never be proven whole.
     /// Only a ZFS stream that is not compound can prove itself.
     ///
     /// # Errors
     /// When there is no proof to come, with the choices.
     pub fn demand(&self, proves_itself: bool, what: &str) -> Result<()> {
-        if proves_itself || self.trust_eof || self.command || !self.markers.is_empty() {
+        if proves_itself || self.are_possible() {
             return Ok(());
         }
         Err(Error::Data(format!(

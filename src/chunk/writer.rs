@@ -219,7 +219,7 @@ impl<'a> Writer<'a> {
 
 /// Prints a line. That its reader is gone is the same news here as where
 /// there is nothing to print.
-fn say(line: &str) -> Result<()> {
+pub fn say(line: &str) -> Result<()> {
     cli::put_out(line.as_bytes()).map_err(|e| match e {
         Error::Io(_, reason) if reason.kind() == ErrorKind::BrokenPipe => neighbour::gone(),
         e => e,

@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+use super::record::Kind;
+use crate::units;
+
 /// Where a stream is not as it should be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Damage {
@@ -9,10 +12,13 @@ pub struct Damage {
     pub offset: u64,
     /// The record's number, from 1; 0 if there is none.
     pub record: u64,
-    /// The record's type, such as `WRITE`; empty if it is not known.
-    pub kind: &'static str,
+    /// The number of the record's type, if that has come.
+    pub kind: Option<u32>,
     /// What is wrong.
     pub what: What,
+    /// The features of the stream that are not known here, as bits: with one,
+    /// it may be whole for a later program.
+    pub unknown: u64,
 }
 
 /// What is wrong with a record, or with where a stream ends.
@@ -47,6 +53,9 @@ pub enum What {
     Name,
     /// The payload is longer than ZFS makes them.
     TooLong,
+    /// The headers before the first snapshot are longer than a program takes:
+    /// this many bytes.
+    LongHead(u64),
     /// Something comes after the end.
     Follows,
 }
@@ -68,7 +77,8 @@ impl fmt::Display for What {
             Self::Package => "unknown kind of stream",
             Self::Name => "the snapshot's name is not readable",
             Self::TooLong => "payload too long",
-            Self::Follows => "bytes follow the END record",
+            Self::LongHead(size) => return write!(f, "header over {}", units::bytes(*size)),
+            Self::Follows => "bytes follow",
         })
     }
 }
@@ -76,8 +86,11 @@ impl fmt::Display for What {
 impl fmt::Display for Damage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = match self.kind {
-            "" => String::new(),
-            kind => format!(" ({kind})"),
+            None => String::new(),
+            Some(number) => match Kind::of(number) {
+                Some(kind) => format!(" ({})", kind.name()),
+                None => format!(" (type {number})"),
+            },
         };
         let Self { offset, record, what, .. } = self;
         match what {
@@ -89,9 +102,14 @@ impl fmt::Display for Damage {
                 f,
                 "ends after record {record}{kind}, at byte {offset}, without its END record"
             ),
-            What::Follows => write!(f, "byte {offset}: {what}"),
+            What::Follows => write!(f, "byte {offset}: {what} record {record}{kind}"),
             _ => write!(f, "byte {offset}, record {record}{kind}: {what}"),
+        }?;
+        let unknown = (0..u64::BITS).filter(|bit| (self.unknown >> bit) & 1 == 1);
+        for (i, bit) in unknown.enumerate() {
+            write!(f, "{}{bit}", if i == 0 { "; it has features not known here: " } else { ", " })?;
         }
+        Ok(())
     }
 }
 

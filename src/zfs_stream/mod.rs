@@ -18,94 +18,20 @@
 
 mod damage;
 mod fletcher;
+mod head;
 mod record;
 
 use sha2::{Digest, Sha256};
 
 pub use damage::{Damage, What};
+pub use head::{Ending, Head, RECOGNISED_BY, Recognised, Snapshot, recognise};
 
 use fletcher::{Fletcher, Order};
 use record::{BEFORE_CHECKSUM, HEADER, Header, Kind, Package};
 
-/// Bytes that [`recognise`] needs to decide.
-pub const RECOGNISED_BY: usize = 16;
-
 /// The feature flags of BEGIN that are told apart here.
 const RESUMING: u32 = 20;
 const RAW: u32 = 24;
-
-/// Whether bytes begin a ZFS send stream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Recognised {
-    /// They do.
-    Yes,
-    /// They do not.
-    No,
-    /// They may; [`RECOGNISED_BY`] bytes are needed to say.
-    More,
-}
-
-/// Whether the first bytes of something are those of a ZFS send stream: a
-/// record of type 0, and its magic number in either byte order.
-pub fn recognise(first: &[u8]) -> Recognised {
-    if first.iter().take(4).any(|byte| *byte != 0) {
-        return Recognised::No;
-    }
-    match first.get(8..).map(<[u8]>::first_chunk) {
-        Some(Some(magic)) if record::order_of(*magic).is_some() => Recognised::Yes,
-        Some(Some(_)) => Recognised::No,
-        _ => Recognised::More,
-    }
-}
-
-/// What a stream says of itself in its first records.
-#[derive(Clone, Debug)]
-pub struct Head {
-    /// The snapshot's name on the sender; for a compound stream that of the
-    /// last snapshot of the first dataset.
-    pub name: String,
-    /// The snapshot's guid; a compound stream has none.
-    pub guid: Option<u64>,
-    /// The guid of the snapshot an incremental stream starts from.
-    pub from_guid: Option<u64>,
-    /// Whether this is a package of substreams (`-R`, `-I`, `-p`, `-b`, `-h`).
-    pub compound: bool,
-    /// Whether this is the rest of an interrupted stream (`-t`).
-    pub resumed: bool,
-    /// Whether blocks are as they are on disk, encrypted ones too (`-w`).
-    pub raw: bool,
-    /// When the snapshot was taken, in Unix seconds; not known of a compound
-    /// stream.
-    pub created: Option<u64>,
-    /// A hash that has taken the whole first BEGIN record with its payload,
-    /// and for a compound stream also the first substream's.
-    pub identity: Sha256,
-}
-
-/// A snapshot whose (sub)stream begins.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Snapshot {
-    /// Its name on the sender.
-    pub name: String,
-    /// Its guid.
-    pub guid: u64,
-    /// The guid of the snapshot it is an increment of.
-    pub from_guid: Option<u64>,
-    /// Where its BEGIN record is in the stream, in bytes.
-    pub offset: u64,
-    /// Whether this is the rest of an interrupted stream.
-    pub resumed: bool,
-}
-
-/// How a stream that is not damaged ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
-    /// With the END of its one snapshot: it is whole.
-    Plain,
-    /// With the last END of a compound stream, which `zfs send` writes after
-    /// errors too: it is whole if `zfs send` succeeded.
-    Compound,
-}
 
 /// Where in a stream a record's end is.
 #[derive(Clone, Copy)]
@@ -123,6 +49,7 @@ enum Place {
 }
 
 /// Reads a stream, in pieces of any size, to its end or first damage.
+#[derive(Clone)]
 pub struct Walk {
     place: Place,
     /// Where the next byte is.
@@ -131,6 +58,9 @@ pub struct Walk {
     start: u64,
     record: u64,
     kind: Option<Kind>,
+    /// The number of its type, and features of BEGIN that are not known.
+    number: Option<u32>,
+    unknown: u64,
     /// The record's header, and how much of it has come.
     header: [u8; HEADER],
     held: usize,
@@ -161,6 +91,8 @@ impl Walk {
             start: 0,
             record: 0,
             kind: None,
+            number: None,
+            unknown: 0,
             header: [0; HEADER],
             held: 0,
             payload: 0,
@@ -219,9 +151,15 @@ impl Walk {
         }
     }
 
-    fn damage(&self, what: What) -> Damage {
-        let kind = self.kind.map(Kind::name).unwrap_or_default();
-        Damage { offset: self.start, record: self.record, kind, what }
+    /// Damage in the record that the walk is at.
+    pub fn damage(&self, what: What) -> Damage {
+        let kind = self.number.or_else(|| {
+            // A header that is cut behind its type tells at least that.
+            let header = Header { bytes: &self.header, order: self.sum.order() };
+            let told = self.held >= 4 && !matches!(self.place, Place::Start);
+            told.then(|| header.number())
+        });
+        Damage { offset: self.start, record: self.record, kind, what, unknown: self.unknown }
     }
 
     fn walk(&mut self, mut bytes: &[u8]) -> Result<(), Damage> {
@@ -257,6 +195,7 @@ impl Walk {
             self.start = self.offset;
             self.record += 1;
             self.kind = None;
+            self.number = None;
         }
         let (now, later) = bytes.split_at(bytes.len().min(HEADER - self.held));
         for (place, byte) in self.header.iter_mut().skip(self.held).zip(now) {
@@ -285,6 +224,7 @@ impl Walk {
             _ => Some(self.sum.order()),
         };
         let header = Header { bytes, order: order.unwrap_or(Order::Little) };
+        self.number = Some(header.number());
         self.kind = header.kind();
         let before = self.sum.sums();
         let inside = matches!(self.place, Place::Snapshot { .. });
@@ -347,6 +287,7 @@ impl Walk {
                 return Err(self.damage(What::Package));
             }
         };
+        self.unknown |= header.unknown_features();
         self.sum = Fletcher::new(header.order);
         self.sum.update(header.bytes);
         if package == Package::Substream {

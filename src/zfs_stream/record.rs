@@ -10,7 +10,7 @@ pub(super) const HEADER: usize = 312;
 pub(super) const BEFORE_CHECKSUM: usize = HEADER - 32;
 
 /// What a BEGIN record has at byte 8.
-const MAGIC: u64 = 0x2_F5BA_CBAC;
+pub(super) const MAGIC: u64 = 0x2_F5BA_CBAC;
 
 /// The most bytes a block's payload has (`SPA_MAXBLOCKSIZE`).
 pub(super) const LONGEST_PAYLOAD: u64 = 16 << 20;
@@ -18,6 +18,10 @@ pub(super) const LONGEST_PAYLOAD: u64 = 16 << 20;
 /// The most bytes the payload of a BEGIN record has, as the kernel takes it.
 /// Userland's own limit is 64 MiB.
 pub(super) const LONGEST_BEGIN: u64 = 256 << 20;
+
+/// The feature flags that OpenZFS 2.3 has (`DMU_BACKUP_FEATURE_MASK`), and the
+/// two of deduplication that it no longer sends.
+const FEATURES: u64 = 0b111 | 0b11 << 16 | 0x7ff << 19;
 
 /// A type of record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +40,24 @@ pub(super) enum Kind {
 }
 
 impl Kind {
+    /// The type of this number.
+    pub(super) fn of(number: u32) -> Option<Self> {
+        Some(match number {
+            0 => Self::Begin,
+            1 => Self::Object,
+            2 => Self::FreeObjects,
+            3 => Self::Write,
+            4 => Self::Free,
+            5 => Self::End,
+            6 => Self::WriteByRef,
+            7 => Self::Spill,
+            8 => Self::WriteEmbedded,
+            9 => Self::ObjectRange,
+            10 => Self::Redact,
+            _ => return None,
+        })
+    }
+
     /// The name as zfs and `zstream dump` have it.
     pub(super) fn name(self) -> &'static str {
         match self {
@@ -93,21 +115,13 @@ impl Header<'_> {
         self.order.u64(self.bytes::<AT, 8>())
     }
 
+    /// The number of the record's type, and the type if there is one.
+    pub(super) fn number(self) -> u32 {
+        self.u32::<0>()
+    }
+
     pub(super) fn kind(self) -> Option<Kind> {
-        Some(match self.u32::<0>() {
-            0 => Kind::Begin,
-            1 => Kind::Object,
-            2 => Kind::FreeObjects,
-            3 => Kind::Write,
-            4 => Kind::Free,
-            5 => Kind::End,
-            6 => Kind::WriteByRef,
-            7 => Kind::Spill,
-            8 => Kind::WriteEmbedded,
-            9 => Kind::ObjectRange,
-            10 => Kind::Redact,
-            _ => return None,
-        })
+        Kind::of(self.number())
     }
 
     /// Bytes in the payload of a record of this kind. `drr_payloadlen` counts
@@ -158,8 +172,18 @@ impl Header<'_> {
     }
 
     /// Whether the feature flag of this number is set.
-    pub(super) fn feature(&self, number: u32) -> bool {
-        (self.u64::<16>() >> 2 >> number) & 1 == 1
+    pub(super) fn feature(self, number: u32) -> bool {
+        (self.features() >> number) & 1 == 1
+    }
+
+    /// The feature flags that are not known here. A stream that has some is
+    /// taken if all else is right.
+    pub(super) fn unknown_features(self) -> u64 {
+        self.features() & !FEATURES
+    }
+
+    fn features(self) -> u64 {
+        (self.u64::<16>() >> 2) & ((1 << 56) - 1)
     }
 
     /// Unix seconds; 0 in the header of a compound stream.

@@ -4,125 +4,10 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// A stream made record by record, with sums that share no code with those
-/// that are tested.
-#[derive(Clone)]
-struct Made {
-    big: bool,
-    /// Whether records but BEGIN carry a checksum, as since 2015.
-    summed: bool,
-    sums: [u64; 4],
-    bytes: Vec<u8>,
-    /// Where records begin.
-    edges: Vec<usize>,
-}
+#[path = "../../tests/common/made.rs"]
+mod made;
 
-impl Made {
-    fn new(big: bool, summed: bool) -> Self {
-        Self { big, summed, sums: [0; 4], bytes: Vec::new(), edges: Vec::new() }
-    }
-
-    fn number(&self, number: u64, width: usize) -> Vec<u8> {
-        let bytes = number.to_be_bytes()[8 - width..].to_vec();
-        if self.big { bytes } else { bytes.into_iter().rev().collect() }
-    }
-
-    fn sum(&mut self, bytes: &[u8]) {
-        for word in bytes.chunks_exact(4) {
-            let word: [u8; 4] = word.try_into().unwrap();
-            let word = if self.big { u32::from_be_bytes(word) } else { u32::from_le_bytes(word) };
-            let mut carry = u64::from(word);
-            for sum in &mut self.sums {
-                *sum = sum.wrapping_add(carry);
-                carry = *sum;
-            }
-        }
-    }
-
-    /// A record with these numbers (at, width, value) in its header.
-    fn record(mut self, kind: u64, fields: &[(usize, usize, u64)], payload: &[u8]) -> Self {
-        let mut header = vec![0; 312];
-        for (at, width, value) in [(0, 4, kind)].iter().chain(fields) {
-            header.splice(at..&(at + width), self.number(*value, *width));
-        }
-        self.edges.push(self.bytes.len());
-        self.sum(&header[..280]);
-        if kind != 0 && self.summed {
-            let sums: Vec<u8> = self.sums.iter().flat_map(|sum| self.number(*sum, 8)).collect();
-            header.splice(280..312, sums);
-        }
-        let tail = header[280..].to_vec();
-        self.sum(&tail);
-        self.sum(payload);
-        self.bytes.extend(header);
-        self.bytes.extend(payload);
-        self
-    }
-
-    fn begin(mut self, package: u64, name: &str, guids: (u64, u64), payload: &[u8]) -> Self {
-        self.sums = [0; 4];
-        let mut fields = vec![
-            (4, 4, u64::try_from(payload.len()).unwrap()),
-            (8, 8, 0x2_F5BA_CBAC),
-            (16, 8, package),
-            (24, 8, u64::from(package & 3 == 1) * 1_700_000_000),
-            (40, 8, guids.0),
-            (48, 8, guids.1),
-        ];
-        fields.extend(name.bytes().enumerate().map(|(i, byte)| (56 + i, 1, u64::from(byte))));
-        self.record(0, &fields, payload)
-    }
-
-    fn end(self, guid: u64) -> Self {
-        let [a, b, c, d] = self.sums;
-        self.record(5, &[(8, 8, a), (16, 8, b), (24, 8, c), (32, 8, d), (40, 8, guid)], &[])
-    }
-
-    /// An END that carries no checksum of its own.
-    fn package_end(mut self, last: bool) -> Self {
-        let summed = std::mem::take(&mut self.summed);
-        if last {
-            self.sums = [0; 4];
-        }
-        let mut made = self.end(0);
-        made.summed = summed;
-        made
-    }
-
-    /// One record of every type that can be between BEGIN and END, with every
-    /// way to say how long its payload is.
-    fn every_type(self) -> Self {
-        let block = |len: usize| -> Vec<u8> { (0..=250).cycle().take(len).collect() };
-        self.record(9, &[], &[])
-            .record(1, &[(28, 4, 44)], &block(48))
-            .record(1, &[(28, 4, 44), (36, 4, 64)], &block(64))
-            .record(2, &[(8, 8, 5), (16, 8, 9)], &[])
-            .record(3, &[(32, 8, 512)], &block(512))
-            .record(3, &[(32, 8, 4096), (50, 1, 15), (96, 8, 256)], &block(256))
-            .record(4, &[(8, 8, 5), (24, 8, u64::MAX)], &[])
-            .record(6, &[(24, 8, 1 << 40)], &[])
-            .record(7, &[(16, 8, 128)], &block(128))
-            .record(7, &[(16, 8, 1024), (40, 8, 64)], &block(64))
-            .record(8, &[(48, 4, 900), (52, 4, 61)], &block(64))
-            .record(10, &[(8, 8, 5), (24, 8, 131_072)], &[])
-    }
-
-    fn plain(big: bool, summed: bool) -> Self {
-        Self::new(big, summed).begin(5, "tank/home@mon", (77, 66), &[]).every_type().end(77)
-    }
-
-    fn compound(big: bool, summed: bool) -> Self {
-        Self::new(big, summed)
-            .begin(2, "tank/home@tue", (0, 0), b"properties..")
-            .package_end(false)
-            .begin(1 | 1 << 26, "tank/home@mon", (77, 0), b"keys")
-            .every_type()
-            .end(77)
-            .begin(1, "tank/home@tue", (88, 77), &[])
-            .end(88)
-            .package_end(true)
-    }
-}
+use made::Made;
 
 fn walk(bytes: &[u8]) -> Result<(Ending, Head, Vec<Snapshot>), Damage> {
     let mut walk = Walk::new();
@@ -238,6 +123,12 @@ fn says_where_a_stream_is_cut() {
     let (object, write) = (made.edges[2], made.edges[5]);
     assert_eq!(damage(b""), "empty");
     assert_eq!(damage(&made.bytes[..3]), "ends inside record 1, which begins at byte 0");
+    for (cut, kind) in [(3, ""), (4, " (WRITE)"), (311, " (WRITE)")] {
+        assert_eq!(
+            damage(&made.bytes[..write + cut]),
+            format!("ends inside record 6{kind}, which begins at byte {write}")
+        );
+    }
     for cut in [write + 312, write + 312 + 511] {
         assert_eq!(
             damage(&made.bytes[..cut]),
@@ -255,24 +146,61 @@ fn says_where_a_stream_is_cut() {
     }
 }
 
-/// Every single bit of both kinds of stream, in both byte orders, with and
-/// without a checksum in each record.
+/// That damage says where it is, and in which record.
+#[track_caller]
+fn is_placed(damage: &Damage, len: usize) {
+    let text = damage.to_string();
+    assert!(damage.offset <= u64::try_from(len).unwrap() && damage.record > 0, "{text}");
+    assert!(text.contains(&format!("byte {}", damage.offset)), "{text}");
+    assert!(text.contains(&format!("record {}", damage.record)), "{text}");
+    assert!(damage.kind.is_some() || damage.what == What::Cut, "{text}");
+    assert!(!text.contains(char::is_control), "{text}");
+}
+
+/// Every bit of these bytes that `wanted` picks, flipped by itself.
+fn sweep(bytes: &[u8], wanted: impl Fn(usize, usize) -> bool) -> usize {
+    let mut before = Walk::new();
+    let mut flips = 0;
+    for (at, byte) in bytes.iter().enumerate() {
+        for bit in (0..8).filter(|bit| wanted(at, *bit)) {
+            let mut walk = before.clone();
+            let taken = walk.update(&[*byte ^ (1 << bit)]);
+            let taken = taken.and_then(|()| walk.update(&bytes[at + 1..]));
+            let found = taken.and_then(|()| walk.finish().map(drop));
+            let damage = found.expect_err(&format!("bit {bit} of byte {at}"));
+            is_placed(&damage, bytes.len());
+            flips += 1;
+        }
+        before.update(&[*byte]).unwrap();
+    }
+    before.finish().unwrap();
+    flips
+}
+
+/// Of both kinds of stream, in both byte orders, with and without a checksum
+/// in each record.
 #[test]
 fn notices_every_flipped_bit() {
     for (big, summed) in [(false, true), (true, true), (false, false)] {
         for made in [Made::plain(big, summed), Made::compound(big, summed)] {
-            let mut bytes = made.bytes;
-            walk(&bytes).unwrap();
-            // Every bit of headers that differ, of the others a sample.
-            for at in 0..bytes.len() {
-                for bit in if at % 5 == 0 { 0..8 } else { at % 8..at % 8 + 1 } {
-                    bytes[at] ^= 1 << bit;
-                    assert!(walk(&bytes).is_err(), "bit {bit} of byte {at}, {big} {summed}");
-                    bytes[at] ^= 1 << bit;
-                }
-            }
+            assert_eq!(sweep(&made.bytes, |_, _| true), 8 * made.bytes.len());
         }
     }
+}
+
+/// Every bit that OpenZFS sent is in some checksum, or is refused otherwise:
+/// headers with their padding, payloads, and the ENDs of packages, which have
+/// no sum.
+#[test]
+fn notices_every_flipped_bit_of_real_streams() {
+    for file in ["incremental-I.zfs", "encrypted-raw-w-incremental.zfs"] {
+        let bytes = stream(file);
+        assert_eq!(sweep(&bytes, |_, _| true), 8 * bytes.len());
+    }
+    // Of the larger ones a share: all of whose records have a sum of their
+    // own, and one of before 2015, whose END alone has.
+    sweep(&stream("replication-R-I.zfs"), |at, bit| at % 8 == bit);
+    sweep(&stream("incremental-1.zfs"), |at, bit| at % 1999 == 0 && at % 8 == bit);
 }
 
 proptest! {
@@ -397,8 +325,8 @@ fn refuses_what_zfs_does_not_send() {
     let inside = packed().begin(1, "a@b", (7, 0), &[]);
     let long = "x".repeat(256);
     for (bytes, text) in [
-        (followed(begun().end(7)), "byte 624: bytes follow the END record"),
-        (followed(packed().package_end(true)), "byte 936: bytes follow the END record"),
+        (followed(begun().end(7)), "byte 624: bytes follow record 2 (END)"),
+        (followed(packed().package_end(true)), "byte 936: bytes follow record 3 (END)"),
         (
             begun().end(8).bytes,
             "byte 312, record 2 (END): ends another snapshot than the one that began",
@@ -407,7 +335,10 @@ fn refuses_what_zfs_does_not_send() {
             begun().record(5, &[(40, 8, 7)], &[]).bytes,
             "byte 312, record 2 (END): checksum of the whole stream differs",
         ),
-        (begun().record(11, &[], &[]).bytes, "byte 312, record 2: not a record of a ZFS stream"),
+        (
+            begun().record(11, &[], &[]).bytes,
+            "byte 312, record 2 (type 11): not a record of a ZFS stream",
+        ),
         (
             begun().begin(1, "a@c", (8, 7), &[]).bytes,
             "byte 312, record 2 (BEGIN): the snapshot before it is not whole",
@@ -480,6 +411,42 @@ fn takes_blocks_and_heads_as_long_as_zfs_makes_them() {
 }
 
 #[test]
+fn takes_features_that_are_not_known_and_names_them_with_damage() {
+    // Bits 30 and 41 of the features; 29 is LARGE_MICROZAP.
+    let package = 1 | 1 << 31 | 1 << 32 | 1 << 43;
+    let made = Made::new(false, true).begin(package, "a@b", (7, 0), &[]);
+    let whole = made.clone().record(4, &[], &[]).end(7);
+    walk(&whole.bytes).unwrap();
+    assert_eq!(
+        damage(&made.record(12, &[], &[]).bytes),
+        "byte 312, record 2 (type 12): not a record of a ZFS stream; it has features not known here: 30, 41"
+    );
+    // All that are known, deduplication too.
+    let all = (0..3).chain(16..18).chain(19..30).fold(1, |all, bit| all | 4 << bit);
+    let made = Made::new(false, true).begin(all, "a@b", (7, 0), &[]).record(12, &[], &[]);
+    assert!(!damage(&made.bytes).contains("features"));
+}
+
+#[test]
+fn keeps_no_more_than_a_header_of_a_hostile_stream() {
+    // A stream of nothing but the longest payloads: none is kept, and a walk
+    // is as large as before.
+    assert!(size_of::<Walk>() < 2048);
+    let mut walk = Walk::new();
+    let begun = Made::new(false, true).begin(1, "a@b", (7, 0), &[]);
+    walk.update(&begun.bytes).unwrap();
+    walk.update(&begun.record(3, &[(32, 8, 16 << 20)], &[]).bytes[312..]).unwrap();
+    let piece = vec![0; 1 << 20];
+    for _ in 0..16 {
+        walk.update(&piece).unwrap();
+    }
+    assert!(walk.snapshots.len() <= 1 && walk.snapshots.capacity() < 8);
+    let damage = walk.finish().unwrap_err();
+    let end = 312 + 312 + (16 << 20);
+    assert_eq!((damage.what, damage.offset), (What::NoEnd, end));
+}
+
+#[test]
 fn stays_damaged_once_it_is() {
     let made = Made::plain(false, true);
     let mut walk = Walk::new();
@@ -501,4 +468,20 @@ fn recognises_a_stream_by_its_first_bytes() {
     assert_eq!(recognise(b"#!/bin/sh"), Recognised::No);
     assert_eq!(recognise(&[0; 16]), Recognised::No);
     assert_eq!(recognise(&[0, 0, 0, 1]), Recognised::No);
+}
+
+#[test]
+fn recognises_a_stream_with_one_damaged_byte_and_finds_the_damage() {
+    for big in [false, true] {
+        let whole = Made::plain(big, true).bytes;
+        for at in (0..4).chain(8..16) {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 0xff;
+            assert_eq!(recognise(&bytes), Recognised::Damaged, "byte {at}");
+            assert!(damage(&bytes).starts_with("byte 0, record 1 ("), "{}", damage(&bytes));
+            bytes[15 - at] ^= 0xff;
+            let other = !(4..8).contains(&(15 - at));
+            assert!(!other || recognise(&bytes) == Recognised::No, "byte {at}");
+        }
+    }
 }

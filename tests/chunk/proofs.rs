@@ -11,6 +11,7 @@ use akashita::zfs_stream::{Walk, What};
 use serde_json::json;
 
 use super::{COMPOUND, MIB, PLAIN, chunk, id, spooled_streams, stream, tells};
+use crate::common::made::Made;
 use crate::common::{Ended, Place, run, run_on, run_with};
 
 /// That a failed stream says so in its lines as on standard error, and
@@ -84,10 +85,7 @@ fn a_stream_cut_anywhere_has_no_end() {
             let ended = run_with(&mut chunk(&place, options), &whole[..cut]);
             is_not_whole(&ended, 65);
             let said = ended.stderr.trim_end().strip_prefix("glacier-chunk: ").unwrap();
-            if cut < 16 {
-                assert!(said.starts_with("stdin: what is not a ZFS stream "), "{said}");
-                assert!(spooled_streams(&place).is_empty());
-            } else if edges.contains(&cut) {
+            if edges.contains(&cut) {
                 let place = format!(", at byte {cut}, without its END record");
                 assert!(said.starts_with("stream: ends after record "), "{said}");
                 assert!(said.ends_with(&place), "{said}");
@@ -125,19 +123,61 @@ fn a_stream_with_a_flipped_bit_has_no_end() {
         let mut damaged = whole.clone();
         damaged[at] ^= 1 << (at % 8);
         let place = Place::default();
-        is_not_whole(&run_with(&mut chunk(&place, ""), &damaged), 65);
+        let ended = run_with(&mut chunk(&place, ""), &damaged);
+        is_not_whole(&ended, 65);
+        assert!(ended.stderr.contains("byte ") && ended.stderr.contains("record "), "{at}");
     });
+}
+
+/// Where the first bytes are damaged, it is still known for what it was, and
+/// the user's word is not taken for it.
+#[test]
+fn a_stream_damaged_where_it_is_known_by_is_no_other_input() {
+    let whole = fs::read(stream("encrypted-raw-w-incremental.zfs")).unwrap();
+    let bits: Vec<usize> = (0..4 * 8).chain(8 * 8..16 * 8).collect();
+    each(&bits, |bit| {
+        let mut damaged = whole.clone();
+        damaged[bit / 8] ^= 1 << (bit % 8);
+        let place = Place::default();
+        let ended = run_with(&mut chunk(&place, "--trust-eof --name x"), &damaged);
+        is_not_whole(&ended.failed_like(65, "stream: byte 0, record 1 (", ""), 65);
+        assert!(spooled_streams(&place).is_empty());
+    });
+    // What ends before it can be known is a stream that was cut, unless it is
+    // named and vouched for.
+    let place = Place::default();
+    for (cut, kind) in [(1, ""), (8, ""), (15, "")] {
+        for options in ["", "--name x", "--trust-eof"] {
+            let ended = run_with(&mut chunk(&place, options), &whole[..cut]);
+            let said = format!("stream: ends inside record 1{kind}, which begins at byte 0");
+            ended.failed(65, &said);
+        }
+    }
+    assert!(spooled_streams(&place).is_empty());
+    run_with(&mut chunk(&place, "--trust-eof --name x"), &[0; 8]).done();
+}
+
+#[test]
+fn a_header_that_does_not_end_is_told_with_its_place() {
+    let mut begin = Made::new(false, true).begin(2, "a@b", (0, 0), &[]).bytes;
+    begin[4..8].copy_from_slice(&(200_u32 << 20).to_le_bytes());
+    begin.resize(30 * MIB, 0);
+    let place = Place::default();
+    for (options, size) in [("--trust-eof", 24), ("--trust-eof --part-size 1M", 12)] {
+        let said = format!("stream: byte 0, record 1 (BEGIN): header over {size} MiB");
+        run_with(&mut chunk(&place, options), &begin).failed(65, &said);
+    }
 }
 
 #[test]
 fn a_stream_that_goes_on_behind_its_end_has_no_end() {
     for name in PLAIN {
         let mut input = fs::read(stream(name)).unwrap();
-        let message = format!("stream: byte {}: bytes follow the END record", input.len());
+        let begin = format!("stream: byte {}: bytes follow record ", input.len());
         input.push(0);
         let place = Place::default();
-        let ended = run_with(&mut chunk(&place, "--trust-eof"), &input).failed(65, &message);
-        is_not_whole(&ended, 65);
+        let ended = run_with(&mut chunk(&place, "--trust-eof"), &input);
+        is_not_whole(&ended.failed_like(65, &begin, " (END)"), 65);
     }
 }
 
@@ -248,7 +288,7 @@ fn a_command_is_killed_when_its_output_is_of_no_use() {
     let script = "echo $$ >pid; cat \"$0\"; exec yes";
     let command = ["sh", "-c", script, path.to_str().unwrap()];
     let ended = run(&mut with_command(&place, &[], &command));
-    ended.failed(65, "stream: byte 2144056: bytes follow the END record");
+    ended.failed_like(65, "stream: byte 2144056: bytes follow record ", " (END)");
     let pid = fs::read_to_string(place.path("pid")).unwrap();
     assert!(!Path::new("/proc").join(pid.trim()).join("fd/0").exists());
 }

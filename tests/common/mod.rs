@@ -10,6 +10,8 @@
     reason = "a test that cannot go on has failed"
 )]
 
+pub mod made;
+
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};

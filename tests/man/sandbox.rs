@@ -76,6 +76,8 @@ impl Sandbox {
             fs::create_dir(top.join(name)).unwrap();
         }
         fs::write(top.join("photos/one.jpg"), vec![b'x'; 100_000]).unwrap();
+        let stream = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/streams/full.zfs");
+        fs::copy(stream, top.join("home.zfs")).unwrap();
         let zfs = top.join("bin/zfs");
         fs::write(&zfs, ZFS).unwrap();
         fs::set_permissions(&zfs, fs::Permissions::from_mode(0o755)).unwrap();

@@ -1,0 +1,248 @@
+//! The reading side: blocks from the input, shown to the hashing threads and to
+//! `zfs_stream`, and what is told to the other side.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread;
+
+use super::input::{Input, is_stopped, stopped};
+use super::proof::Proofs;
+use super::writer;
+use crate::error::{Error, Result};
+use crate::hashing::{BLOCK, Block, BlockPool, Hashers};
+use crate::line::{Guid, Snapshot, StreamId};
+use crate::planted::Fault;
+use crate::zfs_stream::{Damage, Ending, Head, Recognised, Walk, What, recognise};
+
+/// Bytes that the proof takes at a time, while they are still in the core's
+/// cache: half of what it costs is to fetch them.
+const PIECE: usize = 256 << 10;
+
+/// Blocks in memory, at most.
+const BLOCKS: usize = 16;
+
+/// Blocks that may be read before a ZFS stream has told what it is: the
+/// headers of compound streams carry the properties of all datasets.
+const HEAD_BLOCKS: usize = 12;
+
+/// What is wrong with a ZFS stream, told.
+#[expect(clippy::needless_pass_by_value, reason = "so that map_err takes it by name")]
+fn damaged(damage: Damage) -> Error {
+    Error::Data(format!("stream: {damage}"))
+}
+
+/// The reading side: blocks that never cross the end of a part.
+pub struct Source {
+    input: Input,
+    pool: BlockPool,
+    /// Set when the writing side has ended.
+    stop: Arc<AtomicBool>,
+    /// The walk over a ZFS stream; none for other input.
+    walk: Option<Walk>,
+    position: u64,
+    part_size: u64,
+}
+
+impl Source {
+    /// What will read `input`.
+    pub fn new(input: Input, part_size: u64) -> Self {
+        Self {
+            input,
+            pool: BlockPool::new(BLOCKS),
+            stop: Arc::new(AtomicBool::new(false)),
+            walk: None,
+            position: 0,
+            part_size,
+        }
+    }
+
+    /// Set when one side has failed, for the other to see.
+    pub fn stop(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.stop)
+    }
+
+    /// Refuses input that could never be proven whole.
+    ///
+    /// # Errors
+    /// When there is no proof to come, with the choices.
+    pub fn demand(&self, proofs: &Proofs) -> Result<()> {
+        let head = self.head_of_zfs();
+        let what = match head {
+            Some(head) if head.compound => "a compound stream (zfs send -R, -I or -p)",
+            _ => "what is not a ZFS stream",
+        };
+        proofs.demand(head.is_some_and(|head| !head.compound), what)
+    }
+
+    /// The next block; an empty one at the end of the input.
+    fn block(&mut self) -> Result<Arc<Block>> {
+        let left = self.part_size - self.position % self.part_size;
+        let size = usize::try_from(left).unwrap_or(BLOCK).min(BLOCK);
+        let mut block = self.pool.take();
+        loop {
+            let had = block.len();
+            let piece = size.min(had + PIECE);
+            self.input.fill(&mut block, piece, &self.stop)?;
+            if let Some(walk) = &mut self.walk {
+                walk.update(block.get(had..).unwrap_or_default()).map_err(damaged)?;
+            }
+            if block.len() < piece || piece == size {
+                break;
+            }
+        }
+        self.position += block.len() as u64;
+        Ok(Arc::new(block))
+    }
+
+    /// Reads until it is known what the input is; gives what was read. Ends
+    /// with an empty block if the input did. What ends before that is known
+    /// is a ZFS stream that was cut, unless it may be `other` bytes.
+    ///
+    /// # Errors
+    /// When it is empty, or a ZFS stream that is damaged.
+    pub fn head(&mut self, other: bool) -> Result<Vec<Arc<Block>>> {
+        let first = self.block()?;
+        if first.is_empty() {
+            self.input.finish(&self.stop)?;
+            return Err(Error::Data("stdin: empty stream".to_owned()));
+        }
+        match recognise(&first) {
+            Recognised::Yes | Recognised::Damaged => {}
+            Recognised::More if !other => {}
+            Recognised::More | Recognised::No => return Ok(vec![first]),
+        }
+        let mut walk = Walk::new();
+        walk.update(&first).map_err(damaged)?;
+        self.walk = Some(walk);
+        let mut blocks = vec![first];
+        while self.head_of_zfs().is_none() {
+            if blocks.len() == HEAD_BLOCKS {
+                let walk = self.walk.as_ref();
+                let long = walk.map(|walk| walk.damage(What::LongHead(self.position)));
+                return Err(long.map_or_else(|| Error::Bug("a walk is gone".to_owned()), damaged));
+            }
+            let block = self.block()?;
+            if block.is_empty() {
+                // Why it ends here is the command's to tell.
+                self.input.finish(&self.stop)?;
+                self.ending()?;
+            }
+            blocks.push(block);
+        }
+        Ok(blocks)
+    }
+
+    /// What a ZFS stream says of itself; none of other input.
+    pub fn head_of_zfs(&self) -> Option<&Head> {
+        self.walk.as_ref().and_then(Walk::head)
+    }
+
+    /// How a ZFS stream ended; an error if it is damaged or cut short.
+    fn ending(&self) -> Result<Option<Ending>> {
+        self.walk.as_ref().map(|walk| walk.finish().map_err(damaged)).transpose()
+    }
+
+    /// Reads the rest, and has `take` do on a thread of its own what follows
+    /// from it.
+    ///
+    /// # Errors
+    /// What kept either side from the proven end.
+    pub fn run(
+        &mut self,
+        id: StreamId,
+        head: Vec<Arc<Block>>,
+        proofs: &Proofs,
+        linear: bool,
+        take: impl FnMut(writer::Order) -> Result<()> + Send,
+    ) -> Result<()> {
+        let stop = self.stop();
+        thread::scope(|scope| {
+            let (orders, inbox) = sync_channel(BLOCKS);
+            let writing = scope.spawn(|| {
+                let result = obey(inbox, take);
+                stop.store(true, Ordering::Relaxed);
+                result
+            });
+            let read = self.read(id, head, &orders, proofs, linear);
+            if read.is_err() {
+                stop.store(true, Ordering::Relaxed);
+            }
+            drop(orders);
+            match writing.join() {
+                // Of the two sides one has a reason; the other was stopped by
+                // it.
+                Ok(Err(e)) if is_stopped(&e) => read,
+                Ok(written) => written.and(read),
+                Err(_) => Err(Error::Bug("the writing thread failed".to_owned())),
+            }
+        })
+    }
+
+    /// Reads the rest, and tells the writing side.
+    fn read(
+        &mut self,
+        id: StreamId,
+        head: Vec<Arc<Block>>,
+        orders: &SyncSender<writer::Order>,
+        proofs: &Proofs,
+        linear: bool,
+    ) -> Result<()> {
+        let hashers = Hashers::on_all_cores()?;
+        let send = |order| {
+            // It ended with an error of its own, which is told instead.
+            orders.send(order).map_err(|_| stopped())
+        };
+        let mut head = head.into_iter();
+        let mut run = hashers.run(linear);
+        let mut in_part = 0;
+        loop {
+            let block = match head.next() {
+                Some(block) => block,
+                None => self.block()?,
+            };
+            for snapshot in self.walk.as_mut().map(Walk::take_snapshots).unwrap_or_default() {
+                send(writer::Order::Snapshot(Snapshot {
+                    stream: id,
+                    name: snapshot.name,
+                    guid: Guid(snapshot.guid),
+                    from_guid: snapshot.from_guid.map(Guid),
+                    offset: snapshot.offset,
+                }))?;
+            }
+            if block.is_empty() {
+                break;
+            }
+            in_part += block.len() as u64;
+            run.block(Arc::clone(&block));
+            send(writer::Order::Block(block))?;
+            if in_part == self.part_size {
+                let whole = std::mem::replace(&mut run, hashers.run(linear));
+                send(writer::Order::EndPart(whole.finish()))?;
+                in_part = 0;
+            }
+        }
+        // I1: neither a short last part nor the end is announced before the
+        // stream is proven whole.
+        self.input.finish(&self.stop)?;
+        let ending = match self.ending() {
+            Err(_) if Fault::EndOfInput.is_planted() => Some(Ending::Plain),
+            ending => ending?,
+        };
+        self.demand(proofs)?;
+        let whole = proofs.at_end(ending)?;
+        if in_part > 0 {
+            send(writer::Order::EndPart(run.finish()))?;
+        }
+        send(writer::Order::End(whole))
+    }
+}
+
+/// Takes the receiver: when this ends, what is still sent to it fails.
+#[expect(clippy::needless_pass_by_value, reason = "it is dropped here")]
+fn obey(
+    orders: Receiver<writer::Order>,
+    take: impl FnMut(writer::Order) -> Result<()>,
+) -> Result<()> {
+    orders.iter().try_for_each(take)
+}
