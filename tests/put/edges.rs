@@ -4,7 +4,7 @@ use std::fs::{self, OpenOptions};
 use std::process::Stdio;
 
 use crate::common::{Place, run, run_with, start, until};
-use crate::local::{Local, catalog, files, pattern, sorted};
+use crate::local::{Local, catalog, pattern, sorted};
 use crate::skip::skip;
 use crate::{MIB, NOT_WHOLE, before, chunk, one_stored, put, up_to};
 
