@@ -56,7 +56,7 @@ const LAYERS: &[Layer] = &[
 #[derive(Parser)]
 #[command(name = "faultlab")]
 struct Options {
-    /// ci, full, soak, or the names of layers
+    /// ci, full or soak, of all layers or of those that are named
     #[arg(required = true)]
     what: Vec<String>,
     /// Comes with every violation; gives the same attacks again
@@ -83,20 +83,21 @@ fn main() -> ExitCode {
     let mut chosen = Vec::new();
     for layer in LAYERS {
         let runs = match what[..] {
-            ["ci"] => layer.ci,
-            ["full" | "soak"] => layer.full,
-            _ if what.contains(&layer.name) => layer.ci,
-            _ => continue,
+            ["full" | "soak", ..] => layer.full,
+            _ => layer.ci,
         };
+        if !what.contains(&layer.name) && !matches!(what[..], ["ci" | "full" | "soak"]) {
+            continue;
+        }
         chosen.push((layer, options.runs.unwrap_or(runs)));
     }
     if chosen.is_empty() {
         let known: Vec<&str> = LAYERS.iter().map(|layer| layer.name).collect();
-        println!("faultlab: ci, full, soak, or layers: {}", known.join(" "));
+        println!("faultlab: ci, full or soak, and layers: {}", known.join(" "));
         return ExitCode::from(64);
     }
     lab::catch_panics();
-    let recorded = matches!(what[..], ["full" | "soak"]);
+    let recorded = matches!(what[..], ["full" | "soak", ..]);
     let end = Instant::now() + Duration::from_secs_f64(options.hours * 3600.0);
     let (mut round, mut red) = (seed, false);
     loop {
@@ -108,7 +109,7 @@ fn main() -> ExitCode {
             }
         }
         round = round.wrapping_add(1);
-        if what != ["soak"] || Instant::now() > end {
+        if what[0] != "soak" || Instant::now() > end {
             break;
         }
     }
