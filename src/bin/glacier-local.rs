@@ -3,9 +3,11 @@
 use std::env;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use akashita::cli;
 use akashita::local::{self, Settings};
+use akashita::units;
 use clap::Parser;
 use serde::Serialize;
 
@@ -25,6 +27,9 @@ struct Options {
     #[arg(long, value_name = "N", default_value_t = 1,
           value_parser = clap::value_parser!(u32).range(1..=100_000))]
     clock_speed: u32,
+    /// Give up a client that sends nothing for so long
+    #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = units::duration)]
+    timeout: Duration,
     /// Append a JSON line for each request
     #[arg(long, value_name = "FILE")]
     log: Option<PathBuf>,
@@ -45,6 +50,7 @@ fn main() -> ExitCode {
             root: options.root,
             listen: options.listen,
             clock_speed: options.clock_speed,
+            timeout: options.timeout,
             log: options.log,
             faults: options.faults,
             key_id: env::var("AWS_ACCESS_KEY_ID").ok(),

@@ -59,7 +59,7 @@ pub async fn serve(
     let name = strike.as_ref().map(|strike| strike.name);
     let record = Record::new(&server, &parts, route.as_ref().ok(), name);
     let mut action = strike.map(|strike| strike.action);
-    let mut body = Inflow::new(body, record, action.clone());
+    let mut body = Inflow::new(body, record, action.clone(), server.timeout);
 
     let answer = match (instead(action.as_ref()), route, query) {
         (Some(answer), ..) => answer,
@@ -270,7 +270,13 @@ async fn receive(body: &mut Inflow, mut writer: Writer, size: u64) -> Answer<Wri
         }
         if writer.size() == size { writer.finish().map(Some) } else { Ok(None) }
     });
+    let mut left = size;
     while let Ok(Some(piece)) = body.piece().await {
+        // A body that came in chunks may have another size than was said.
+        let Some(less) = left.checked_sub(u64::try_from(piece.len()).unwrap_or(u64::MAX)) else {
+            return Err(Cut::Broken.into());
+        };
+        left = less;
         // The writer stops early only when it fails, and then says why.
         if pieces.send(piece).await.is_err() {
             break;

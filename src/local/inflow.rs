@@ -12,9 +12,6 @@ use super::faults::Action;
 use super::record::Record;
 use super::reply::{Answer, Refusal};
 
-/// How long a body may stand still.
-const IDLE: Duration = Duration::from_mins(2);
-
 /// Why no more of a body comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cut {
@@ -44,14 +41,16 @@ pub struct Inflow {
     received: u64,
     action: Option<Action>,
     cut: Option<Cut>,
+    timeout: Duration,
     /// The record of the request.
     pub record: Record,
 }
 
 impl Inflow {
-    /// A body that nothing was read of yet.
-    pub fn new(body: Incoming, record: Record, action: Option<Action>) -> Self {
-        Self { body, waiting: Bytes::new(), received: 0, action, cut: None, record }
+    /// A body that nothing was read of yet, and that may stand still for
+    /// `timeout`.
+    pub fn new(body: Incoming, record: Record, action: Option<Action>, timeout: Duration) -> Self {
+        Self { body, waiting: Bytes::new(), received: 0, action, cut: None, timeout, record }
     }
 
     /// Why no more comes, if that is so.
@@ -114,7 +113,7 @@ impl Inflow {
 
     async fn read(&mut self) -> Result<Option<Bytes>, Cut> {
         loop {
-            let frame = timeout(IDLE, self.body.frame()).await.map_err(|_| Cut::Idle)?;
+            let frame = timeout(self.timeout, self.body.frame()).await.map_err(|_| Cut::Idle)?;
             let Some(frame) = frame else { return Ok(None) };
             let frame = frame.map_err(|_| Cut::Broken)?;
             if let Ok(data) = frame.into_data()

@@ -41,6 +41,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustix::fs::FlockOperation;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 
 use self::call::Call;
 use self::clock::Clock;
@@ -51,8 +52,12 @@ use self::store::Store;
 use crate::cli;
 use crate::error::{Error, Result};
 
-/// How long a client may take to send its headers.
-const HEADERS: Duration = Duration::from_secs(30);
+/// Most bytes of a request's head, and the most that is read at once.
+const HEAD: usize = 64 << 10;
+/// Most headers of a request.
+const HEADERS: usize = 64;
+/// Connections at a time; others wait until one ends.
+const CONNECTIONS: usize = 256;
 /// How often what is over is dropped and the clock is written down.
 const SWEEP: Duration = Duration::from_secs(30);
 
@@ -64,6 +69,9 @@ pub struct Settings {
     pub listen: String,
     /// How many times as fast as real time the service's hours pass.
     pub clock_speed: u32,
+    /// How long a client may take for the head of its next request, and how
+    /// long a body may stand still.
+    pub timeout: Duration,
     /// One line for each request goes here.
     pub log: Option<PathBuf>,
     /// Which requests fail how.
@@ -80,6 +88,7 @@ struct Server {
     keys: Keys,
     log: Option<Mutex<File>>,
     faults: Mutex<Plan>,
+    timeout: Duration,
     /// Held, so that the root has one server.
     _lock: File,
 }
@@ -107,7 +116,7 @@ impl Server {
             }
         };
         let (store, faults) = (Store::open(root, clock)?, Mutex::new(faults));
-        Ok(Self { store, keys, log, faults, _lock: lock })
+        Ok(Self { store, keys, log, faults, timeout: settings.timeout, _lock: lock })
     }
 
     /// Writes a line of the request log, with one write.
@@ -201,7 +210,9 @@ pub fn serve(settings: &Settings, listening: impl FnOnce(&str) -> Result<()>) ->
 }
 
 async fn accept(server: &Arc<Server>, listener: &TcpListener, address: SocketAddr) -> Result<()> {
+    let room = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
+        let place = Arc::clone(&room).acquire_owned().await;
         let connection = match listener.accept().await {
             Ok((connection, _)) => connection,
             Err(e) => {
@@ -215,11 +226,15 @@ async fn accept(server: &Arc<Server>, listener: &TcpListener, address: SocketAdd
         let _ = connection.set_nodelay(true);
         let server = Arc::clone(server);
         tokio::spawn(async move {
+            let _place = place;
+            let timeout = server.timeout;
             let service = service_fn(move |request| http::serve(Arc::clone(&server), request));
             // A connection that breaks is its client's to report.
             let _ = http1::Builder::new()
                 .timer(TokioTimer::new())
-                .header_read_timeout(HEADERS)
+                .header_read_timeout(timeout)
+                .max_headers(HEADERS)
+                .max_buf_size(HEAD)
                 .serve_connection(TokioIo::new(connection), service)
                 .await;
         });
