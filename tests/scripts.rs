@@ -71,7 +71,7 @@ fn refuse_arguments_that_they_do_not_know() {
     let demo = "usage: scripts/demo [FILE | DATASET@SNAPSHOT]";
     let bench = "usage: scripts/bench [-b bin-directory] [-n runs] [MiB]
   -b  measure the tools there, instead of building the dist profile
-MiB is 2^n (1024). Needs twice that in /dev/shm, and 12 times on disk.";
+MiB is 2^n (1024). Needs four times that in /dev/shm, and 12 times on disk.";
     for (name, arguments, message) in [
         ("demo", vec!["one", "two"], format!("demo: {demo}")),
         ("demo", vec!["--fast"], format!("demo: {demo}")),
