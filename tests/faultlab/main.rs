@@ -24,6 +24,7 @@ mod kills;
 mod lab;
 mod rig;
 mod status;
+mod streams;
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -49,6 +50,7 @@ const ALL: u64 = u64::MAX;
 const LAYERS: &[Layer] = &[
     Layer { name: "kills", unit: "kills at random", ci: 40, full: 200, run: kills::run },
     Layer { name: "cuts", unit: "power cuts", ci: 20, full: 300, run: cuts::run },
+    Layer { name: "streams", unit: "cuts and flips", ci: 300, full: 1500, run: streams::run },
     Layer { name: "alarm", unit: "planted faults", ci: ALL, full: ALL, run: alarm::run },
 ];
 
