@@ -69,9 +69,10 @@ impl Rig {
 
     /// A ZFS stream in a file.
     pub fn zfs(path: &Path, volume_size: u64) -> Self {
-        let is_compound = path.to_string_lossy().contains("-I.");
+        let name = path.to_string_lossy();
+        let is_compound = ["-I.", "-R."].iter().any(|end| name.contains(end));
         let proof: &[&str] = if is_compound { &["--trust-eof"] } else { &[] };
-        let is_based = !path.to_string_lossy().contains("full");
+        let is_based = !name.contains("full");
         Self { is_based, ..Self::new(fs::read(path).unwrap(), volume_size, proof) }
     }
 
