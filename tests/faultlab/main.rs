@@ -25,6 +25,7 @@ mod lab;
 mod rig;
 mod status;
 mod streams;
+mod sweep;
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -51,6 +52,7 @@ const LAYERS: &[Layer] = &[
     Layer { name: "kills", unit: "kills at random", ci: 40, full: 200, run: kills::run },
     Layer { name: "cuts", unit: "power cuts", ci: 20, full: 300, run: cuts::run },
     Layer { name: "streams", unit: "cuts and flips", ci: 300, full: 1500, run: streams::run },
+    Layer { name: "sweep", unit: "calls that fail", ci: 60, full: ALL, run: sweep::run },
     Layer { name: "alarm", unit: "planted faults", ci: ALL, full: ALL, run: alarm::run },
 ];
 
