@@ -156,3 +156,48 @@ fn output_that_cannot_be_written_gives_74() {
     let output = chain("30").stdin(File::open(directory.path()).unwrap()).output().unwrap();
     assert_eq!(output.status.code(), Some(74));
 }
+
+#[test]
+fn a_line_without_an_end_is_refused_soon() {
+    let start = std::time::Instant::now();
+    let mut child = chain("tank/home@mon")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(three().concat().as_bytes()).unwrap();
+    let piece = vec![b'x'; 64 << 10];
+    let mut given = 0;
+    while given < 4_u64 << 30 && stdin.write_all(&piece).is_ok() {
+        given += 64 << 10;
+    }
+    assert!(given < 4 << 20, "{given} bytes were taken");
+    let (code, out, err) = told(&child.wait_with_output().unwrap());
+    let message = "glacier-chain: stdin: line 13: goes on for over 1 MiB; is this a catalog?\n";
+    assert_eq!((code, out.as_str(), err.as_str()), (65, "", message));
+    assert!(start.elapsed() < std::time::Duration::from_secs(20));
+    // What a crash leaves is passed over.
+    let holed = format!("{}\n{}", "\0".repeat(1 << 19), three().concat());
+    let (code, _, err) = run("tank/home@mon", &holed);
+    assert_eq!(code, 0, "{err}");
+    assert!(err.contains("1 bad line skipped, the first is 1: longer than 4096 bytes"), "{err}");
+}
+
+#[test]
+fn a_catalog_that_does_not_come_is_not_waited_for_when_nobody_reads() {
+    let mut child = chain("tank/home@mon")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.as_mut().unwrap().write_all(three()[0].as_bytes()).unwrap();
+    // Its standard input stays open.
+    let stdin = child.stdin.take();
+    drop(child.stdout.take());
+    let (code, _, err) = told(&child.wait_with_output().unwrap());
+    assert_eq!(code, 75, "{err}");
+    drop(stdin);
+}

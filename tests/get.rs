@@ -427,3 +427,21 @@ fn an_archive_that_differs_from_the_catalog_is_not_passed_on() {
         "glacier-get: tank@mon: volume 0: part 0 does not equal its hash; none of it passed on\n"
     );
 }
+
+#[test]
+fn a_line_without_an_end_is_refused_soon() {
+    let (service, _) = Service::with_three(600);
+    let mut child = service.get(&[]).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(service.first().as_bytes()).unwrap();
+    let piece = vec![b'x'; 64 << 10];
+    let mut given = 0;
+    while given < 4_u64 << 30 && stdin.write_all(&piece).is_ok() {
+        given += 64 << 10;
+    }
+    assert!(given < 4 << 20, "{given} bytes were taken");
+    let (code, out, err) = told(child.wait_with_output().unwrap());
+    assert_eq!((code, out.len()), (65, 0), "{err}");
+    assert!(err.ends_with("goes on for over 1 MiB; is this a catalog?\n"), "{err}");
+    assert_eq!(service.calls("InitiateJob"), 0);
+}

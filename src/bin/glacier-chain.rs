@@ -7,7 +7,8 @@ use std::process::ExitCode;
 
 use akashita::catalog::{Link, scan};
 use akashita::cli::{self, Error, Result};
-use akashita::line::{Chain, Line};
+use akashita::line::{Chain, JUNK, Line, endless};
+use akashita::neighbour;
 use clap::Parser;
 
 /// How much of the catalog is read at once.
@@ -36,12 +37,25 @@ fn input() -> Result<(File, u64)> {
     let cannot = |e| Error::io("the copy of the catalog: cannot write (see TMPDIR)", e);
     let mut copy = tempfile::tempfile().map_err(cannot)?;
     let mut buffer = vec![0; BUFFER];
+    let (mut number, mut line) = (1, 0_u64);
     loop {
+        // Nobody may read what is to come of a catalog that does not come.
+        neighbour::wait_for_input(&file)?;
         let length = file.read(&mut buffer).map_err(unreadable)?;
-        match buffer.get(..length) {
+        let piece = match buffer.get(..length) {
             Some([]) | None => return Ok((copy, 0)),
-            Some(piece) => copy.write_all(piece).map_err(cannot)?,
+            Some(piece) => piece,
+        };
+        for end in piece.split_inclusive(|byte| *byte == b'\n') {
+            line = line.saturating_add(u64::try_from(end.len()).unwrap_or(u64::MAX));
+            if line > JUNK {
+                return Err(Error::Data(format!("stdin: {}", endless(number))));
+            }
+            if end.ends_with(b"\n") {
+                (number, line) = (number + 1, 0);
+            }
         }
+        copy.write_all(piece).map_err(cannot)?;
     }
 }
 

@@ -50,9 +50,13 @@ struct Options {
 
 /// Reads standard input to its end, before anything is asked or written.
 fn plan(partial: bool) -> Result<Plan> {
-    let mut reader = Reader::new(io::stdin().lock());
+    let mut reader = Reader::new(io::stdin().lock()).bounded();
+    let unreadable = |e: io::Error| match e.kind() {
+        io::ErrorKind::InvalidData => Error::Data(format!("stdin: {e}")),
+        _ => Error::io("stdin: cannot read", e),
+    };
     let (mut lines, mut skipped) = (Lines::default(), Skipped::default());
-    while let Some(text) = reader.read().map_err(|e| Error::io("stdin: cannot read", e))? {
+    while let Some(text) = reader.read().map_err(unreadable)? {
         let line = match text {
             Text::Line(text) => Line::parse(&text),
             Text::Bad(reason) => Err(reason),
