@@ -9,11 +9,15 @@
 
 mod common;
 mod skip;
+#[path = "common/stranger.rs"]
+mod stranger;
 
 #[path = "chunk/again.rs"]
 mod again;
 #[path = "chunk/inspect.rs"]
 mod inspect;
+#[path = "chunk/attacks.rs"]
+mod attacks;
 #[path = "chunk/pipes.rs"]
 mod pipes;
 #[path = "chunk/proofs.rs"]

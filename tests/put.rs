@@ -9,6 +9,8 @@
 
 #[path = "put/again.rs"]
 mod again;
+#[path = "put/attacks.rs"]
+mod attacks;
 #[path = "put/books.rs"]
 mod books;
 mod common;
@@ -23,6 +25,8 @@ mod network;
 mod skip;
 #[path = "put/stored.rs"]
 mod stored;
+#[path = "common/stranger.rs"]
+mod stranger;
 #[path = "put/window.rs"]
 mod window;
 

@@ -51,8 +51,8 @@ fn mode(flags: OFlags) -> Mode {
 fn opened(opened: Result<OwnedFd, Errno>) -> io::Result<OwnedFd> {
     match opened {
         Err(Errno::LOOP) => Err(io::Error::other("a symbolic link, which is not followed")),
-        // A socket, or a device that is not there.
-        Err(Errno::NXIO) => Err(io::Error::other(NOT_REGULAR)),
+        // A socket, or a directory where a file is to be written.
+        Err(Errno::NXIO | Errno::ISDIR) => Err(io::Error::other(NOT_REGULAR)),
         opened => Ok(opened?),
     }
 }
