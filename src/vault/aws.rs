@@ -1,14 +1,11 @@
-//! What every AWS service here shares: credentials, the HTTP client, what may
-//! be spoken to in the clear, and what an error means.
+//! What every AWS service here shares: credentials, region and endpoint, and
+//! what an error means.
 
 use std::time::Duration;
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::provider::ProvideCredentials;
 use aws_runtime::auth::PayloadSigningOverride;
-use aws_smithy_http_client::proxy::ProxyConfig;
-use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode};
-use aws_smithy_http_client::{Builder, Connector};
 use aws_smithy_runtime_api::box_error::BoxError;
 use aws_smithy_runtime_api::client::interceptors::Intercept;
 use aws_smithy_runtime_api::client::interceptors::context::{
@@ -24,14 +21,17 @@ use aws_smithy_types::timeout::TimeoutConfig;
 use bytes::Bytes;
 
 use super::Failure;
+use super::endpoint::{self, NotSafe};
+use super::wire;
 use crate::error::{Error, Result};
 use crate::treehash::Hash;
 
 /// How long a connection, with TLS, may take.
 pub const CONNECT: Duration = Duration::from_secs(30);
 
-/// Why an endpoint is refused.
-const IN_THE_CLEAR: &str = "not https; plain http is for this machine's loopback only";
+/// How the SDK begins to tell that a `credential_process` failed; what the
+/// process said follows.
+const PROCESS: &str = "Error retrieving credentials: external process exited with code ";
 
 /// How to reach AWS; what is absent comes from where the AWS CLI takes it.
 #[derive(clap::Args, Clone, Debug, Default)]
@@ -55,7 +55,7 @@ pub struct Access {
 /// credentials, when there are none.
 pub async fn load(access: &Access) -> Result<SdkConfig> {
     let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
-        .http_client(http_client()?)
+        .http_client(wire::client()?)
         // Every call is one attempt; pauses and patience are vault::retry's.
         .retry_config(RetryConfig::standard().with_max_attempts(1))
         // It ends streamed uploads on slow lines after seconds, though bytes
@@ -74,10 +74,9 @@ pub async fn load(access: &Access) -> Result<SdkConfig> {
         loader = loader.endpoint_url(url);
     }
     let config = loader.load().await;
-    if let Some(url) = config.endpoint_url()
-        && !encrypted_or_loopback(url)
-    {
-        return Err(Error::Configuration(format!("{url}: {IN_THE_CLEAR}")));
+    // Told before anything is read; `wire` holds it for every request.
+    if let Some(url) = config.endpoint_url() {
+        endpoint::check(url).map_err(|why| Error::Configuration(why.to_string()))?;
     }
     if config.region().is_none() {
         return Err(Error::Configuration(
@@ -85,93 +84,39 @@ pub async fn load(access: &Access) -> Result<SdkConfig> {
         ));
     }
     let Some(provider) = config.credentials_provider() else {
-        return Err(no_credentials("no provider"));
+        return Err(no_credentials(access, "no provider"));
     };
     match provider.provide_credentials().await {
         Ok(_) => Ok(config),
-        Err(e) => Err(no_credentials(&root_cause(&e))),
+        Err(e) => Err(match NotSafe::find(&e) {
+            Some(why) => Error::Configuration(why),
+            None => no_credentials(access, &root_cause(&e)),
+        }),
     }
 }
 
 /// The SDK tells the reason of each place it looked in; where none has any
 /// credentials, that is no reason.
-fn no_credentials(why: &str) -> Error {
-    let nowhere = "neither environment, nor profile, nor this machine's role has them";
-    let why = if why.starts_with("no credentials found in chain") { nowhere } else { why };
+fn no_credentials(access: &Access, why: &str) -> Error {
+    let profile = access.profile.clone().or_else(|| {
+        let named = std::env::var_os("AWS_PROFILE").filter(|name| !name.is_empty());
+        named.map(|name| name.to_string_lossy().into_owned())
+    });
+    let profile = match profile {
+        Some(name) => format!("profile \"{name}\""),
+        None => "profile".to_owned(),
+    };
+    let nowhere = format!("neither environment, nor {profile}, nor this machine's role has them");
+    let why = if why.starts_with("no credentials found in chain") {
+        nowhere
+    } else if let Some(status) = why.strip_prefix(PROCESS) {
+        format!("credential_process ended with {status}; run it by hand to see why")
+    } else {
+        why.strip_suffix('.').unwrap_or(why).to_owned()
+    };
     Error::Credentials(format!(
         "no AWS credentials: {why}; set AWS_PROFILE, or the keys in the environment"
     ))
-}
-
-/// One HTTP stack for everything; the proxies and the certificates that the
-/// environment names are used as the AWS CLI uses them.
-fn http_client() -> Result<aws_smithy_runtime_api::client::http::SharedHttpClient> {
-    let mut trust = TrustStore::default();
-    if let Some(path) = std::env::var_os("AWS_CA_BUNDLE").filter(|path| !path.is_empty()) {
-        let pem = std::fs::read(&path).map_err(|e| {
-            Error::Configuration(format!("AWS_CA_BUNDLE: {}: {e}", path.to_string_lossy()))
-        })?;
-        trust = TrustStore::empty().with_pem_certificate(pem);
-    }
-    let context = TlsContext::builder()
-        .with_trust_store(trust)
-        .build()
-        .map_err(|e| Error::Configuration(format!("TLS: {e}")))?;
-    Ok(Builder::new().build_with_connector_fn(move |settings, _| {
-        let mut connector = Connector::builder()
-            .proxy_config(ProxyConfig::from_env())
-            .tls_provider(Provider::Rustls(CryptoMode::Ring))
-            .tls_context(context.clone());
-        if let Some(settings) = settings {
-            connector = connector.connector_settings(settings.clone());
-        }
-        connector.build()
-    }))
-}
-
-/// Whether a URL is https, or plain http to this machine itself. A name is
-/// loopback only if it is `localhost` or a literal loopback address; user
-/// information before the host is refused, as it can look like one.
-pub fn encrypted_or_loopback(url: &str) -> bool {
-    let Ok(uri) = url.parse::<hyper::Uri>() else { return false };
-    let Some(authority) = uri.authority() else { return false };
-    if authority.as_str().contains('@') {
-        return false;
-    }
-    match uri.scheme_str() {
-        Some("https") => true,
-        Some("http") => {
-            let host = authority.host().trim_start_matches('[').trim_end_matches(']');
-            host.eq_ignore_ascii_case("localhost")
-                || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
-        }
-        _ => false,
-    }
-}
-
-/// Refuses to sign and send a request in the clear, wherever its endpoint
-/// came from (an option, the environment, a profile).
-#[derive(Debug)]
-pub struct Encrypted;
-
-impl Intercept for Encrypted {
-    fn name(&self) -> &'static str {
-        "Encrypted"
-    }
-
-    fn modify_before_signing(
-        &self,
-        context: &mut BeforeTransmitInterceptorContextMut<'_>,
-        _: &RuntimeComponents,
-        _: &mut ConfigBag,
-    ) -> Result<(), BoxError> {
-        let uri = context.request().uri();
-        if encrypted_or_loopback(uri) {
-            Ok(())
-        } else {
-            Err(format!("{uri}: {IN_THE_CLEAR}").into())
-        }
-    }
 }
 
 /// Hands the hash of a part to the signer, so that the SDK neither loads the
@@ -228,10 +173,12 @@ where
         SdkError::ConstructionFailure(_) => Failure::Refused(root_cause(&error)),
         SdkError::DispatchFailure(_) => {
             let cause = root_cause(&error);
-            if cause.contains("credential") {
+            if let Some(why) = NotSafe::find(&error) {
+                Failure::Unsafe(why)
+            } else if endpoint::find::<hyper::http::uri::InvalidUri>(&error).is_some() {
+                Failure::Unsafe(format!("the configured endpoint is not a URL: {cause}"))
+            } else if cause.contains("credential") {
                 Failure::Credentials(cause)
-            } else if cause.contains(IN_THE_CLEAR) {
-                Failure::Unsafe(cause)
             } else {
                 Failure::Passing(cause)
             }
@@ -288,35 +235,14 @@ pub fn root_cause(error: &dyn std::error::Error) -> String {
         cause = inner;
     }
     let text = cause.to_string();
-    text.split(" (os error ").next().unwrap_or(&text).to_owned()
+    // What a process says that should print credentials may be one.
+    let text = text.split(". Stderr: ").next().unwrap_or(&text);
+    text.split(" (os error ").next().unwrap_or(text).to_owned()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn plain_http_is_for_loopback_alone() {
-        for good in [
-            "https://glacier.eu-central-1.amazonaws.com",
-            "http://127.0.0.1:5555/",
-            "http://localhost:1",
-            "http://[::1]:80",
-        ] {
-            assert!(encrypted_or_loopback(good), "{good}");
-        }
-        for bad in [
-            "http://127.0.0.1.evil.example",
-            "http://127.0.0.1@evil.example",
-            "https://127.0.0.1@evil.example",
-            "http://10.0.0.1",
-            "ftp://127.0.0.1",
-            "127.0.0.1:80",
-            "",
-        ] {
-            assert!(!encrypted_or_loopback(bad), "{bad}");
-        }
-    }
 
     #[test]
     fn codes_come_before_statuses() {

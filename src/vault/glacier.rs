@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use tokio::time::timeout;
 
-use super::aws::{self, Access, Encrypted, Precomputed, classify, root_cause};
+use super::aws::{self, Access, Precomputed, classify, root_cause};
 use super::body::FileBody;
 use super::{
     Attempt, Body, Dest, Failure, Inventoried, Inventory, Job, JobState, Listed, Tier, Vault,
@@ -55,7 +55,7 @@ impl Glacier {
             .region()
             .map(ToString::to_string)
             .ok_or_else(|| Error::Bug("a region that was there is gone".to_owned()))?;
-        let common = Builder::from(&config).interceptor(Encrypted);
+        let common = Builder::from(&config);
         let bulk = Client::from_conf(common.clone().build());
         let client = Client::from_conf(common.timeout_config(within(CALL)).build());
         let Dest::Glacier { vault } = &dest;

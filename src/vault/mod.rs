@@ -9,8 +9,12 @@ pub mod aws;
 #[cfg(feature = "glacier")]
 mod body;
 #[cfg(feature = "glacier")]
+pub mod endpoint;
+#[cfg(feature = "glacier")]
 pub mod glacier;
 pub mod retry;
+#[cfg(feature = "glacier")]
+pub mod wire;
 
 use std::fmt;
 use std::fs::File;

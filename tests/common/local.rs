@@ -199,6 +199,11 @@ impl Local {
         self.key("aws_secret_access_key")
     }
 
+    /// The id of the key.
+    pub fn key_id(&self) -> String {
+        self.key("aws_access_key_id")
+    }
+
     fn key(&self, name: &str) -> String {
         let text = std::fs::read_to_string(self.root.join("credentials")).unwrap();
         let pair = |line: &str| {
