@@ -14,10 +14,10 @@ mod stranger;
 
 #[path = "chunk/again.rs"]
 mod again;
-#[path = "chunk/inspect.rs"]
-mod inspect;
 #[path = "chunk/attacks.rs"]
 mod attacks;
+#[path = "chunk/inspect.rs"]
+mod inspect;
 #[path = "chunk/pipes.rs"]
 mod pipes;
 #[path = "chunk/proofs.rs"]

@@ -226,14 +226,14 @@ fn attack(rig: &Rig, tool: Tool, way: Way, options: &[String]) -> (Option<i32>, 
         Tool::Chunk => {
             let mut chunk = wrapped(rig.chunk());
             chunk.stdin(File::open(rig.place.path("in")).unwrap());
-            let ran = Pipeline::start(rig, chunk, rig.put()).finish();
+            let ran = Pipeline::start(rig, vec![chunk, rig.put()]).finish();
             ran.is_documented();
             judge::promises(rig, &ran);
             // put waits for no more of a stream that is not whole.
             ran.codes[0]
         }
         Tool::Put => {
-            let ran = Pipeline::start(rig, rig.chunk(), wrapped(rig.put())).finish();
+            let ran = Pipeline::start(rig, vec![rig.chunk(), wrapped(rig.put())]).finish();
             ran.is_documented();
             judge::promises(rig, &ran);
             ran.codes[1]
@@ -326,9 +326,9 @@ fn short_write(chance: &mut Chance) {
     let pipeline = if chance.one_in(2) {
         let mut chunk = limited(rig.chunk());
         chunk.stdin(File::open(rig.place.path("in")).unwrap());
-        Pipeline::start(&rig, chunk, rig.put())
+        Pipeline::start(&rig, vec![chunk, rig.put()])
     } else {
-        Pipeline::start(&rig, rig.chunk(), limited(rig.put()))
+        Pipeline::start(&rig, vec![rig.chunk(), limited(rig.put())])
     };
     let ran = pipeline.finish();
     if let Err(why) = lab::caught(|| {
@@ -380,7 +380,7 @@ fn full(chance: &mut Chance) {
     let disk = Disk::mount(&rig.home, kib).unwrap();
     let mut chunk = rig.chunk();
     chunk.args(["--reserve", "0", "--patience", "0s"]);
-    let ran = Pipeline::start(&rig, chunk, rig.put()).finish();
+    let ran = Pipeline::start(&rig, vec![chunk, rig.put()]).finish();
     if let Err(why) = lab::caught(|| {
         ran.is_documented();
         judge::promises(&rig, &ran);
