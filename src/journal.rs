@@ -60,6 +60,9 @@ pub enum Record {
         stream: StreamId,
         /// Where it goes.
         dest: String,
+        /// The region of that.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        region: String,
     },
     /// The attempts so far are given up; their archives are orphans but for
     /// those that are printed again.
@@ -94,6 +97,29 @@ pub enum Record {
         job_id: String,
         /// When it was asked for.
         at: Timestamp,
+    },
+    /// The service knows an upload no more whose Complete had no answer: only
+    /// an inventory tells whether there is an archive.
+    Unconfirmed {
+        /// The volume; absent for the manifest.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        volume: Option<u32>,
+        /// When it said so: an archive is older than this.
+        at: Timestamp,
+    },
+    /// An upload that was given up has become an archive all the same; it is
+    /// no part of this attempt.
+    Orphan {
+        /// The volume.
+        volume: u32,
+        /// The service's name for it.
+        archive_id: String,
+        /// Bytes.
+        size: u64,
+        /// Its tree hash.
+        treehash: Hash,
+        /// When.
+        uploaded: Timestamp,
     },
     /// The service knows an upload no more, and has no archive of it.
     Gone {
@@ -134,6 +160,17 @@ impl Record {
         Self::Archived { volume: target.volume(), archive_id, size, treehash, uploaded }
     }
 
+    /// The record of an upload that is no more, and may be an archive.
+    pub fn unconfirmed(target: Target, at: Timestamp) -> Self {
+        Self::Unconfirmed { volume: target.volume(), at }
+    }
+
+    /// The record of an archive that came too late.
+    pub fn orphan(volume: u32, confirmed: Confirmed) -> Self {
+        let Confirmed { archive_id, size, treehash, uploaded } = confirmed;
+        Self::Orphan { volume, archive_id, size, treehash, uploaded }
+    }
+
     /// The record of an upload that is no more.
     pub fn gone(target: Target) -> Self {
         Self::Gone { volume: target.volume() }
@@ -161,6 +198,9 @@ pub struct Completing {
     pub treehash: Hash,
     /// When it was last asked.
     pub at: Timestamp,
+    /// Whether the service knows the upload no more, so that it need not be
+    /// asked again.
+    pub lost: bool,
 }
 
 /// An archive whose catalog lines may not be written yet.
@@ -183,14 +223,17 @@ pub struct Journal {
     pub stream: Option<StreamId>,
     /// Where the stream goes.
     pub dest: Option<String>,
+    /// The region of that, where the journal says.
+    pub region: Option<String>,
     /// Which attempt is under way.
     pub generation: u32,
     /// Uploads that are under way.
     pub uploads: BTreeMap<Target, Upload>,
     /// What is stored in this attempt.
     pub archives: BTreeMap<Target, Confirmed>,
-    /// Volumes that earlier attempts stored: good again if the bytes are.
-    pub earlier: BTreeMap<u32, Confirmed>,
+    /// Volumes that earlier attempts stored, the last one last: good again
+    /// if the bytes are.
+    pub earlier: BTreeMap<u32, Vec<Confirmed>>,
     /// The inventory that was asked for.
     pub inventory: Option<(String, Timestamp)>,
     /// The stream, once it is stored whole.
@@ -234,15 +277,16 @@ impl Journal {
     /// Takes a record that is no catalog line.
     pub fn take(&mut self, record: Record) {
         match record {
-            Record::Journal { stream, dest, .. } => {
+            Record::Journal { stream, dest, region, .. } => {
                 self.stream = Some(stream);
                 self.dest = Some(dest);
+                self.region = Some(region).filter(|region| !region.is_empty());
             }
             Record::Generation { generation } => {
                 self.generation = generation;
                 for (target, archive) in std::mem::take(&mut self.archives) {
                     if let Target::Volume(volume) = target {
-                        self.earlier.insert(volume, archive);
+                        self.put_by(volume, archive);
                     }
                 }
             }
@@ -253,8 +297,17 @@ impl Journal {
             }
             Record::Complete { volume, size, treehash, at } => {
                 if let Some(upload) = self.uploads.get_mut(&volume.into()) {
-                    upload.completing = Some(Completing { size, treehash, at });
+                    upload.completing = Some(Completing { size, treehash, at, lost: false });
                 }
+            }
+            Record::Unconfirmed { volume, at } => {
+                let upload = self.uploads.get_mut(&volume.into());
+                if let Some(asked) = upload.and_then(|upload| upload.completing.as_mut()) {
+                    (asked.at, asked.lost) = (at, true);
+                }
+            }
+            Record::Orphan { volume, archive_id, size, treehash, uploaded } => {
+                self.put_by(volume, Confirmed { archive_id, size, treehash, uploaded });
             }
             Record::Inventory { job_id, at } => self.inventory = Some((job_id, at)),
             Record::Gone { volume } => {
@@ -291,7 +344,7 @@ impl Journal {
                     self.uploads.remove(&target);
                     self.archives.insert(target, confirmed);
                 } else {
-                    self.earlier.insert(archive.volume, confirmed);
+                    self.put_by(archive.volume, confirmed);
                 }
             }
             Line::Stored(stored) => self.stored = Some(stored),
@@ -299,14 +352,59 @@ impl Journal {
         }
     }
 
+    /// Refuses to go on in another region than that of what was sent: what
+    /// became of it could not be learned there, and its archives are not.
+    ///
+    /// # Errors
+    /// When that is so.
+    pub fn is_in(&self, stream: StreamId, here: &str) -> Result<()> {
+        let none = self.uploads.is_empty() && self.archives.is_empty() && self.earlier.is_empty();
+        match (&self.dest, &self.region) {
+            (Some(dest), Some(region)) if region != here && !none => {
+                Err(Error::Configuration(elsewhere(stream, dest, region, here)))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Adds what the catalog tells of the stream in this destination: its
+    /// `archive` and `stored` lines, in their order.
+    pub fn complement(&mut self, catalog: Vec<Line>) {
+        // Without a journal the catalog alone knows which attempt was last.
+        let last = catalog.iter().filter_map(|line| match line {
+            Line::Archive(archive) => Some(archive.generation),
+            _ => None,
+        });
+        self.generation = self.generation.max(last.max().unwrap_or(0));
+        // Where the journal tells of a volume, the catalog does not count; of
+        // its own lines the last of the last attempt does.
+        let journalled = self.volumes();
+        for line in catalog {
+            let known = matches!(&line, Line::Archive(a) if journalled.contains_key(&a.volume));
+            if !known {
+                self.take_line(line);
+            }
+        }
+    }
+
     /// The archive of a volume in this attempt, or in an earlier one.
     pub fn archive(&self, volume: u32) -> Option<&Confirmed> {
-        self.archives.get(&Target::Volume(volume)).or_else(|| self.earlier.get(&volume))
+        let earlier = || self.earlier.get(&volume).and_then(|archives| archives.last());
+        self.archives.get(&Target::Volume(volume)).or_else(earlier)
+    }
+
+    /// Keeps an archive that is no part of this attempt.
+    fn put_by(&mut self, volume: u32, archive: Confirmed) {
+        let archives = self.earlier.entry(volume).or_default();
+        archives.retain(|known| known.archive_id != archive.archive_id);
+        archives.push(archive);
     }
 
     /// Volumes that are stored, in whichever attempt, with their tree hashes.
     pub fn volumes(&self) -> BTreeMap<u32, Hash> {
-        let earlier = self.earlier.iter().map(|(volume, archive)| (*volume, archive.treehash));
+        let earlier = self.earlier.iter().filter_map(|(volume, archives)| {
+            archives.last().map(|archive| (*volume, archive.treehash))
+        });
         let now = self.archives.iter().filter_map(|(target, archive)| {
             target.volume().map(|volume| (volume, archive.treehash))
         });
@@ -321,6 +419,13 @@ impl Journal {
             .filter_map(|(target, _)| target.volume())
             .collect()
     }
+}
+
+/// Why a stream is not sent to this region.
+pub fn elsewhere(stream: StreamId, dest: &str, region: &str, here: &str) -> String {
+    format!(
+        "stream {stream}: sent to {dest} in {region}, and this is {here}; use that --region, or a vault of another name"
+    )
 }
 
 #[cfg(test)]

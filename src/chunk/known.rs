@@ -43,7 +43,8 @@ impl Known {
         Ok(Self::default())
     }
 
-    fn from(journal: &Journal, note: Option<Respool>) -> Self {
+    /// What a journal and a note of chunk come to.
+    pub fn from(journal: &Journal, note: Option<Respool>) -> Self {
         // put answers a note with a new generation.
         let respool = note.filter(|note| note.generation == journal.generation);
         Self {

@@ -9,7 +9,7 @@
 
 pub mod input;
 mod inspect;
-mod known;
+pub(crate) mod known;
 mod proof;
 mod room;
 mod source;

@@ -96,6 +96,8 @@ pub struct Item {
     pub closed: Option<Closed>,
     /// Uploads that the service has forgotten.
     pub losses: u32,
+    /// Whether its Complete was refused once in this run.
+    pub doubted: bool,
     /// Whether any part of it was sent in this run.
     pub moved: bool,
     /// The tree hashes of the parts of what is settled.
@@ -116,6 +118,7 @@ impl Item {
             parts: Vec::new(),
             closed: None,
             losses: 0,
+            doubted: false,
             moved: false,
             kept: Vec::new(),
             ways: Vec::new(),
@@ -232,6 +235,13 @@ impl Item {
     pub fn sent(&self) -> u64 {
         let parts = self.parts.iter().zip(&self.ways);
         parts.filter(|(_, way)| **way == Way::There).map(|(piece, _)| piece.size).sum()
+    }
+
+    /// Asks the service anew what it holds, and believes nothing else.
+    pub fn doubt(&mut self, upload: &str) {
+        self.restart();
+        self.doubted = true;
+        self.phase = Phase::Resumed(upload.to_owned());
     }
 
     /// Starts over: the upload is gone, all parts are to be sent.

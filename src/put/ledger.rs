@@ -13,7 +13,7 @@ use rustix::io::retry_on_intr;
 use crate::append::{self, Append};
 use crate::cli;
 use crate::error::{Error, Result};
-use crate::journal::{Journal, Record};
+use crate::journal::{Journal, Record, elsewhere};
 use crate::line::{Line, Reader, StreamId, Text};
 use crate::spool::StreamDir;
 use crate::state;
@@ -99,6 +99,7 @@ pub struct Ledger<'a> {
     catalog: &'a mut Catalog,
     journal: Option<Append>,
     dest: String,
+    region: String,
     /// A receipt tells of this stream; it is whole, and stays as it is.
     receipt: bool,
     /// What stands in the journal, and in the catalog.
@@ -132,9 +133,9 @@ fn is_in(line: &Line, here: Option<&str>) -> Result<()> {
         _ => return Ok(()),
     };
     match here {
-        Some(here) if here != region => Err(Error::Configuration(format!(
-            "stream {stream}: sent to {dest} in {region}, and this is {here}; use that --region, or a vault of another name"
-        ))),
+        Some(here) if here != region => {
+            Err(Error::Configuration(elsewhere(stream, dest, region, here)))
+        }
         _ => Ok(()),
     }
 }
@@ -193,6 +194,7 @@ impl<'a> Ledger<'a> {
             }
         }
         let mut journal = Journal::read(texts.join("\n").as_bytes()).map_err(cannot)?;
+        region.map_or(Ok(()), |region| journal.is_in(id, region))?;
         let receipt = !is_under_way && journal.stored.is_some();
         let told = texts.iter().filter_map(|text| Line::parse(text).ok().flatten());
         told.filter(|line| is_about(line, id, dest)).try_for_each(|line| is_in(&line, region))?;
@@ -213,26 +215,13 @@ impl<'a> Ledger<'a> {
             }
         })?;
         known.iter().try_for_each(|line| is_in(line, region))?;
-        // Without a journal the catalog alone knows which attempt was last.
-        let last = known.iter().filter_map(|line| match line {
-            Line::Archive(archive) => Some(archive.generation),
-            _ => None,
-        });
-        journal.generation = journal.generation.max(last.max().unwrap_or(0));
-        // Where the journal tells of a volume, the catalog does not count; of
-        // its own lines the last of the last attempt does.
-        let journalled = journal.volumes();
-        for line in known {
-            let known = matches!(&line, Line::Archive(a) if journalled.contains_key(&a.volume));
-            if !known {
-                journal.take_line(line);
-            }
-        }
+        journal.complement(known);
         let ledger = Self {
             stream,
             catalog,
             journal: None,
             dest: dest.to_owned(),
+            region: region.unwrap_or_default().to_owned(),
             receipt,
             in_journal,
             in_catalog,
@@ -256,7 +245,8 @@ impl<'a> Ledger<'a> {
         }
         let id = self.stream.id();
         let mut journal = self.stream.journal()?;
-        let first = Record::Journal { v: 1, stream: id, dest: self.dest.clone() };
+        let (dest, region) = (self.dest.clone(), self.region.clone());
+        let first = Record::Journal { v: 1, stream: id, dest, region };
         let first = serde_json::to_string(&first)
             .map_err(|e| Error::Bug(format!("a record could not be written: {e}")))?;
         if !self.in_journal.contains(&fingerprint(&first)) {

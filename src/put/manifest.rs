@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::fs::File;
-use std::io::{BufReader, Seek as _, Write};
+use std::io::{BufReader, Read, Seek as _, Write};
 
 use super::item::Piece;
 use super::plan::{Manifest, Plan};
@@ -21,11 +21,14 @@ pub fn prepare(plan: &Plan, stream: &StreamDir) -> Result<Manifest> {
     // goes on. All else comes from the journal: the file may be damaged, and
     // must not be sent with a hash that fits the damage.
     if let Some(file) = stream.manifest()?
-        && let Some(earlier) = earlier(&file, &stored)?
+        && let Some(earlier) = earlier(file, &stored)?
     {
         stored = earlier;
     }
-    stream.new_manifest(|out| write(plan, stream, &stored, out))?;
+    let journal = stream
+        .existing_journal()?
+        .ok_or_else(|| Error::Bug("a stream is stored, and has no journal".to_owned()))?;
+    stream.new_manifest(|out| write(plan, journal, &stored, out))?;
     let file = stream
         .manifest()?
         .ok_or_else(|| Error::Bug("the manifest that was just written is gone".to_owned()))?;
@@ -38,7 +41,10 @@ fn cannot(e: std::io::Error) -> Error {
 
 /// The `stored` line of a manifest that an earlier run made ready, if it is of
 /// the same attempt.
-fn earlier(file: &File, stored: &Stored) -> Result<Option<Stored>> {
+///
+/// # Errors
+/// When it cannot be read.
+pub fn earlier(file: impl Read, stored: &Stored) -> Result<Option<Stored>> {
     let mut lines = Reader::new(BufReader::new(file));
     let mut last = None;
     while let Some(text) = lines.read().map_err(cannot)? {
@@ -51,14 +57,15 @@ fn earlier(file: &File, stored: &Stored) -> Result<Option<Stored>> {
     Ok(last.filter(|line| Stored { stored: stored.stored, ..line.clone() } == *stored))
 }
 
-fn write(plan: &Plan, stream: &StreamDir, stored: &Stored, out: &mut dyn Write) -> Result<()> {
+/// Writes the manifest: what the journal has of the stream that is stored.
+///
+/// # Errors
+/// When one cannot be read, or the other not written.
+pub fn write(plan: &Plan, journal: impl Read, stored: &Stored, out: &mut dyn Write) -> Result<()> {
     let mut put =
         |line: &Line| -> Result<()> { out.write_all(line.text()?.as_bytes()).map_err(cannot) };
     put(&Line::Stream(plan.stream().clone()))?;
     plan.snapshots().iter().try_for_each(|snapshot| put(&Line::Snapshot(snapshot.clone())))?;
-    let journal = stream
-        .existing_journal()?
-        .ok_or_else(|| Error::Bug("a stream is stored, and has no journal".to_owned()))?;
     let mut lines = Reader::new(BufReader::new(journal));
     let mut seen = HashSet::new();
     while let Some(text) = lines.read().map_err(cannot)? {

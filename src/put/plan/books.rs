@@ -28,16 +28,11 @@ impl Plan {
             self.finish(stored, &mut effects);
             return effects;
         }
-        let orphans: Vec<&Confirmed> = self
-            .journal
-            .earlier
-            .iter()
-            .filter(|(volume, archive)| {
-                let now = self.journal.archives.get(&Target::Volume(**volume));
-                now.is_none_or(|now| now.archive_id != archive.archive_id)
-            })
-            .map(|(_, archive)| archive)
-            .collect();
+        let now: Vec<&str> =
+            self.journal.archives.values().map(|archive| archive.archive_id.as_str()).collect();
+        let earlier = self.journal.earlier.values().flatten();
+        let orphans: Vec<&Confirmed> =
+            earlier.filter(|archive| !now.contains(&archive.archive_id.as_str())).collect();
         if !orphans.is_empty() {
             let size = crate::units::bytes(orphans.iter().map(|archive| archive.size).sum());
             let ids: Vec<&str> =
@@ -53,7 +48,8 @@ impl Plan {
     }
 
     /// I1: only a stream whose end was proven, and whose volumes are all
-    /// stored, comes to this. Held by `tests::no_end_no_manifest`.
+    /// stored, comes to this. Held by
+    /// `tests::cases::no_end_no_manifest`.
     pub(super) fn finish(&mut self, stored: Stored, effects: &mut Vec<Effect>) {
         let mut lines: Vec<Line> = self.snapshots.iter().cloned().map(Line::Snapshot).collect();
         lines.push(Line::Stored(stored.clone()));
@@ -129,7 +125,7 @@ impl Plan {
     }
 
     /// I2: the catalog lines stand before the removal of the parts. Held by
-    /// `tests::running_it_again_heals_and_stores_nothing_twice`.
+    /// `tests::properties::running_it_again_heals_and_stores_nothing_twice`.
     pub(super) fn publish(&mut self, volume: u32, effects: &mut Vec<Effect>) -> Result<()> {
         let lines = self
             .lines(volume)

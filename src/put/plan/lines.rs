@@ -157,8 +157,12 @@ impl Plan {
             self.next_generation(volume, &mut effects);
             completing = None;
         }
-        if let Some(archive) = self.journal.earlier.get(&volume).filter(|archive| same(archive)) {
+        let earlier = self.journal.earlier.get(&volume);
+        if let Some(archive) = earlier.and_then(|them| them.iter().rev().find(|it| same(it))) {
             let record = Record::archived(target, archive.clone());
+            if let Some(upload) = self.journal.uploads.get(&target) {
+                effects.push(Effect::Abort(upload.id.clone()));
+            }
             self.record(record, &mut effects);
             self.publish(volume, &mut effects)?;
             return Ok(effects);
@@ -182,9 +186,25 @@ impl Plan {
         if let Some(item) = self.items.get_mut(&target) {
             item.restart();
         }
-        if self.journal.uploads.contains_key(&target) {
-            self.record(Record::gone(target), effects);
-        }
+        self.give_up(target, effects);
+        self.begin_generation(effects);
+    }
+
+    /// Gives an upload up. One that may be an archive is named: nothing here
+    /// will know of it.
+    fn give_up(&mut self, target: Target, effects: &mut Vec<Effect>) {
+        let Some(upload) = self.journal.uploads.get(&target) else { return };
+        effects.push(match upload.completing {
+            Some(_) => Effect::Warn(format!(
+                "{}: {target}: its bytes are others now, and the earlier ones may be an archive: upload {}",
+                self.stream.name, upload.id
+            )),
+            None => Effect::Abort(upload.id.clone()),
+        });
+        self.record(Record::gone(target), effects);
+    }
+
+    fn begin_generation(&mut self, effects: &mut Vec<Effect>) {
         let generation = self.journal.generation.saturating_add(1);
         self.record(Record::Generation { generation }, effects);
         // What was seen to be the same is part of the new attempt.
@@ -198,7 +218,9 @@ impl Plan {
             })
             .collect();
         for volume in same {
-            if let Some(archive) = self.journal.earlier.get(&volume).cloned() {
+            // What the Generation has just put by is the last of them.
+            let earlier = self.journal.earlier.get(&volume);
+            if let Some(archive) = earlier.and_then(|archives| archives.last()).cloned() {
                 self.record(Record::archived(Target::Volume(volume), archive), effects);
                 effects.extend(self.lines(volume).map(Effect::Publish));
             }
@@ -226,7 +248,27 @@ impl Plan {
                 stored.size, end.size
             )));
         }
+        let mut effects = Vec::new();
+        if self.journal.stored.is_none() {
+            self.drop_behind(end.volumes, &mut effects);
+        }
         self.end = Some((end, stamp));
-        Ok(self.conclude())
+        effects.extend(self.conclude());
+        Ok(effects)
+    }
+
+    /// Gives up what an earlier, longer run of the stream left behind its end:
+    /// the catalog must not tell of volumes that are no part of it.
+    fn drop_behind(&mut self, volumes: u32, effects: &mut Vec<Effect>) {
+        let behind = Target::Volume(volumes)..Target::Manifest;
+        let uploads = self.journal.uploads.range(behind.clone());
+        let uploads: Vec<Target> = uploads.map(|(target, _)| *target).collect();
+        for target in uploads {
+            self.items.remove(&target);
+            self.give_up(target, effects);
+        }
+        if self.journal.archives.range(behind).next().is_some() {
+            self.begin_generation(effects);
+        }
     }
 }

@@ -57,10 +57,13 @@ impl Plan {
         let completing = upload.and_then(|upload| upload.completing);
         let Some(item) = self.items.get_mut(&target) else { return Ok(None) };
         let mut effects = Vec::new();
+        if matches!(item.phase, Phase::Resumed(_)) && completing.is_some_and(|asked| asked.lost) {
+            item.phase = Phase::Unconfirmed;
+        }
         let ask = match item.phase.clone() {
             Phase::Resumed(upload) => match completing {
                 // Repeated at once: it is idempotent for a short time only.
-                Some(asked) => {
+                Some(asked) if !item.doubted => {
                     item.phase = Phase::Completing;
                     let Completing { size, treehash, .. } = asked;
                     // It may have its effect only now, and the inventory
@@ -68,8 +71,8 @@ impl Plan {
                     self.record(Record::complete(target, size, treehash, now), &mut effects);
                     Ask::Complete { upload, size, treehash, repeated: true }
                 }
-                None if item.parts.is_empty() => return Ok(None),
-                None => {
+                _ if item.parts.is_empty() => return Ok(None),
+                _ => {
                     item.phase = Phase::Opening;
                     Ask::List { upload }
                 }
@@ -159,12 +162,22 @@ impl Plan {
                     }
                 }
             }
-            (Ask::Complete { size, treehash, .. }, Outcome::Completed { archive_id, at }) => {
+            (
+                Ask::Complete { upload, size, treehash, .. },
+                Outcome::Completed { archive_id, at },
+            ) => {
                 let archive =
                     Confirmed { archive_id, size: *size, treehash: *treehash, uploaded: at };
-                self.archived(target, archive, &mut effects)?;
+                match target {
+                    // The upload was given up meanwhile, and another may be
+                    // under way.
+                    Target::Volume(volume) if !self.has(target, upload) => {
+                        self.record(Record::orphan(volume, archive), &mut effects);
+                    }
+                    _ => self.archived(target, archive, &mut effects)?,
+                }
             }
-            (Ask::Find { size, treehash, .. }, Outcome::Searched { made, archive }) => {
+            (Ask::Find { size, treehash, job, .. }, Outcome::Searched { made, archive }) => {
                 match archive {
                     Some((archive_id, at)) => {
                         let archive = Confirmed {
@@ -175,7 +188,7 @@ impl Plan {
                         };
                         self.archived(target, archive, &mut effects)?;
                     }
-                    None => self.not_found(target, made, &mut effects),
+                    None => self.not_found(target, made, job.as_deref(), &mut effects),
                 }
             }
             (Ask::Find { .. }, Outcome::Requested { job, at }) => {
@@ -191,12 +204,19 @@ impl Plan {
     }
 
     /// An archive is not in the inventory: proof that there is none only if
-    /// the inventory is young enough.
-    fn not_found(&mut self, target: Target, made: Timestamp, effects: &mut Vec<Effect>) {
+    /// the inventory is young enough. If it is not, another is asked for.
+    fn not_found(
+        &mut self,
+        target: Target,
+        made: Timestamp,
+        job: Option<&str>,
+        effects: &mut Vec<Effect>,
+    ) {
         let upload = self.journal.uploads.get(&target);
         let asked = upload.and_then(|upload| upload.completing).map(|asked| asked.at);
         if asked.is_some_and(|at| made.duration_since(at) < INVENTORY_LAG) {
-            self.phase(target, Phase::Waiting);
+            self.phase(target, Phase::Unconfirmed);
+            self.journal.inventory.take_if(|(known, _)| job == Some(known));
         } else {
             if let Some(item) = self.items.get_mut(&target) {
                 item.restart();
@@ -271,8 +291,12 @@ impl Plan {
         action: &Action,
         failure: &Failure,
         tried: bool,
+        now: Timestamp,
     ) -> Result<Option<Vec<Effect>>> {
         let target = action.target;
+        if let (Ask::Complete { upload, .. }, Failure::Refused(_)) = (&action.ask, failure) {
+            return Ok(self.doubt(target, upload));
+        }
         if !matches!(failure, Failure::Missing(_)) || matches!(action.ask, Ask::Initiate { .. }) {
             return Ok(None);
         }
@@ -282,6 +306,7 @@ impl Plan {
             Ask::Complete { upload, .. } if !self.has(target, upload) => {}
             Ask::Complete { repeated, .. } if tried || *repeated => {
                 self.phase(target, Phase::Unconfirmed);
+                self.record(Record::unconfirmed(target, now), &mut effects);
             }
             Ask::Send { .. } | Ask::List { .. } | Ask::Complete { .. } => {
                 let Some(item) = self.items.get_mut(&target) else { return Ok(None) };
@@ -297,6 +322,17 @@ impl Plan {
             _ => return Ok(None),
         }
         Ok(Some(effects))
+    }
+
+    /// A Complete that is refused may be one of parts that are not what they
+    /// were announced as: they are looked at, once.
+    fn doubt(&mut self, target: Target, upload: &str) -> Option<Vec<Effect>> {
+        if !self.has(target, upload) {
+            return Some(Vec::new());
+        }
+        let item = self.items.get_mut(&target).filter(|item| !item.doubted)?;
+        item.doubt(upload);
+        Some(Vec::new())
     }
 
     /// The first archive whose Complete has no answer, though all was tried

@@ -1,0 +1,31 @@
+//! Chance that the test's seed decides; without dice nothing goes wrong.
+
+use proptest::prelude::*;
+
+/// Dice that are thrown until there are none left.
+#[derive(Clone, Default)]
+pub struct Dice(std::collections::VecDeque<u32>);
+
+impl std::fmt::Debug for Dice {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let dice: Vec<String> = self.0.iter().map(u32::to_string).collect();
+        write!(f, "Dice({})", dice.join(" "))
+    }
+}
+
+impl Dice {
+    /// Whether what happens once in `n` times happens.
+    pub fn once_in(&mut self, n: u32) -> bool {
+        self.0.pop_front().is_some_and(|die| die % n == 0)
+    }
+
+    /// A number below `n`; 0 when nothing goes wrong.
+    pub fn below(&mut self, n: usize) -> usize {
+        self.0.pop_front().map_or(0, |die| die as usize % n.max(1))
+    }
+}
+
+/// At most `n` dice.
+pub fn dice(n: usize) -> impl Strategy<Value = Dice> {
+    prop::collection::vec(1..1_000_000_u32, 0..n).prop_map(|dice| Dice(dice.into()))
+}
