@@ -21,13 +21,18 @@ mod jobs;
 mod outflow;
 mod part;
 mod policies;
-mod range;
+#[doc(hidden)]
+pub mod range;
 mod record;
 mod reply;
 mod sigv4;
+mod socketless;
 mod store;
 mod uploads;
 mod vaults;
+
+#[doc(hidden)]
+pub use self::socketless::Socketless;
 
 use std::fs::{self, File};
 use std::io::Write;

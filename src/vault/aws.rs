@@ -33,6 +33,9 @@ pub const CONNECT: Duration = Duration::from_secs(30);
 /// process said follows.
 const PROCESS: &str = "Error retrieving credentials: external process exited with code ";
 
+/// Characters of the service's message that are told, at most.
+const LONGEST: usize = 400;
+
 /// How to reach AWS; what is absent comes from where the AWS CLI takes it.
 #[derive(clap::Args, Clone, Debug, Default)]
 pub struct Access {
@@ -191,7 +194,7 @@ where
 /// Responses").
 fn by_code(code: &str, status: u16, message: &str) -> Failure {
     let name = code.strip_suffix("Exception").unwrap_or(code);
-    let message = message.strip_suffix('.').unwrap_or(message);
+    let (name, message) = (start(name), start(message.strip_suffix('.').unwrap_or(message)));
     let text = match (name, message) {
         ("", "") => format!("status {status}"),
         ("", message) => format!("status {status}: {message}"),
@@ -228,6 +231,11 @@ fn by_code(code: &str, status: u16, message: &str) -> Failure {
     }
 }
 
+/// As much of a foreign text as a line of a log should hold.
+fn start(text: &str) -> &str {
+    text.char_indices().nth(LONGEST).and_then(|(end, _)| text.get(..end)).unwrap_or(text)
+}
+
 /// The innermost reason of an error: the layers around it say no more.
 pub fn root_cause(error: &dyn std::error::Error) -> String {
     let mut cause = error;
@@ -237,7 +245,7 @@ pub fn root_cause(error: &dyn std::error::Error) -> String {
     let text = cause.to_string();
     // What a process says that should print credentials may be one.
     let text = text.split(". Stderr: ").next().unwrap_or(&text);
-    text.split(" (os error ").next().unwrap_or(text).to_owned()
+    start(text.split(" (os error ").next().unwrap_or(text)).to_owned()
 }
 
 #[cfg(test)]

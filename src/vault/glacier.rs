@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use aws_config::SdkConfig;
 use aws_sdk_glacier::Client;
 use aws_sdk_glacier::config::Builder;
 use aws_sdk_glacier::types::{GlacierJobDescription, JobParameters, StatusCode};
@@ -50,12 +51,19 @@ impl Glacier {
     /// # Errors
     /// As [`aws::load`].
     pub async fn open(dest: Dest, access: &Access) -> Result<Self> {
-        let config = aws::load(access).await?;
+        Self::with(&aws::load(access).await?, dest)
+    }
+
+    /// The same, with a configuration that is loaded already.
+    ///
+    /// # Errors
+    /// When it names no region: a bug.
+    pub fn with(config: &SdkConfig, dest: Dest) -> Result<Self> {
         let region = config
             .region()
             .map(ToString::to_string)
             .ok_or_else(|| Error::Bug("a region that was there is gone".to_owned()))?;
-        let common = Builder::from(&config);
+        let common = Builder::from(config);
         let bulk = Client::from_conf(common.clone().build());
         let client = Client::from_conf(common.timeout_config(within(CALL)).build());
         let Dest::Glacier { vault } = &dest;
@@ -76,6 +84,16 @@ fn promised<T>(field: Option<T>, name: &str) -> Attempt<T> {
 /// A hash in an answer; what is not one is damage.
 fn hash(text: Option<&str>) -> Attempt<Hash> {
     promised(text, "tree hash")?.parse().map_err(Failure::Damaged)
+}
+
+/// Goes on to the page that an answer names, if there is one more. One that
+/// names itself would never end.
+fn turn(marker: &mut Option<String>, next: Option<String>) -> Attempt<bool> {
+    if next.is_some() && next == *marker {
+        return Err(Failure::Damaged("the service's list goes round in a circle".to_owned()));
+    }
+    *marker = next;
+    Ok(marker.is_some())
 }
 
 fn bytes(number: u64) -> Attempt<i64> {
@@ -179,15 +197,14 @@ impl Vault for Glacier {
                 .list_parts()
                 .vault_name(&self.vault)
                 .upload_id(upload)
-                .set_marker(marker);
+                .set_marker(marker.clone());
             let answer = call.send().await.map_err(classify)?;
             for part in answer.parts() {
                 let (offset, size) =
                     promised(part.range_in_bytes().and_then(range), "range of a part")?;
                 parts.push(Listed { offset, size, treehash: hash(part.sha256_tree_hash())? });
             }
-            marker = answer.marker;
-            if marker.is_none() {
+            if !turn(&mut marker, answer.marker)? {
                 return Ok(parts);
             }
         }
@@ -255,13 +272,12 @@ impl Vault for Glacier {
         let mut jobs = Vec::new();
         let mut marker = None;
         loop {
-            let call = self.client.list_jobs().vault_name(&self.vault).set_marker(marker);
+            let call = self.client.list_jobs().vault_name(&self.vault).set_marker(marker.clone());
             let answer = call.send().await.map_err(classify)?;
             for description in answer.job_list.unwrap_or_default() {
                 jobs.push(job(description)?);
             }
-            marker = answer.marker;
-            if marker.is_none() {
+            if !turn(&mut marker, answer.marker)? {
                 return Ok(jobs);
             }
         }

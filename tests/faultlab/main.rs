@@ -17,8 +17,12 @@ mod common;
 #[path = "../common/local.rs"]
 mod local;
 
+#[path = "../fuzz/targets/mod.rs"]
+mod targets;
+
 mod alarm;
 mod cuts;
+mod fuzz;
 mod judge;
 mod kills;
 mod lab;
@@ -53,6 +57,8 @@ const LAYERS: &[Layer] = &[
     Layer { name: "cuts", unit: "power cuts", ci: 20, full: 300, run: cuts::run },
     Layer { name: "streams", unit: "cuts and flips", ci: 300, full: 1500, run: streams::run },
     Layer { name: "sweep", unit: "calls that fail", ci: 60, full: ALL, run: sweep::run },
+    // Seconds for each target.
+    Layer { name: "fuzz", unit: "inputs and targets", ci: 0, full: 600, run: fuzz::run },
     Layer { name: "alarm", unit: "planted faults", ci: ALL, full: ALL, run: alarm::run },
 ];
 

@@ -1,0 +1,119 @@
+//! The fuzz targets: a share of changed corpus inputs from the seed, and
+//! cargo-fuzz for as many seconds a target as it is given, from a minute on.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::lab::{Chance, Lab, Tally};
+use crate::targets::{TARGETS, Target};
+
+/// Changed inputs of the corpus.
+const CHANGED: u64 = 3000;
+
+/// Below this many seconds a target, building for cargo-fuzz is not worth it.
+const WORTH_IT: u64 = 60;
+
+/// Runs each target.
+pub fn run(lab: &Lab, seconds: u64) -> Tally {
+    let inputs: Vec<(Target, Vec<u8>)> = TARGETS
+        .iter()
+        .flat_map(|target| {
+            let files = fs::read_dir(Path::new("tests/fuzz/corpus").join(target.0)).unwrap();
+            let mut files: Vec<PathBuf> = files.map(|file| file.unwrap().path()).collect();
+            files.sort();
+            files.into_iter().map(move |file| (*target, fs::read(file).unwrap()))
+        })
+        .collect();
+    let mut tally = lab.each(CHANGED, |_, chance| {
+        let ((_, target), data) = chance.of(&inputs);
+        let other = &chance.of(&inputs).1;
+        target(&changed(data, other, chance));
+    });
+    if seconds < WORTH_IT || lab.only.is_some() {
+        return tally;
+    }
+    let known = cargo_fuzz().arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    if !known.is_ok_and(|status| status.success()) {
+        tally.skipped = Some("no cargo-fuzz; cargo install cargo-fuzz".to_owned());
+        return tally;
+    }
+    for (name, _) in TARGETS {
+        tally.runs += 1;
+        if let Err(why) = attack(lab, name, seconds) {
+            tally.violations.push(format!("fuzz: {name}: {why}"));
+        }
+    }
+    tally
+}
+
+/// Another input: bits flipped, pieces gone, doubled or of another input.
+fn changed(data: &[u8], other: &[u8], chance: &mut Chance) -> Vec<u8> {
+    let mut data = data.to_vec();
+    for _ in 0..=chance.below(4) {
+        let at = below(chance, data.len());
+        let end = (at + below(chance, 40)).min(data.len());
+        match chance.below(6) {
+            0 if !data.is_empty() => data[at.min(end)..end].fill(*chance.of(&[0, 0xff, b'9'])),
+            1 => drop(data.drain(at..end)),
+            2 => {
+                let piece = data[at..end].to_vec();
+                data.splice(at..at, piece);
+            }
+            3 => {
+                let from = below(chance, other.len());
+                let to = (from + 60).min(other.len());
+                data.splice(at..end, other[from..to].iter().copied());
+            }
+            4 => data.truncate(end),
+            _ => {
+                if let Some(byte) = data.get_mut(at) {
+                    *byte ^= 1 << chance.below(8);
+                }
+            }
+        }
+    }
+    data
+}
+
+fn below(chance: &mut Chance, end: usize) -> usize {
+    usize::try_from(chance.below(u64::try_from(end).unwrap())).unwrap()
+}
+
+fn cargo_fuzz() -> Command {
+    let mut cargo = Command::new("cargo");
+    // Sanitizers are of the nightly toolchain; this lets the stable one have
+    // them.
+    cargo.arg("fuzz").env("RUSTC_BOOTSTRAP", "1").stdin(Stdio::null());
+    cargo
+}
+
+/// One target for that long, or what it found.
+fn attack(lab: &Lab, name: &str, seconds: u64) -> Result<(), String> {
+    let found = Path::new("fuzz/corpus").join(name);
+    fs::create_dir_all(&found).unwrap();
+    let mut run = cargo_fuzz();
+    run.args(["run", name]);
+    if name == "service" {
+        run.args(["--features", "glacier"]);
+    }
+    run.arg(&found).arg(Path::new("tests/fuzz/corpus").join(name)).arg("--");
+    run.arg(format!("-max_total_time={seconds}"));
+    run.arg(format!("-seed={}", lab.seed % (1 << 31)));
+    run.args(["-timeout=60", "-rss_limit_mb=4096"]);
+    let output = run.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    if output.status.success() {
+        return Ok(());
+    }
+    let input = said.lines().find_map(|line| line.split_once("Test unit written to "));
+    let last: Vec<&str> = said.lines().rev().filter(|line| !line.is_empty()).take(3).collect();
+    Err(match input {
+        Some((_, input)) => {
+            let why = said.lines().skip_while(|line| !line.contains("panicked at"));
+            let why: Vec<&str> = why.take(2).collect();
+            format!("{}; again: RUSTC_BOOTSTRAP=1 cargo fuzz run {name} {input}", why.join(" "))
+        }
+        None => format!("cargo fuzz failed: {}", last.join(" | ")),
+    })
+}
