@@ -9,6 +9,8 @@ pub mod chunk;
 pub mod cli;
 mod closed;
 pub mod description;
+#[cfg(test)]
+mod dice;
 pub mod error;
 pub mod get;
 pub mod hashing;

@@ -16,8 +16,12 @@ use crate::error::{Error, Result};
 use crate::vault::retry::Trouble;
 use crate::vault::{Failure, Job, JobState, Vault};
 
-/// The first and the longest pause between two looks at the service's list.
+/// The first and the longest pause between two looks at the service's list;
+/// the services of unit tests are quicker.
+#[cfg(not(test))]
 const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(5));
+#[cfg(test)]
+const PAUSES: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(20));
 
 /// An archive that is needed.
 #[derive(Debug)]
@@ -44,8 +48,9 @@ pub struct Jobs<'a, V> {
 struct State {
     job: Option<String>,
     ready: bool,
-    /// It has failed or been forgotten once in this run.
-    renewed: bool,
+    /// A job that has failed or been forgotten in this run; there is only one.
+    /// It may still be listed as ready.
+    gone: Option<String>,
 }
 
 impl<'a, V: Vault> Jobs<'a, V> {
@@ -101,7 +106,7 @@ impl<'a, V: Vault> Jobs<'a, V> {
         let missing: Vec<usize> =
             (0..self.archives.len()).filter(|index| self.state(*index).job.is_none()).collect();
         stream::iter(missing)
-            .map(|index| self.ask(index, None))
+            .map(|index| self.ask(index))
             .buffer_unordered(self.settings.concurrency)
             .try_collect()
             .await
@@ -119,7 +124,7 @@ impl<'a, V: Vault> Jobs<'a, V> {
             }
             match &state.job {
                 None => {
-                    if let Some(job) = job_for(&jobs, &archive.id, None) {
+                    if let Some(job) = job_for(&jobs, &archive.id, state.gone.as_deref()) {
                         self.take(index, job);
                     }
                 }
@@ -148,27 +153,39 @@ impl<'a, V: Vault> Jobs<'a, V> {
         });
     }
 
-    /// Asks for an archive. After a failure the list is read first: the reply
-    /// may have been lost, not the request. `gone` is a job of no use.
-    async fn ask(&self, index: usize, gone: Option<&str>) -> Result<()> {
+    /// Asks for an archive. After a failure nothing is asked before the list
+    /// was read: the reply may have been lost, not the request, and a second
+    /// one costs as much.
+    async fn ask(&self, index: usize) -> Result<()> {
         let (vault, archive) = self.archive(index)?;
+        let gone = self.state(index).gone;
         let mut trouble = Trouble::default();
+        let mut unsure = false;
         loop {
-            let failure = match vault.retrieve(&archive.id, self.settings.tier).await {
-                Ok(id) => {
-                    self.change(index, |state| state.job = Some(id));
-                    return Ok(());
+            let failure = if unsure {
+                match vault.jobs().await {
+                    Ok(jobs) => {
+                        if let Some(job) = job_for(&jobs, &archive.id, gone.as_deref()) {
+                            self.take(index, job);
+                            return Ok(());
+                        }
+                        unsure = false;
+                        continue;
+                    }
+                    Err(failure) => failure,
                 }
-                Err(failure) => failure,
+            } else {
+                match vault.retrieve(&archive.id, self.settings.tier).await {
+                    Ok(id) => {
+                        self.change(index, |state| (state.job, state.ready) = (Some(id), false));
+                        return Ok(());
+                    }
+                    Err(failure) => failure,
+                }
             };
             let pause = self.settings.patience.after(&mut trouble, failure);
             sleep(pause.map_err(|failure| failure.on(&archive.thing))?).await;
-            if let Ok(jobs) = vault.jobs().await
-                && let Some(job) = job_for(&jobs, &archive.id, gone)
-            {
-                self.take(index, job);
-                return Ok(());
-            }
+            unsure = true;
         }
     }
 
@@ -184,14 +201,15 @@ impl<'a, V: Vault> Jobs<'a, V> {
             // Another request has met the same, and a new job is asked for.
             return Ok(());
         }
-        if state.renewed {
+        if state.gone.is_some() {
             return Err(Error::Unfinished(format!(
                 "{}: its retrieval failed again: {why}; run the same command again",
                 archive.thing
             )));
         }
-        self.change(index, |state| *state = State { renewed: true, ..State::default() });
-        self.ask(index, Some(job)).await?;
+        let gone = Some(job.to_owned());
+        self.change(index, |state| *state = State { gone, ..State::default() });
+        self.ask(index).await?;
         if self.settings.no_wait { Err(self.not_ready()) } else { Ok(()) }
     }
 

@@ -1,5 +1,7 @@
 //! The worker against a vault in memory that fails as it is told.
 
+mod model;
+
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::path::PathBuf;

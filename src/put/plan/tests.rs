@@ -2,14 +2,12 @@
 //! and sequences that once went wrong.
 
 mod cases;
-mod dice;
 mod machine;
 mod properties;
 mod run;
 mod service;
 mod world;
 
-use proptest::prelude::ProptestConfig;
 use sha2::{Digest as _, Sha256};
 
 use super::*;
@@ -27,11 +25,3 @@ const SHORT: u8 = 100;
 
 /// The content of a stream: what makes each part's hash, a volume a row.
 type Content = Vec<Vec<u8>>;
-
-/// As many cases of a property as the environment says, or few.
-fn cases(few: u32) -> ProptestConfig {
-    match std::env::var_os("PROPTEST_CASES") {
-        Some(_) => ProptestConfig::default(),
-        None => ProptestConfig::with_cases(few),
-    }
-}

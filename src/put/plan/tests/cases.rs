@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::dice::Dice;
 use super::machine::{Books, Chunk, fold, hash, lines};
 use super::service::{Archive, DAY, Upload};
 use super::world::{PLACES, World};
 use super::*;
+use crate::dice::Dice;
 use crate::journal::Confirmed;
 use crate::spool::Respool;
 

@@ -3,9 +3,9 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use super::dice::Dice;
 use super::*;
 use crate::chunk::known::Known;
+use crate::dice::Dice;
 use crate::error::{Error, Result};
 use crate::line::{Part, Snapshot, Stream, Volume};
 use crate::put::manifest;

@@ -3,12 +3,12 @@
 
 use proptest::prelude::*;
 
-use super::dice::{Dice, dice};
 use super::machine::File;
 use super::run::Run;
 use super::service::{DAY, HOUR};
 use super::world::{PLACES, World};
 use super::*;
+use crate::dice::{Dice, cases, dice};
 use crate::error::{Error, Result};
 
 /// Runs that must be enough, once nothing goes wrong any more.

@@ -3,11 +3,11 @@
 
 use std::collections::BTreeSet;
 
-use super::dice::Dice;
 use super::machine::{Books, Chunk, Killed};
 use super::service::HOUR;
 use super::world::{Ghost, PLACES, World};
 use super::*;
+use crate::dice::Dice;
 use crate::error::{Error, Result};
 
 /// What is run.

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use super::dice::Dice;
 use super::machine::{Books, Killed, Machine, fold, lines, lines_of};
 use super::service::Service;
 use super::*;
 use crate::description::Kind;
+use crate::dice::Dice;
 
 /// Vaults and their regions; the third has the name of the first.
 pub const PLACES: [(&str, &str); 3] =

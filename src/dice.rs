@@ -1,4 +1,5 @@
-//! Chance that the test's seed decides; without dice nothing goes wrong.
+//! Chance for the models of tests, which the seed of a property decides;
+//! without dice nothing goes wrong.
 
 use proptest::prelude::*;
 
@@ -28,4 +29,12 @@ impl Dice {
 /// At most `n` dice.
 pub fn dice(n: usize) -> impl Strategy<Value = Dice> {
     prop::collection::vec(1..1_000_000_u32, 0..n).prop_map(|dice| Dice(dice.into()))
+}
+
+/// As many cases of a property as the environment says, or `few`.
+pub fn cases(few: u32) -> ProptestConfig {
+    match std::env::var_os("PROPTEST_CASES") {
+        Some(_) => ProptestConfig::default(),
+        None => ProptestConfig::with_cases(few),
+    }
 }

@@ -1,0 +1,370 @@
+//! The worker against a small model of the service's jobs, in sequences of
+//! runs in which anything may go wrong, kills among them.
+
+use std::collections::BTreeMap;
+
+use futures_util::FutureExt as _;
+use proptest::prelude::*;
+use tokio::sync::Notify;
+
+use super::*;
+use crate::dice::{Dice, cases, dice};
+
+/// What is in the vault, and what went wrong with it for good.
+#[derive(Default)]
+struct Shelf {
+    archives: BTreeMap<String, Vec<u8>>,
+    /// It was deleted.
+    missing: Option<String>,
+    /// Its bytes are not those that were stored.
+    damaged: Option<String>,
+}
+
+/// A job at the service.
+struct Known {
+    job: Job,
+    /// Its output cannot be had any more, though it may still be listed.
+    expired: bool,
+    /// Its reply came in this run: the list may be behind.
+    told: bool,
+}
+
+/// The service; it outlives the runs.
+struct Service {
+    dest: Dest,
+    shelf: Shelf,
+    jobs: RefCell<Vec<Known>>,
+    dice: RefCell<Dice>,
+    /// Calls until the process is killed, if it is.
+    fuse: Cell<Option<usize>>,
+    killed: Notify,
+    /// Jobs that were ever begun.
+    begun: Cell<usize>,
+    /// Whether this run was lied to about its jobs.
+    calls: Cell<usize>,
+}
+
+impl Service {
+    fn new(shelf: Shelf) -> Self {
+        Self {
+            dest: "cold".parse().unwrap(),
+            shelf,
+            jobs: RefCell::default(),
+            dice: RefCell::default(),
+            fuse: Cell::default(),
+            killed: Notify::new(),
+            begun: Cell::default(),
+            calls: Cell::default(),
+        }
+    }
+
+    fn once_in(&self, n: u32) -> bool {
+        self.dice.borrow_mut().once_in(n)
+    }
+
+    /// A call comes: the process may be killed, or the call not be taken.
+    async fn call(&self) -> Attempt<()> {
+        self.calls.set(self.calls.get() + 1);
+        assert!(self.calls.get() < 2000, "it ends");
+        if let Some(left) = self.fuse.get() {
+            if left == 0 {
+                self.killed.notify_one();
+                std::future::pending::<()>().await;
+            }
+            self.fuse.set(Some(left - 1));
+        }
+        tokio::task::yield_now().await;
+        if self.once_in(15) {
+            return Err(Failure::Overload("throttled".into()));
+        }
+        self.lose()
+    }
+
+    /// An answer may be lost.
+    fn lose(&self) -> Attempt<()> {
+        if self.once_in(15) { Err(Failure::Passing("connection reset".into())) } else { Ok(()) }
+    }
+
+    /// Jobs go on, and fail; what is ready expires.
+    fn age(&self) {
+        for known in self.jobs.borrow_mut().iter_mut() {
+            if known.job.state == JobState::Waiting {
+                if self.once_in(20) {
+                    known.job.state = JobState::Failed("it was told to".into());
+                } else if !self.once_in(2) {
+                    known.job.state = JobState::Ready;
+                }
+            } else if self.once_in(30) {
+                known.expired = true;
+            }
+        }
+        // Some of what has expired is forgotten.
+        self.jobs.borrow_mut().retain(|known| !known.expired || self.once_in(2));
+    }
+}
+
+impl Vault for Service {
+    fn dest(&self) -> &Dest {
+        &self.dest
+    }
+
+    fn region(&self) -> &'static str {
+        "eu-central-1"
+    }
+
+    async fn create(&self) -> Attempt<()> {
+        unreachable!()
+    }
+
+    async fn archives(&self) -> Attempt<u64> {
+        unreachable!()
+    }
+
+    async fn initiate(&self, _: &str, _: u64) -> Attempt<String> {
+        unreachable!()
+    }
+
+    async fn send(&self, _: &str, _: u64, _: &Body) -> Attempt<()> {
+        unreachable!()
+    }
+
+    async fn parts(&self, _: &str) -> Attempt<Vec<Listed>> {
+        unreachable!()
+    }
+
+    async fn complete(&self, _: &str, _: u64, _: Hash) -> Attempt<String> {
+        unreachable!()
+    }
+
+    async fn abort(&self, _: &str) -> Attempt<()> {
+        unreachable!()
+    }
+
+    async fn retrieve(&self, archive: &str, _: Tier) -> Attempt<String> {
+        self.call().await?;
+        if self.shelf.missing.as_deref() == Some(archive) {
+            return Err(Failure::Missing(format!("no archive {archive}")));
+        }
+        // Each costs money.
+        let usable = self.jobs.borrow().iter().any(|known| {
+            known.job.archive_id.as_deref() == Some(archive)
+                && known.job.whole
+                && !known.expired
+                && !matches!(known.job.state, JobState::Failed(_))
+        });
+        assert!(!usable, "{archive} is asked for twice");
+        let id = format!("job {}", self.begun.replace(self.begun.get() + 1));
+        let told = self.lose();
+        let job = Job {
+            id: id.clone(),
+            archive_id: Some(archive.to_owned()),
+            whole: true,
+            state: JobState::Waiting,
+        };
+        self.jobs.borrow_mut().push(Known { job, expired: false, told: told.is_ok() });
+        told.map(|()| id)
+    }
+
+    async fn request_inventory(&self) -> Attempt<String> {
+        unreachable!()
+    }
+
+    async fn job(&self, id: &str) -> Attempt<Job> {
+        self.call().await?;
+        let jobs = self.jobs.borrow();
+        let known = jobs.iter().find(|known| known.job.id == id);
+        known.map(|known| known.job.clone()).ok_or(Failure::Missing("no such job".into()))
+    }
+
+    async fn jobs(&self) -> Attempt<Vec<Job>> {
+        self.call().await?;
+        self.age();
+        // The list may be behind.
+        let listed = self.jobs.borrow();
+        let listed = listed.iter().filter(|known| {
+            let is_new = known.told && known.job.state == JobState::Waiting;
+            !(is_new && self.once_in(10))
+        });
+        Ok(listed.map(|known| known.job.clone()).collect())
+    }
+
+    async fn fetch(
+        &self,
+        id: &str,
+        offset: u64,
+        size: u64,
+        sink: &mut dyn FnMut(&[u8]),
+    ) -> Attempt<()> {
+        self.call().await?;
+        let archive = {
+            let jobs = self.jobs.borrow();
+            let known = jobs.iter().find(|known| known.job.id == id && !known.expired);
+            let known = known.ok_or(Failure::Missing("the output is gone".into()))?;
+            assert_eq!(known.job.state, JobState::Ready);
+            known.job.archive_id.clone().unwrap()
+        };
+        let at = |place: u64| usize::try_from(place).unwrap();
+        let mut bytes = self.shelf.archives[&archive][at(offset)..at(offset + size)].to_vec();
+        if self.shelf.damaged.as_ref() == Some(&archive) || self.once_in(15) {
+            *bytes.last_mut().unwrap() ^= 1;
+        }
+        if self.once_in(15) {
+            // Fewer bytes, or more, and nobody says so.
+            let length = self.dice.borrow_mut().below(2 * bytes.len());
+            bytes.resize(length, 0);
+        }
+        if self.once_in(15) {
+            sink(&bytes[..bytes.len() / 2]);
+            return Err(Failure::Passing("connection reset".into()));
+        }
+        bytes.chunks(100_000).for_each(sink);
+        Ok(())
+    }
+
+    async fn inventory(&self, _: &str) -> Attempt<Inventory> {
+        unreachable!()
+    }
+}
+
+/// One run: how many calls it lives, what goes wrong, and its options.
+#[derive(Clone, Debug)]
+struct Run {
+    fuse: Option<usize>,
+    dice: Dice,
+    no_wait: bool,
+    concurrency: usize,
+}
+
+fn run() -> impl Strategy<Value = Run> {
+    let fuse = prop::option::of(0..40_usize);
+    (fuse, dice(300), prop::bool::weighted(0.2), 1..4_usize)
+        .prop_map(|(fuse, dice, no_wait, concurrency)| Run { fuse, dice, no_wait, concurrency })
+}
+
+/// Streams by their size in bytes.
+fn streams() -> impl Strategy<Value = Vec<usize>> {
+    prop::collection::vec((0..5_usize, 0..3_usize), 1..4)
+        .prop_map(|sizes| sizes.into_iter().map(|(parts, odd)| parts * LEAF + odd * 1000).collect())
+}
+
+struct Model {
+    service: Service,
+    lines: Vec<Line>,
+    /// What the commands must get.
+    expected: Vec<u8>,
+}
+
+impl Model {
+    fn new(sizes: &[usize]) -> Self {
+        let mut shelf = Shelf::default();
+        let (mut all, mut expected) = (Vec::new(), Vec::new());
+        for (number, size) in (1..).zip(sizes) {
+            let name = format!("s{number}");
+            let mut bytes = data(*size);
+            for byte in &mut bytes {
+                *byte = byte.wrapping_add(number);
+            }
+            for (volume, bytes) in bytes.chunks(2 * LEAF).enumerate() {
+                shelf.archives.insert(format!("{name}/{volume}"), bytes.to_vec());
+            }
+            all.extend(lines(number, &name, &bytes, 2));
+            expected.extend_from_slice(&bytes);
+            expected.extend_from_slice(b"end\n");
+        }
+        Self { service: Service::new(shelf), lines: all, expected }
+    }
+
+    /// True if all came back, false if it was killed.
+    fn run(&self, run: &Run) -> Result<bool> {
+        let service = &self.service;
+        *service.dice.borrow_mut() = run.dice.clone();
+        service.fuse.set(run.fuse);
+        service.calls.set(0);
+        // The kill of an earlier run may have come as it ended.
+        let _ = service.killed.notified().now_or_never();
+        service.jobs.borrow_mut().iter_mut().for_each(|known| known.told = false);
+        let settings =
+            Settings { no_wait: run.no_wait, concurrency: run.concurrency, ..settings() };
+        let collected = Collected::new();
+        let plan = plan(&self.lines, false).unwrap();
+        let output = Output::new(collected.command(COLLECT)).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let result = runtime.block_on(async {
+            tokio::select! {
+                result = super::run(&plan, std::slice::from_ref(service), &settings, &output) => {
+                    result.map(|()| true)
+                }
+                () = service.killed.notified() => Ok(false),
+            }
+        });
+        drop(output);
+        runtime.shutdown_background();
+        // I5: nothing wrong was passed on, and no stream ended early.
+        let bytes = collected.bytes();
+        assert!(self.expected.starts_with(&bytes), "I5: what was passed on differs");
+        if matches!(result, Ok(true)) {
+            assert!(bytes == self.expected, "I5: told as whole, and it is not");
+        }
+        result
+    }
+}
+
+/// A run in which nothing goes wrong.
+fn quiet() -> Run {
+    Run { fuse: None, dice: Dice::default(), no_wait: false, concurrency: 3 }
+}
+
+proptest! {
+    #![proptest_config(cases(24))]
+
+    #[test]
+    fn running_it_again_brings_all_back_and_pays_nothing_twice(
+        sizes in streams(),
+        runs in prop::collection::vec(run(), 0..5),
+    ) {
+        let model = Model::new(&sizes);
+        for run in &runs {
+            if let Err(error) = model.run(run) {
+                prop_assert!(matches!(error.code(), 65 | 75), "{error}");
+            }
+        }
+        let begun = model.service.begun.get();
+        // A job may be listed though its output is gone: one run finds out.
+        if model.run(&quiet()).is_err() {
+            prop_assert!(model.run(&quiet()).unwrap());
+        }
+        let archives = model.service.shelf.archives.len();
+        prop_assert!(model.service.begun.get() <= begun + archives);
+        // Once more, for nothing.
+        let begun = model.service.begun.get();
+        prop_assert!(model.run(&quiet()).unwrap());
+        prop_assert_eq!(model.service.begun.get(), begun);
+    }
+
+    #[test]
+    fn what_is_not_there_or_differs_is_told_each_time(
+        sizes in streams(),
+        runs in prop::collection::vec(run(), 0..3),
+        which in any::<prop::sample::Index>(),
+        missing in any::<bool>(),
+    ) {
+        let mut model = Model::new(&sizes);
+        let shelf = &mut model.service.shelf;
+        prop_assume!(!shelf.archives.is_empty());
+        let name = shelf.archives.keys().nth(which.index(shelf.archives.len())).cloned();
+        *(if missing { &mut shelf.missing } else { &mut shelf.damaged }) = name;
+        for run in &runs {
+            match model.run(run) {
+                Ok(whole) => prop_assert!(!whole),
+                Err(error) => prop_assert!(matches!(error.code(), 65 | 69 | 75), "{error}"),
+            }
+        }
+        let mut told = None;
+        for _ in 0..3 {
+            told = Some(model.run(&quiet()).unwrap_err());
+        }
+        let again = model.run(&quiet()).unwrap_err();
+        prop_assert_eq!(again.code(), if missing { 69 } else { 65 }, "{}", again);
+        prop_assert_eq!(again.to_string(), told.unwrap().to_string());
+    }
+}
