@@ -4,6 +4,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 
 use crate::lab::{Chance, Lab, Tally};
 use crate::targets::{TARGETS, Target};
@@ -13,6 +15,9 @@ const CHANGED: u64 = 3000;
 
 /// Below this many seconds a target, building for cargo-fuzz is not worth it.
 const WORTH_IT: u64 = 60;
+
+/// Targets at the same time.
+const AT_ONCE: usize = 2;
 
 /// Runs each target.
 pub fn run(lab: &Lab, seconds: u64) -> Tally {
@@ -38,12 +43,26 @@ pub fn run(lab: &Lab, seconds: u64) -> Tally {
         tally.skipped = Some("no cargo-fuzz; cargo install cargo-fuzz".to_owned());
         return tally;
     }
-    for (name, _) in TARGETS {
-        tally.runs += 1;
-        if let Err(why) = attack(lab, name, seconds) {
-            tally.violations.push(format!("fuzz: {name}: {why}"));
-        }
+    if let Err(why) = build() {
+        tally.violations.push(format!("fuzz: {why}"));
+        return tally;
     }
+    let next = AtomicUsize::new(0);
+    let found: Vec<String> = thread::scope(|scope| {
+        let working = [(); AT_ONCE].map(|()| {
+            scope.spawn(|| {
+                let mut found = Vec::new();
+                while let Some((name, _)) = TARGETS.get(next.fetch_add(1, Ordering::SeqCst)) {
+                    let attack = attack(lab, name, seconds);
+                    found.extend(attack.err().map(|why| format!("fuzz: {name}: {why}")));
+                }
+                found
+            })
+        });
+        working.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+    });
+    tally.runs += u64::try_from(TARGETS.len()).unwrap();
+    tally.violations.extend(found);
     tally
 }
 
@@ -88,19 +107,33 @@ fn cargo_fuzz() -> Command {
     cargo
 }
 
+/// Builds all targets.
+fn build() -> Result<(), String> {
+    let output = cargo_fuzz().args(["build", "--features", "glacier"]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    let last: Vec<&str> = said.lines().rev().take(3).collect();
+    if output.status.success() { Ok(()) } else { Err(last.join(" | ")) }
+}
+
+/// A target that was built.
+fn built(name: &str) -> PathBuf {
+    let triples = fs::read_dir("fuzz/target").unwrap().map(|entry| entry.unwrap().path());
+    let mut built = triples.map(|triple| triple.join("release").join(name));
+    built.find(|program| program.exists()).unwrap()
+}
+
 /// One target for that long, or what it found.
 fn attack(lab: &Lab, name: &str, seconds: u64) -> Result<(), String> {
-    let found = Path::new("fuzz/corpus").join(name);
-    fs::create_dir_all(&found).unwrap();
-    let mut run = cargo_fuzz();
-    run.args(["run", name]);
-    if name == "service" {
-        run.args(["--features", "glacier"]);
-    }
-    run.arg(&found).arg(Path::new("tests/fuzz/corpus").join(name)).arg("--");
+    let [corpus, artifacts] =
+        ["fuzz/corpus", "fuzz/artifacts"].map(|dir| Path::new(dir).join(name));
+    fs::create_dir_all(&corpus).unwrap();
+    fs::create_dir_all(&artifacts).unwrap();
+    let mut run = Command::new(built(name));
+    run.arg(&corpus).arg(Path::new("tests/fuzz/corpus").join(name));
+    run.arg(format!("-artifact_prefix={}/", artifacts.display()));
     run.arg(format!("-max_total_time={seconds}"));
     run.arg(format!("-seed={}", lab.seed % (1 << 31)));
-    run.args(["-timeout=60", "-rss_limit_mb=4096"]);
+    run.args(["-timeout=60", "-rss_limit_mb=4096"]).stdin(Stdio::null());
     let output = run.output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     if output.status.success() {
@@ -114,6 +147,6 @@ fn attack(lab: &Lab, name: &str, seconds: u64) -> Result<(), String> {
             let why: Vec<&str> = why.take(2).collect();
             format!("{}; again: RUSTC_BOOTSTRAP=1 cargo fuzz run {name} {input}", why.join(" "))
         }
-        None => format!("cargo fuzz failed: {}", last.join(" | ")),
+        None => format!("failed: {}", last.join(" | ")),
     })
 }

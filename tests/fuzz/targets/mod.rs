@@ -14,6 +14,7 @@
 )]
 #![allow(unused_qualifications, dead_code, reason = "two programs share this")]
 
+#[allow(clippy::duplicate_mod, reason = "the laboratory has it too, the fuzzer does not")]
 #[path = "../../common/made.rs"]
 pub mod made;
 

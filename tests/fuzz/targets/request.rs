@@ -56,6 +56,7 @@ pub fn statuses(data: &[u8]) -> Vec<u16> {
         clock_speed: 1,
         log: None,
         faults: None,
+        timeout: std::time::Duration::from_mins(1),
         key_id: Some(ID.to_owned()),
         secret: Some(SECRET.to_owned()),
     })
