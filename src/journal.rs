@@ -126,6 +126,9 @@ pub enum Record {
         /// The volume; absent for the manifest.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         volume: Option<u32>,
+        /// The service dropped it; else it was given up here.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        lost: bool,
     },
     /// An upload is an archive.
     Archived {
@@ -173,7 +176,12 @@ impl Record {
 
     /// The record of an upload that is no more.
     pub fn gone(target: Target) -> Self {
-        Self::Gone { volume: target.volume() }
+        Self::Gone { volume: target.volume(), lost: false }
+    }
+
+    /// The record of an upload that the service has dropped.
+    pub fn lost(target: Target) -> Self {
+        Self::Gone { volume: target.volume(), lost: true }
     }
 }
 
@@ -234,6 +242,8 @@ pub struct Journal {
     /// Volumes that earlier attempts stored, the last one last: good again
     /// if the bytes are.
     pub earlier: BTreeMap<u32, Vec<Confirmed>>,
+    /// How often the service has dropped an upload of what is not stored.
+    pub losses: BTreeMap<Target, u32>,
     /// The inventory that was asked for.
     pub inventory: Option<(String, Timestamp)>,
     /// The stream, once it is stored whole.
@@ -310,11 +320,15 @@ impl Journal {
                 self.put_by(volume, Confirmed { archive_id, size, treehash, uploaded });
             }
             Record::Inventory { job_id, at } => self.inventory = Some((job_id, at)),
-            Record::Gone { volume } => {
+            Record::Gone { volume, lost } => {
                 self.uploads.remove(&volume.into());
+                if lost {
+                    *self.losses.entry(volume.into()).or_default() += 1;
+                }
             }
             Record::Archived { volume, archive_id, size, treehash, uploaded } => {
                 self.uploads.remove(&volume.into());
+                self.losses.remove(&volume.into());
                 let archive = Confirmed { archive_id, size, treehash, uploaded };
                 self.archives.insert(volume.into(), archive);
             }

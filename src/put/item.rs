@@ -94,8 +94,6 @@ pub struct Item {
     pub parts: Vec<Piece>,
     /// Its end, once it was announced.
     pub closed: Option<Closed>,
-    /// Uploads that the service has forgotten.
-    pub losses: u32,
     /// Whether its Complete was refused once in this run.
     pub doubted: bool,
     /// Whether any part of it was sent in this run.
@@ -117,7 +115,6 @@ impl Item {
             phase,
             parts: Vec::new(),
             closed: None,
-            losses: 0,
             doubted: false,
             moved: false,
             kept: Vec::new(),

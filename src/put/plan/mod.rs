@@ -138,6 +138,8 @@ pub struct Plan {
     finished: bool,
     /// Looks up the hashes of a stored volume, to name the part that differs.
     first_difference: Option<u32>,
+    /// What the service drops again and again, and how often it did.
+    hopeless: Option<(Target, u32)>,
 }
 
 impl Plan {
@@ -164,6 +166,7 @@ impl Plan {
             manifest: None,
             finished: false,
             first_difference: None,
+            hopeless: None,
         }
     }
 

@@ -24,12 +24,18 @@ impl Plan {
     /// it. `open` tells whether the window of a stamp is open.
     ///
     /// # Errors
-    /// When a description does not fit: chunk has seen that it does.
+    /// When uploads are lost again and again, or a description does not fit,
+    /// though chunk has seen that it does.
     pub fn next(
         &mut self,
         now: Timestamp,
         mut open: impl FnMut(usize) -> bool,
     ) -> Result<Option<(Vec<Effect>, Action)>> {
+        if let Some((target, losses)) = self.hopeless {
+            return Err(Error::Refused(format!(
+                "{target}: the service has dropped its upload {losses} times; use a smaller --volume-size"
+            )));
+        }
         let archived = |item: &Item| item.phase == Phase::Archived;
         while self.items.get(&self.front).is_some_and(archived) {
             let Target::Volume(volume) = self.front else { break };
@@ -311,13 +317,13 @@ impl Plan {
             Ask::Send { .. } | Ask::List { .. } | Ask::Complete { .. } => {
                 let Some(item) = self.items.get_mut(&target) else { return Ok(None) };
                 item.restart();
-                item.losses += 1;
-                if item.losses >= LOSSES {
-                    return Err(Error::Refused(format!(
-                        "{target}: the service has dropped its upload {LOSSES} times; use a smaller --volume-size"
-                    )));
+                // Nights lie between two losses, and often runs: the journal
+                // counts them.
+                self.record(Record::lost(target), &mut effects);
+                let losses = self.journal.losses.get(&target).copied().unwrap_or_default();
+                if losses >= LOSSES {
+                    self.hopeless = Some((target, losses));
                 }
-                self.record(Record::gone(target), &mut effects);
             }
             _ => return Ok(None),
         }

@@ -261,6 +261,22 @@ fn a_late_complete_of_what_was_given_up_leaves_the_new_upload_alone() {
 }
 
 #[test]
+fn an_upload_that_is_lost_twice_is_not_begun_a_third_time_whatever_the_runs() {
+    let lost = Record::lost(ZERO);
+    let again = vec![upload(ZERO, "u"), lost.clone(), upload(ZERO, "u")];
+    for (records, given_up) in [(vec![upload(ZERO, "u")], false), (again, true)] {
+        let mut bench = Bench::after(&records);
+        bench.take_all(&vec![vec![1, 2]]);
+        let ask = bench.next().unwrap();
+        let missing = Failure::Missing("no upload".into());
+        let effects = bench.plan.heal(&ask, &missing, false).unwrap().expect("a cure");
+        assert!(effects.contains(&Effect::Record(lost.clone())), "{effects:?}");
+        let next = bench.plan.next(Timestamp::UNIX_EPOCH, |_| true);
+        assert_eq!(next.as_ref().err().map(crate::error::Error::code), given_up.then_some(69));
+    }
+}
+
+#[test]
 fn a_manifest_of_other_bytes_is_not_the_manifest() {
     let content = vec![vec![1, 2]];
     let mut bench = Bench::after(&[
