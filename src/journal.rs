@@ -293,6 +293,7 @@ impl Journal {
                 self.region = Some(region).filter(|region| !region.is_empty());
             }
             Record::Generation { generation } => {
+                self.losses.clear();
                 self.generation = generation;
                 for (target, archive) in std::mem::take(&mut self.archives) {
                     if let Target::Volume(volume) = target {

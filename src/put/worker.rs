@@ -311,7 +311,7 @@ impl<'a, V: Vault> Worker<'a, V> {
         }
         let trouble = self.troubles.entry(key).or_default();
         let tried = trouble.is_repeated();
-        if let Some(effects) = self.plan.heal(&action, &failure, tried, Timestamp::now())? {
+        if let Some(effects) = self.plan.heal(&action, &failure, tried, Timestamp::now()) {
             self.troubles.remove(&key);
             return self.perform(effects);
         }

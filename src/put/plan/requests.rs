@@ -289,22 +289,19 @@ impl Plan {
     /// What a failure that no patience cures is cured by; `None` if by
     /// nothing. `tried` says that an earlier attempt failed, and may yet have
     /// worked.
-    ///
-    /// # Errors
-    /// When uploads are lost again and again.
     pub fn heal(
         &mut self,
         action: &Action,
         failure: &Failure,
         tried: bool,
         now: Timestamp,
-    ) -> Result<Option<Vec<Effect>>> {
+    ) -> Option<Vec<Effect>> {
         let target = action.target;
         if let (Ask::Complete { upload, .. }, Failure::Refused(_)) = (&action.ask, failure) {
-            return Ok(self.doubt(target, upload));
+            return self.doubt(target, upload);
         }
         if !matches!(failure, Failure::Missing(_)) || matches!(action.ask, Ask::Initiate { .. }) {
-            return Ok(None);
+            return None;
         }
         let mut effects = Vec::new();
         match &action.ask {
@@ -315,7 +312,7 @@ impl Plan {
                 self.record(Record::unconfirmed(target, now), &mut effects);
             }
             Ask::Send { .. } | Ask::List { .. } | Ask::Complete { .. } => {
-                let Some(item) = self.items.get_mut(&target) else { return Ok(None) };
+                let item = self.items.get_mut(&target)?;
                 item.restart();
                 // Nights lie between two losses, and often runs: the journal
                 // counts them.
@@ -325,9 +322,9 @@ impl Plan {
                     self.hopeless = Some((target, losses));
                 }
             }
-            _ => return Ok(None),
+            _ => return None,
         }
-        Ok(Some(effects))
+        Some(effects)
     }
 
     /// A Complete that is refused may be one of parts that are not what they

@@ -87,7 +87,7 @@ impl Bench {
         let effects = match self.world.services[0].ask(action, sent, &text) {
             Ok(outcome) => self.plan.done(action, outcome).unwrap(),
             Err(_) if !self.plan.wants(action) => Vec::new(),
-            Err(failure) => self.plan.heal(action, &failure, false, now).unwrap().expect("a cure"),
+            Err(failure) => self.plan.heal(action, &failure, false, now).expect("a cure"),
         };
         self.perform(effects);
     }
@@ -402,4 +402,27 @@ fn nothing_goes_on_in_another_region() {
     // Where nothing was sent, nothing is lost.
     let mut world = Bench::after(&[]).world;
     assert!(world.machine.open(PLACES[2].0, PLACES[2].1).is_ok());
+}
+
+#[test]
+fn an_upload_that_is_lost_twice_ends_the_run_whatever_lies_between() {
+    let upload = || Record::upload(Target::Volume(0), "u".into());
+    let lost = Record::lost(Target::Volume(0));
+    for (records, given_up) in
+        [(vec![upload()], false), (vec![upload(), lost.clone(), upload()], true)]
+    {
+        let mut bench = Bench::after(&records);
+        bench.take_all(&vec![vec![1, 2]]);
+        let list = bench.next().unwrap();
+        assert!(matches!(list.ask, Ask::List { .. }));
+        bench.answer(&list);
+        assert_eq!(bench.plan.journal().losses[&Target::Volume(0)], 1 + u32::from(given_up));
+        let next = bench.plan.next(time(bench.world.now), |_| true);
+        assert_eq!(next.err().map(|e| e.code()), given_up.then_some(69));
+        // The same command sends it once more.
+        let mut bench = bench.again();
+        bench.take_all(&vec![vec![1, 2]]);
+        bench.work();
+        bench.judge(&vec![vec![1, 2]]);
+    }
 }

@@ -255,7 +255,7 @@ impl Put<'_> {
         };
         let tried = !self.troubles.insert(key);
         let now = time(self.world.now);
-        match self.plan.heal(&action, &failure, tried, now)? {
+        match self.plan.heal(&action, &failure, tried, now) {
             Some(effects) => {
                 self.troubles.remove(&key);
                 self.perform(effects)
