@@ -30,6 +30,7 @@ use crate::error::{Error, Result};
 use crate::planted::Fault;
 use crate::sha256x2::Midstate;
 use crate::treehash::{Fold, Hash, LEAF};
+use crate::vault::lanes::Lanes;
 use crate::vault::retry::{Patience, Trouble};
 use crate::vault::{Failure, Tier, Vault};
 
@@ -38,10 +39,6 @@ const REQUEST: u64 = 16 << 20;
 
 /// Bytes in flight, unless a single part is larger.
 const IN_FLIGHT: u64 = 256 << 20;
-
-/// How often a download may differ from its hash before it is believed that
-/// the archive itself does.
-const DAMAGED: u32 = 5;
 
 /// What the user may choose.
 #[derive(Debug)]
@@ -176,6 +173,7 @@ async fn deliver<V: Vault>(
 ) -> Result<()> {
     let largest = requests(stream, first).map(|request| request.size).max().unwrap_or(1);
     let limit = usize::try_from(IN_FLIGHT / largest).unwrap_or(1).clamp(1, settings.concurrency);
+    let lanes = Lanes::new(limit);
     let mut requests = requests(stream, first);
     // Written buffers are filled again: fresh memory for each would cost the
     // kernel more than the network does.
@@ -201,10 +199,10 @@ async fn deliver<V: Vault>(
             writing = Some(spawn_blocking(move || (&*sink).write_all(&bytes).map(|()| bytes)));
         }
         // What is being written counts as in flight: it is in memory.
-        while flying.len() + landed.len() + usize::from(writing.is_some()) < limit
+        while flying.len() + landed.len() + usize::from(writing.is_some()) < lanes.open()
             && let Some(request) = requests.next()
         {
-            flying.push_back(fetch(request, jobs, settings, &spare));
+            flying.push_back(fetch(request, jobs, settings, &lanes, &spare));
         }
         if writing.is_none() && flying.is_empty() {
             break;
@@ -244,13 +242,13 @@ async fn fetch<V: Vault>(
     request: Request<'_>,
     jobs: &Jobs<'_, V>,
     settings: &Settings,
+    lanes: &Lanes,
     spare: &RefCell<Vec<Vec<u8>>>,
 ) -> Result<Verified> {
     let (vault, archive) = jobs.archive(request.archive)?;
     let Request { offset, size, last, .. } = request;
     let room = usize::try_from(size).unwrap_or(usize::MAX);
     let mut trouble = Trouble::default();
-    let mut damaged = 0;
     loop {
         let job = jobs.ready(request.archive).await;
         // Reserved at its exact size: growing would take twice the memory.
@@ -261,29 +259,30 @@ async fn fetch<V: Vault>(
             let thing = format!("{}: no memory for a part of {size}", archive.thing);
             Error::io(thing, io::ErrorKind::OutOfMemory)
         })?;
+        let lane = lanes.enter().await;
         let fetched =
             vault.fetch(&job, offset, size, &mut |piece| take(&mut bytes, piece, room)).await;
+        drop(lane);
         let failure = match fetched {
-            Err(failure) if jobs::is_gone(&failure) => {
+            Err(failure) if jobs.is_gone(request.archive, &job, &failure).await? => {
                 jobs.renew(request.archive, &job, &failure.to_string()).await?;
                 continue;
             }
             Err(failure) => failure,
             Ok(()) => match verify(bytes, request).await? {
-                Ok((bytes, hashes)) => return Ok(Verified { bytes, hashes, last }),
+                Ok((bytes, hashes)) => {
+                    lanes.worked();
+                    return Ok(Verified { bytes, hashes, last });
+                }
                 Err(part) => {
                     let why = format!("part {part} does not equal its hash; none of it passed on");
                     Failure::Damaged(why)
                 }
             },
         };
-        let pause = settings.patience.after(&mut trouble, failure.clone());
-        let pause = pause.map_err(|failure| failure.on(&archive.thing))?;
-        damaged += u32::from(matches!(failure, Failure::Damaged(_)));
-        if damaged >= DAMAGED {
-            return Err(failure.on(&archive.thing));
-        }
-        sleep(pause).await;
+        lanes.failed(&failure);
+        let pause = settings.patience.after(&mut trouble, failure);
+        sleep(pause.map_err(|failure| failure.on(&archive.thing))?).await;
     }
 }
 

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -27,14 +28,12 @@ use crate::planted::Fault;
 use crate::progress::Progress;
 use crate::spool::{Spool, StreamDir};
 use crate::units;
+use crate::vault::lanes::Lanes;
 use crate::vault::retry::{Patience, Trouble};
 use crate::vault::{Attempt, Body, Failure, JobState, Vault};
 
 /// How often to look at the neighbours, the clock and the progress.
 const TICK: Duration = Duration::from_secs(1);
-
-/// Requests that must work in a row before one more is made at a time.
-const CONFIDENCE: u32 = 20;
 
 /// A request on its way; ends with what came of it.
 type Running<'a> = Pin<Box<dyn Future<Output = Done> + 'a>>;
@@ -57,10 +56,7 @@ pub struct Worker<'a, V> {
     running: FuturesUnordered<Running<'a>>,
     /// Bytes of the parts in flight, for progress.
     moving: Vec<Arc<AtomicU64>>,
-    /// Requests at a time, at most.
-    limit: usize,
-    /// Requests that worked in a row.
-    worked: u32,
+    lanes: Rc<Lanes>,
     troubles: BTreeMap<(Target, Option<usize>), Trouble>,
     input_ended: bool,
     failed: Option<Failed>,
@@ -89,8 +85,7 @@ impl<'a, V: Vault> Worker<'a, V> {
             gates: Gates::default(),
             running: FuturesUnordered::new(),
             moving: Vec::new(),
-            limit: settings.concurrency,
-            worked: 0,
+            lanes: Rc::new(Lanes::new(settings.concurrency)),
             troubles: BTreeMap::new(),
             input_ended: false,
             failed: None,
@@ -182,7 +177,7 @@ impl<'a, V: Vault> Worker<'a, V> {
 
     /// Starts what can be started.
     fn start(&mut self) -> Result<()> {
-        while self.running.len() < self.limit {
+        while self.running.len() < self.lanes.open() {
             let gates = &self.gates;
             let open = |stamp| gates.gate(stamp).is_open();
             let Some((effects, action)) = self.plan.next(Timestamp::now(), open)? else { break };
@@ -225,8 +220,10 @@ impl<'a, V: Vault> Worker<'a, V> {
         }
         let part_size = self.plan.stream().part_size;
         let grace = self.settings.grace;
+        let lanes = Rc::clone(&self.lanes);
         Ok(Box::pin(async move {
             tokio::time::sleep(pause).await;
+            let _lane = lanes.enter().await;
             let result = match &action.ask {
                 Ask::Initiate { description } => {
                     vault.initiate(description, part_size).await.map(Outcome::Initiated)
@@ -292,11 +289,7 @@ impl<'a, V: Vault> Worker<'a, V> {
         let failure = match done.result {
             Ok(outcome) => {
                 self.troubles.remove(&key);
-                self.worked += 1;
-                if self.worked >= CONFIDENCE {
-                    self.limit = (self.limit + 1).min(self.settings.concurrency);
-                    self.worked = 0;
-                }
+                self.lanes.worked();
                 let effects = self.plan.done(&action, outcome)?;
                 return self.perform(effects);
             }
@@ -305,10 +298,7 @@ impl<'a, V: Vault> Worker<'a, V> {
         if !self.plan.wants(&action) {
             return Ok(());
         }
-        self.worked = 0;
-        if matches!(failure, Failure::Overload(_)) {
-            self.limit = (self.limit - 1).max(1);
-        }
+        self.lanes.failed(&failure);
         let trouble = self.troubles.entry(key).or_default();
         let tried = trouble.is_repeated();
         if let Some(effects) = self.plan.heal(&action, &failure, tried, Timestamp::now()) {

@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_config::identity::IdentityCache;
+use aws_config::{BehaviorVersion, ConfigLoader, Region, SdkConfig};
 use aws_credential_types::provider::ProvideCredentials;
 use aws_runtime::auth::PayloadSigningOverride;
 use aws_smithy_runtime_api::box_error::BoxError;
@@ -21,13 +22,18 @@ use aws_smithy_types::timeout::TimeoutConfig;
 use bytes::Bytes;
 
 use super::Failure;
+use super::credentials::Chain;
 use super::endpoint::{self, NotSafe};
 use super::wire;
 use crate::error::{Error, Result};
 use crate::treehash::Hash;
+use crate::units;
 
 /// How long a connection, with TLS, may take.
 pub const CONNECT: Duration = Duration::from_secs(30);
+
+/// How long nothing may move in a request, where nobody says.
+pub const STALL: Duration = Duration::from_mins(5);
 
 /// How the SDK begins to tell that a `credential_process` failed; what the
 /// process said follows.
@@ -48,15 +54,25 @@ pub struct Access {
     /// The profile of the AWS configuration to use
     #[arg(long)]
     pub profile: Option<String>,
+    /// Give up a request in which nothing moves for so long
+    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = timeout)]
+    pub timeout: Duration,
 }
 
-/// Loads credentials, region and endpoint as the AWS CLI does.
+/// A time that is not zero.
+fn timeout(text: &str) -> Result<Duration, String> {
+    match units::duration(text)? {
+        Duration::ZERO => Err("no time at all is too short".to_owned()),
+        time => Ok(time),
+    }
+}
+
+/// Where the AWS CLI looks for credentials, region and endpoint, and how
+/// requests are made.
 ///
 /// # Errors
-/// Configuration, when there is no region, the endpoint is not to be spoken
-/// to in the clear, or the certificates of `AWS_CA_BUNDLE` cannot be read;
-/// credentials, when there are none.
-pub async fn load(access: &Access) -> Result<SdkConfig> {
+/// When the certificates of `AWS_CA_BUNDLE` cannot be read.
+pub(super) fn loader(access: &Access) -> Result<ConfigLoader> {
     let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
         .http_client(wire::client()?)
         // Every call is one attempt; pauses and patience are vault::retry's.
@@ -76,7 +92,21 @@ pub async fn load(access: &Access) -> Result<SdkConfig> {
     if let Some(url) = &access.endpoint_url {
         loader = loader.endpoint_url(url);
     }
-    let config = loader.load().await;
+    Ok(loader)
+}
+
+/// Loads credentials, region and endpoint as the AWS CLI does. The chain of
+/// the credentials is to hear the answers of clients.
+///
+/// # Errors
+/// Configuration, when there is no region, the endpoint is not to be spoken
+/// to in the clear, or the certificates of `AWS_CA_BUNDLE` cannot be read;
+/// credentials, when there are none.
+pub async fn load(access: &Access) -> Result<(SdkConfig, Chain)> {
+    let chain = Chain::new(access);
+    let loader = loader(access)?.credentials_provider(chain.clone());
+    // The chain keeps them itself.
+    let config = loader.identity_cache(IdentityCache::no_cache()).load().await;
     // Told before anything is read; `wire` holds it for every request.
     if let Some(url) = config.endpoint_url() {
         endpoint::check(url).map_err(|why| Error::Configuration(why.to_string()))?;
@@ -86,11 +116,8 @@ pub async fn load(access: &Access) -> Result<SdkConfig> {
             "no region; set AWS_REGION, a profile's region, or --region".to_owned(),
         ));
     }
-    let Some(provider) = config.credentials_provider() else {
-        return Err(no_credentials(access, "no provider"));
-    };
-    match provider.provide_credentials().await {
-        Ok(_) => Ok(config),
+    match chain.provide_credentials().await {
+        Ok(_) => Ok((config, chain)),
         Err(e) => Err(match NotSafe::find(&e) {
             Some(why) => Error::Configuration(why),
             None => no_credentials(access, &root_cause(&e)),
@@ -188,6 +215,13 @@ where
         }
         _ => Failure::Passing(root_cause(&error)),
     }
+}
+
+/// What a refusal means, by its JSON body.
+pub(super) fn by_body(body: &[u8], status: u16) -> Failure {
+    let body: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
+    let field = |name| body.get(name).and_then(serde_json::Value::as_str).unwrap_or_default();
+    by_code(field("code"), status, field("message"))
 }
 
 /// The table behind [`classify`] (Amazon Glacier API reference, "Error

@@ -16,22 +16,26 @@ use tokio::time::timeout;
 
 use super::aws::{self, Access, Precomputed, classify, root_cause};
 use super::body::FileBody;
+use super::credentials::Chain;
 use super::{
     Attempt, Body, Dest, Failure, Inventoried, Inventory, Job, JobState, Listed, Tier, Vault,
 };
 use crate::error::{Error, Result};
 use crate::planted::Fault;
 use crate::treehash::Hash;
+use crate::units;
 
-/// How long a call without archive bytes may take.
+/// How long a call without archive bytes may take, at most.
 const CALL: Duration = Duration::from_mins(1);
 
-/// How long the service may take to make an archive of its parts (for one of
-/// terabytes, minutes), or an inventory to come.
-const COMPLETE: Duration = Duration::from_mins(15);
+/// How many times as long as a body may stand still the service may take to
+/// make an archive of its parts (for one of terabytes, minutes), or an
+/// inventory to come.
+const LONGER: u32 = 3;
 
-/// How long a body may stand still, either way.
-const STALL: Duration = Duration::from_mins(5);
+/// A download that brings less than this while a body may stand still does
+/// not move.
+const MOVES: usize = 256 << 10;
 
 /// A vault of Amazon Glacier, or of whatever speaks its API.
 #[derive(Clone, Debug)]
@@ -43,6 +47,8 @@ pub struct Glacier {
     dest: Dest,
     vault: String,
     region: String,
+    /// How long a body may stand still, either way.
+    stall: Duration,
 }
 
 impl Glacier {
@@ -51,7 +57,8 @@ impl Glacier {
     /// # Errors
     /// As [`aws::load`].
     pub async fn open(dest: Dest, access: &Access) -> Result<Self> {
-        Self::with(&aws::load(access).await?, dest)
+        let (config, chain) = aws::load(access).await?;
+        Self::new(&config, Some(chain), dest, access.timeout)
     }
 
     /// The same, with a configuration that is loaded already.
@@ -59,15 +66,22 @@ impl Glacier {
     /// # Errors
     /// When it names no region: a bug.
     pub fn with(config: &SdkConfig, dest: Dest) -> Result<Self> {
+        Self::new(config, None, dest, aws::STALL)
+    }
+
+    fn new(config: &SdkConfig, chain: Option<Chain>, dest: Dest, stall: Duration) -> Result<Self> {
         let region = config
             .region()
             .map(ToString::to_string)
             .ok_or_else(|| Error::Bug("a region that was there is gone".to_owned()))?;
-        let common = Builder::from(config);
+        let mut common = Builder::from(config);
+        if let Some(chain) = chain {
+            common = common.interceptor(chain);
+        }
         let bulk = Client::from_conf(common.clone().build());
-        let client = Client::from_conf(common.timeout_config(within(CALL)).build());
+        let client = Client::from_conf(common.timeout_config(within(stall.min(CALL))).build());
         let Dest::Glacier { vault } = &dest;
-        Ok(Self { client, bulk, vault: vault.clone(), dest, region })
+        Ok(Self { client, bulk, vault: vault.clone(), dest, region, stall })
     }
 }
 
@@ -177,8 +191,11 @@ impl Vault for Glacier {
                 Some(why) => Failure::Local(why),
                 None => classify(e),
             })?,
-            () = stalled(|| body.taken.load(Ordering::Relaxed), taken) => {
-                return Err(Failure::Overload(format!("no byte moved for {} s", STALL.as_secs())));
+            () = stalled(self.stall, || body.taken.load(Ordering::Relaxed), taken) => {
+                return Err(Failure::Overload(format!(
+                    "nothing moved for {}",
+                    units::time(self.stall)
+                )));
             }
         };
         if hash(answer.checksum())? == body.treehash {
@@ -220,7 +237,9 @@ impl Vault for Glacier {
             .checksum(treehash.to_string());
         let answer = call
             .customize()
-            .config_override(Builder::new().timeout_config(within(COMPLETE)))
+            .config_override(
+                Builder::new().timeout_config(within(self.stall.saturating_mul(LONGER))),
+            )
             .send()
             .await
             .map_err(classify)?;
@@ -296,21 +315,34 @@ impl Vault for Glacier {
             .vault_name(&self.vault)
             .job_id(job)
             .range(format!("bytes={offset}-{}", offset + size - 1));
-        let mut answer = timeout(STALL, call.send())
-            .await
-            .map_err(|_| Failure::Overload("no answer in time".to_owned()))?
-            .map_err(classify)?;
+        let mut answer =
+            timeout(self.stall, call.send()).await.map_err(|_| late())?.map_err(classify)?;
         let mut left = bytes(size)?;
-        while let Some(piece) = timeout(STALL, answer.body.next())
-            .await
-            .map_err(|_| Failure::Overload(format!("no byte came for {} s", STALL.as_secs())))?
-        {
-            let piece = piece.map_err(|e| Failure::Passing(root_cause(&e)))?;
-            left -= i64::try_from(piece.len()).unwrap_or(i64::MAX);
-            if left < 0 {
-                return Err(Failure::Damaged("more bytes came than were asked for".to_owned()));
-            }
-            sink(&piece);
+        let mut is_over = false;
+        while !is_over {
+            let moves = async {
+                let mut moved = 0;
+                while moved < MOVES {
+                    let Some(piece) = answer.body.next().await else {
+                        is_over = true;
+                        break;
+                    };
+                    let piece = piece.map_err(|e| Failure::Passing(root_cause(&e)))?;
+                    moved += piece.len();
+                    left -= i64::try_from(piece.len()).unwrap_or(i64::MAX);
+                    if left < 0 {
+                        return Err(Failure::Damaged(
+                            "more bytes came than were asked for".to_owned(),
+                        ));
+                    }
+                    sink(&piece);
+                }
+                Ok(())
+            };
+            timeout(self.stall, moves).await.map_err(|_| {
+                let (stall, moves) = (units::time(self.stall), MOVES >> 10);
+                Failure::Overload(format!("less than {moves} KiB came in {stall}"))
+            })??;
         }
         match left {
             0 => Ok(()),
@@ -320,10 +352,10 @@ impl Vault for Glacier {
 
     async fn inventory(&self, job: &str) -> Attempt<Inventory> {
         let call = self.bulk.get_job_output().vault_name(&self.vault).job_id(job);
-        let late = |_| Failure::Overload("no answer in time".to_owned());
-        let answer = timeout(STALL, call.send()).await.map_err(late)?;
+        let answer = timeout(self.stall, call.send()).await.map_err(|_| late())?;
         let body = answer.map_err(classify)?.body;
-        let body = timeout(COMPLETE, body.collect()).await.map_err(late)?;
+        let longer = self.stall.saturating_mul(LONGER);
+        let body = timeout(longer, body.collect()).await.map_err(|_| late())?;
         let body = body.map_err(|e| Failure::Passing(root_cause(&e)))?.to_vec();
         read_inventory(&body)
     }
@@ -337,10 +369,14 @@ impl Glacier {
     }
 }
 
-/// Ends when `moved` has given the same number for [`STALL`].
-async fn stalled(moved: impl Fn() -> u64, mut last: u64) {
+fn late() -> Failure {
+    Failure::Overload("no answer in time".to_owned())
+}
+
+/// Ends when `moved` has given the same number for a time.
+async fn stalled(time: Duration, moved: impl Fn() -> u64, mut last: u64) {
     loop {
-        tokio::time::sleep(STALL).await;
+        tokio::time::sleep(time).await;
         let now = moved();
         if now == last {
             return;

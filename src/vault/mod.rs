@@ -9,9 +9,12 @@ pub mod aws;
 #[cfg(feature = "glacier")]
 mod body;
 #[cfg(feature = "glacier")]
+mod credentials;
+#[cfg(feature = "glacier")]
 pub mod endpoint;
 #[cfg(feature = "glacier")]
 pub mod glacier;
+pub mod lanes;
 pub mod retry;
 #[cfg(feature = "glacier")]
 pub mod wire;

@@ -13,6 +13,10 @@ const FIRST: Duration = Duration::from_secs(1);
 /// No pause is longer than this.
 const LONGEST: Duration = Duration::from_mins(3);
 
+/// How often an answer or a download may be damaged before it is believed
+/// that it is so at the service.
+const DAMAGED: u32 = 5;
+
 /// The pause after the `failures`th failure in a row (from 1): doubled each
 /// time, and between half and the whole of that, as `jitter` (0.0 to 1.0)
 /// says, so that many senders do not come back at once.
@@ -42,6 +46,10 @@ pub struct Patience {
 pub struct Trouble {
     failures: u32,
     since: Option<Instant>,
+    /// The last failure was that of credentials, which were loaded anew.
+    reloaded: bool,
+    /// How often something came back damaged.
+    damaged: u32,
 }
 
 impl Trouble {
@@ -54,16 +62,26 @@ impl Trouble {
 impl Patience {
     /// Notes a failure. The pause before the next attempt, or the failure
     /// itself when it will not pass or patience is at its end. Credentials
-    /// are given a second chance, as the SDK reloads what has expired.
+    /// that were refused have been dropped, and those that are loaded then
+    /// are given one chance. What comes back damaged again and again is
+    /// damaged at the other end.
     ///
     /// # Errors
     /// The failure that ends the work.
     pub fn after(&self, trouble: &mut Trouble, failure: Failure) -> Attempt<Duration> {
         trouble.failures += 1;
         let since = *trouble.since.get_or_insert_with(Instant::now);
+        let reloaded = std::mem::take(&mut trouble.reloaded);
         let passing = match failure {
-            Failure::Passing(_) | Failure::Overload(_) | Failure::Damaged(_) => true,
-            Failure::Credentials(_) => trouble.failures < 2,
+            Failure::Passing(_) | Failure::Overload(_) => true,
+            Failure::Damaged(_) => {
+                trouble.damaged += 1;
+                trouble.damaged < DAMAGED
+            }
+            Failure::Credentials(_) => {
+                trouble.reloaded = true;
+                !reloaded
+            }
             Failure::Missing(_) | Failure::Refused(_) | Failure::Local(_) | Failure::Unsafe(_) => {
                 false
             }
@@ -110,8 +128,11 @@ mod tests {
     #[test]
     fn patience_ends_and_refusals_end_at_once() {
         let patience = Patience { limit: Duration::from_mins(1) };
-        let late =
-            || Trouble { failures: 3, since: Instant::now().checked_sub(Duration::from_secs(59)) };
+        let late = || Trouble {
+            failures: 3,
+            since: Instant::now().checked_sub(Duration::from_secs(59)),
+            ..Trouble::default()
+        };
         let passing = Failure::Passing("connection reset".into());
         assert!(patience.after(&mut Trouble::default(), passing.clone()).is_ok());
         assert_eq!(patience.after(&mut late(), passing.clone()), Err(passing));
@@ -121,5 +142,28 @@ mod tests {
         let expired = Failure::Credentials("expired".into());
         assert!(patience.after(&mut trouble, expired.clone()).is_ok());
         assert!(patience.after(&mut trouble, expired).is_err());
+    }
+
+    #[test]
+    fn credentials_have_one_chance_whatever_failed_before() {
+        let patience = Patience { limit: Duration::from_hours(8) };
+        let mut trouble = Trouble::default();
+        for _ in 0..3 {
+            assert!(patience.after(&mut trouble, Failure::Passing("no route".into())).is_ok());
+        }
+        let expired = || Failure::Credentials("expired".into());
+        assert!(patience.after(&mut trouble, expired()).is_ok());
+        assert!(patience.after(&mut trouble, expired()).is_err());
+    }
+
+    #[test]
+    fn damage_is_believed_the_fifth_time() {
+        let patience = Patience { limit: Duration::from_hours(8) };
+        let mut trouble = Trouble::default();
+        let damaged = || Failure::Damaged("other bytes".into());
+        for _ in 0..4 {
+            assert!(patience.after(&mut trouble, damaged()).is_ok());
+        }
+        assert!(patience.after(&mut trouble, damaged()).is_err());
     }
 }
