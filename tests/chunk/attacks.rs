@@ -148,7 +148,9 @@ fn parts_of_others_names_are_no_parts() {
     scene.cut().done();
     assert!(names.iter().all(|name| scene.file(name).exists()));
     assert!(!scene.file("00000009-0000.part").exists());
-    names.iter().for_each(|name| fs::remove_file(scene.file(name)).unwrap());
+    for name in names {
+        fs::remove_file(scene.file(name)).unwrap();
+    }
     scene.heals();
 }
 
