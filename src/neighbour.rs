@@ -44,6 +44,32 @@ pub fn has_input(input: &impl AsFd, longest: Duration) -> Result<bool> {
     watch(&mut fds, longest)
 }
 
+/// Whether nobody writes to `input` any more, though bytes may be left in it;
+/// waits no longer than told. Never so of a file.
+///
+/// # Errors
+/// As [`wait`].
+pub fn is_abandoned(input: &impl AsFd, longest: Duration) -> Result<bool> {
+    let stdout = io::stdout();
+    let none = PollFlags::empty();
+    let mut fds = [PollFd::new(&stdout, none), PollFd::new(input, none)];
+    watch(&mut fds, longest.min(NAP))
+}
+
+/// Whether standard output takes a line at once; waits no longer than told.
+///
+/// # Errors
+/// As [`wait`].
+pub fn takes_a_line(longest: Duration) -> Result<bool> {
+    let stdout = io::stdout();
+    let mut fds = [
+        PollFd::new(&stdout, PollFlags::empty()),
+        // The same again: of the first any news is bad.
+        PollFd::new(&stdout, PollFlags::OUT),
+    ];
+    watch(&mut fds, longest.min(NAP))
+}
+
 /// Waits for one of these, of which the first is standard output. True if
 /// there is news of another.
 fn watch(fds: &mut [PollFd<'_>], longest: Duration) -> Result<bool> {

@@ -10,6 +10,8 @@
 )]
 
 mod common;
+#[path = "pipe/dead.rs"]
+mod dead;
 #[path = "common/local.rs"]
 mod local;
 
@@ -41,6 +43,12 @@ fn sh(server: &Local, place: &Place, script: &str) -> Ended {
 #[track_caller]
 fn is_not_stored(server: &Local, place: &Place, ended: &Ended) {
     assert!(ended.of_type("stored").is_empty(), "{}", ended.stdout);
+    is_stored_nowhere(server, place);
+}
+
+/// The same, whatever was printed.
+#[track_caller]
+fn is_stored_nowhere(server: &Local, place: &Place) {
     assert!(!local::catalog(place).contains("\"type\":\"stored\""));
     assert!(server.archives("v").iter().all(|held| held.volume().is_some()), "I1");
 }

@@ -66,6 +66,7 @@ fn run(options: Options) -> Result<()> {
         assume_rate: options.assume_rate,
         quiet: options.quiet,
         allow_empty: options.allow_empty,
+        create_vault: options.create_vault,
         assume_new: options.assume_new,
     };
     cli::block_on(async {
@@ -73,9 +74,6 @@ fn run(options: Options) -> Result<()> {
             return put::dry_run(&settings).await;
         }
         let vault = Glacier::open(dest, &options.access).await?;
-        if options.create_vault {
-            put::create(&vault, &settings).await?;
-        }
         put::run(&vault, &settings).await
     })
 }

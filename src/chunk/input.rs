@@ -81,6 +81,14 @@ impl Input {
         Ok(())
     }
 
+    /// Whether nobody writes to the pipe any more. Bytes may be left in it.
+    ///
+    /// # Errors
+    /// When nobody waits for the lines any more.
+    pub fn is_abandoned(&self) -> Result<bool> {
+        neighbour::is_abandoned(&self.file, Duration::ZERO)
+    }
+
     /// Waits for the command, after the end of its output, as [`Self::fill`]
     /// waits.
     ///

@@ -1,6 +1,9 @@
 //! `--inspect`: what a stream is and holds, and whether it is whole, with
 //! nothing kept of it.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
 use super::writer::{Order, say};
 use crate::error::Result;
 use crate::line::{End, Line, Stream};
@@ -9,6 +12,8 @@ use crate::treehash::Fold;
 /// Prints the lines that need no spool.
 pub struct Teller<'a> {
     stream: &'a Stream,
+    /// Set when the reading side has failed.
+    stop: Arc<AtomicBool>,
     size: u64,
     /// The tree hashes of parts: folded, they are that of the stream.
     parts: Fold,
@@ -19,9 +24,9 @@ impl<'a> Teller<'a> {
     ///
     /// # Errors
     /// When standard output cannot take it.
-    pub fn start(stream: &'a Stream) -> Result<Self> {
-        say(&Line::Stream(stream.clone()).text()?)?;
-        Ok(Self { stream, size: 0, parts: Fold::default() })
+    pub fn start(stream: &'a Stream, stop: Arc<AtomicBool>) -> Result<Self> {
+        say(&Line::Stream(stream.clone()).text()?, &stop)?;
+        Ok(Self { stream, stop, size: 0, parts: Fold::default() })
     }
 
     /// Tells what is to be told of what the reading side has found.
@@ -30,7 +35,7 @@ impl<'a> Teller<'a> {
     /// When standard output cannot take it.
     pub fn take(&mut self, order: Order) -> Result<()> {
         match order {
-            Order::Snapshot(snapshot) => say(&Line::Snapshot(snapshot).text()?),
+            Order::Snapshot(snapshot) => say(&Line::Snapshot(snapshot).text()?, &self.stop),
             Order::Block(_) => Ok(()),
             Order::EndPart(pending) => {
                 let hashes = pending.wait()?;
@@ -47,7 +52,7 @@ impl<'a> Teller<'a> {
                     treehash: std::mem::take(&mut self.parts).finish(),
                     whole,
                 };
-                say(&Line::End(end).text()?)
+                say(&Line::End(end).text()?, &self.stop)
             }
         }
     }

@@ -25,6 +25,7 @@ use crate::cli;
 use crate::description;
 use crate::error::{Error, Result};
 use crate::line::{Failed, Format, Guid, Line, Stream, StreamId, VERSION};
+use crate::neighbour;
 use crate::spool::{Holder, Spool};
 use crate::units::Limit;
 use crate::zfs_stream::Head;
@@ -35,6 +36,9 @@ use proof::Proofs;
 use room::Room;
 use source::Source;
 use writer::Writer;
+
+/// How long the `failed` line may take that is the last.
+const LAST_WORD: Duration = Duration::from_secs(2);
 
 /// What the command line says.
 #[derive(Clone, Debug)]
@@ -79,10 +83,13 @@ pub fn run(settings: &Settings) -> Result<()> {
     let mut stream = None;
     let result = cut(settings, &mut stream);
     if let Err(error) = &result {
-        // Standard output may be what failed.
-        let _ = Line::Failed(Failed::new(stream, error))
-            .text()
-            .and_then(|line| cli::put_out(line.as_bytes()));
+        // Standard output may be what failed. If nobody takes a line, a
+        // stream without an end says as much.
+        if neighbour::takes_a_line(LAST_WORD).is_ok_and(|takes| takes) {
+            let _ = Line::Failed(Failed::new(stream, error))
+                .text()
+                .and_then(|line| cli::put_out(line.as_bytes()));
+        }
     }
     result
 }
@@ -106,7 +113,7 @@ fn cut(settings: &Settings, id: &mut Option<StreamId>) -> Result<()> {
     let stream = describe(source.head_of_zfs(), settings)?;
     *id = Some(stream.stream);
     let (Some(keep), Some(spool)) = (keep, spool) else {
-        let mut teller = Teller::start(&stream)?;
+        let mut teller = Teller::start(&stream, source.stop())?;
         return source.run(stream.stream, head, &proofs, false, |order| teller.take(order));
     };
 

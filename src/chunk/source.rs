@@ -3,8 +3,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
+use std::time::Duration;
 
 use super::input::{Input, is_stopped, stopped};
 use super::proof::Proofs;
@@ -21,6 +22,9 @@ const PIECE: usize = 256 << 10;
 
 /// Blocks in memory, at most.
 const BLOCKS: usize = 16;
+
+/// How often to look whether the producer has ended, while there is no block.
+const LOOK: Duration = Duration::from_millis(500);
 
 /// Blocks that may be read before a ZFS stream has told what it is: the
 /// headers of compound streams carry the properties of all datasets.
@@ -79,7 +83,7 @@ impl Source {
     fn block(&mut self) -> Result<Arc<Block>> {
         let left = self.part_size - self.position % self.part_size;
         let size = usize::try_from(left).unwrap_or(BLOCK).min(BLOCK);
-        let mut block = self.pool.take();
+        let mut block = self.empty()?;
         loop {
             let had = block.len();
             let piece = size.min(had + PIECE);
@@ -93,6 +97,23 @@ impl Source {
         }
         self.position += block.len() as u64;
         Ok(Arc::new(block))
+    }
+
+    /// An empty block. While the other side waits for room, all are out; what
+    /// a producer that has ended left in its pipe is read all the same, as it
+    /// is no more than a pipe holds and may tell that the stream is not whole.
+    fn empty(&self) -> Result<Block> {
+        loop {
+            if let Some(block) = self.pool.take_within(LOOK) {
+                return Ok(block);
+            }
+            if self.stop.load(Ordering::Relaxed) {
+                return Err(stopped());
+            }
+            if self.input.is_abandoned()? {
+                return Ok(self.pool.one_more());
+            }
+        }
     }
 
     /// Reads until it is known what the input is; gives what was read. Ends
@@ -158,7 +179,8 @@ impl Source {
     ) -> Result<()> {
         let stop = self.stop();
         thread::scope(|scope| {
-            let (orders, inbox) = sync_channel(BLOCKS);
+            // The blocks bound it.
+            let (orders, inbox) = channel();
             let writing = scope.spawn(|| {
                 let result = obey(inbox, take);
                 stop.store(true, Ordering::Relaxed);
@@ -184,7 +206,7 @@ impl Source {
         &mut self,
         id: StreamId,
         head: Vec<Arc<Block>>,
-        orders: &SyncSender<writer::Order>,
+        orders: &Sender<writer::Order>,
         proofs: &Proofs,
         linear: bool,
     ) -> Result<()> {

@@ -4,8 +4,10 @@
 use std::fs::File;
 use std::io::{ErrorKind, Write as _};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
+use super::input::stopped;
 use super::known::Known;
 use super::room::Room;
 use crate::cli;
@@ -16,6 +18,9 @@ use crate::neighbour;
 use crate::planted::Fault;
 use crate::spool::{PartFile, Spool, StreamDir};
 use crate::treehash::Fold;
+
+/// How often to look whether to go on while nobody takes a line.
+const PAUSE: Duration = Duration::from_millis(500);
 
 /// What the reading side tells the writing side.
 pub enum Order {
@@ -201,13 +206,13 @@ impl<'a> Writer<'a> {
         self.directory.keep_lines(&self.lines)?;
         // What an earlier, longer run left behind the end.
         self.directory.remove_from(behind)?;
-        text.split_inclusive('\n').try_for_each(say)
+        text.split_inclusive('\n').try_for_each(|line| say(line, self.stop))
     }
 
     fn announce(&mut self, line: &Line) -> Result<()> {
         let text = line.text()?;
         self.record(&text)?;
-        say(&text)
+        say(&text, self.stop)
     }
 
     fn record(&mut self, text: &str) -> Result<()> {
@@ -218,8 +223,13 @@ impl<'a> Writer<'a> {
 }
 
 /// Prints a line. That its reader is gone is the same news here as where
-/// there is nothing to print.
-pub fn say(line: &str) -> Result<()> {
+/// there is nothing to print. While the reader takes none, `stop` is heard.
+pub fn say(line: &str, stop: &AtomicBool) -> Result<()> {
+    while !neighbour::takes_a_line(PAUSE)? {
+        if stop.load(Ordering::Relaxed) {
+            return Err(stopped());
+        }
+    }
     cli::put_out(line.as_bytes()).map_err(|e| match e {
         Error::Io(_, reason) if reason.kind() == ErrorKind::BrokenPipe => neighbour::gone(),
         e => e,

@@ -13,7 +13,7 @@ pub mod plan;
 #[cfg(test)]
 mod tests;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io::{self, Write as _};
 use std::time::Duration;
@@ -122,10 +122,13 @@ pub async fn run<V: Vault>(
             sleep(Duration::from_secs(1)).await;
         }
     };
+    // While nothing comes, nothing is written, and no write fails.
+    let before = Cell::new(0);
+    let is_still = || before.replace(bar.position()) == bar.position();
     let result = tokio::select! {
         result = work => result,
         result = jobs.follow() => result,
-        error = output.watch(|| jobs.waiting() > 0) => Err(error),
+        error = output.watch(|| jobs.waiting() > 0 || is_still()) => Err(error),
         () = told => Ok(()),
     };
     bar.finish_and_clear();

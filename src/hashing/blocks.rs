@@ -3,6 +3,7 @@
 use std::io::{self, Read};
 use std::ops::Deref;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::lock;
 use crate::treehash::LEAF;
@@ -34,18 +35,38 @@ impl BlockPool {
 
     /// An empty block; waits while all are out.
     pub fn take(&self) -> Block {
+        loop {
+            if let Some(block) = self.take_within(Duration::MAX) {
+                return block;
+            }
+        }
+    }
+
+    /// The same, but waits no longer than told.
+    pub fn take_within(&self, longest: Duration) -> Option<Block> {
+        let start = Instant::now();
         let mut buffers = lock(&self.0.buffers);
         loop {
             if let Some(buffer) = buffers.free.pop() {
-                return Block { buffer, size: 0, pool: Arc::clone(&self.0) };
+                return Some(Block { buffer, size: 0, pool: Arc::clone(&self.0) });
             }
             if let Some(unmade) = buffers.unmade.checked_sub(1) {
                 buffers.unmade = unmade;
-                let buffer = vec![0; BLOCK].into_boxed_slice();
-                return Block { buffer, size: 0, pool: Arc::clone(&self.0) };
+                return Some(self.one_more());
             }
-            buffers = self.0.returned.wait(buffers).unwrap_or_else(PoisonError::into_inner);
+            let left = longest.saturating_sub(start.elapsed());
+            if left.is_zero() {
+                return None;
+            }
+            let waited = self.0.returned.wait_timeout(buffers, left.min(Duration::from_hours(1)));
+            buffers = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
+    }
+
+    /// A block over the limit, for one who knows that few will be needed.
+    pub fn one_more(&self) -> Block {
+        let buffer = vec![0; BLOCK].into_boxed_slice();
+        Block { buffer, size: 0, pool: Arc::clone(&self.0) }
     }
 }
 

@@ -2,6 +2,8 @@
 //! the reading, so that chunk is never held up and its end is seen at once.
 
 use std::io::{self, BufReader};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
@@ -14,6 +16,9 @@ use crate::line::{Line, Reader, Stamp, StreamId, Text};
 /// more, and must see that we end.
 const LULL: Duration = Duration::from_secs(2);
 
+/// What is said of a stream without an end.
+pub const NOT_WHOLE: &str = "stream not whole yet; run the same command again";
+
 /// A line and its stamp, or why there is none.
 pub type Message = Result<(u64, Line, Stamp)>;
 
@@ -23,12 +28,25 @@ pub struct Inbox {
     held: Option<Message>,
     /// The number of the line that was taken last.
     pub number: u64,
+    /// Streams whose first line was taken.
+    pub streams: u64,
+    read: Arc<Read>,
+}
+
+/// What has been read, taken or not.
+#[derive(Default)]
+struct Read {
+    lines: AtomicU64,
+    ends: AtomicU64,
+    all: AtomicBool,
 }
 
 impl Inbox {
     /// Starts to read standard input.
     pub fn of_stdin() -> Self {
         let (sender, messages) = unbounded_channel();
+        let read = Arc::<Read>::default();
+        let seen = Arc::clone(&read);
         // It lives as long as the process: a read cannot be called off.
         std::thread::spawn(move || {
             let mut lines = Reader::new(BufReader::with_capacity(64 << 10, io::stdin()));
@@ -40,12 +58,35 @@ impl Inbox {
                     Err(e) => Err(Error::io("stdin", e)),
                 };
                 let failed = message.is_err();
+                seen.lines.fetch_add(1, Ordering::SeqCst);
+                if matches!(message, Ok((_, Line::End(_), _))) {
+                    seen.ends.fetch_add(1, Ordering::SeqCst);
+                }
                 if sender.send(message).is_err() || failed {
                     break;
                 }
             }
+            seen.all.store(true, Ordering::SeqCst);
         });
-        Self { messages, held: None, number: 0 }
+        Self { messages, held: None, number: 0, streams: 0, read }
+    }
+
+    /// Whether the input has ended, and the stream that is worked on, or is
+    /// the next, has no end in it.
+    pub fn is_cut(&self) -> bool {
+        self.read.all.load(Ordering::SeqCst)
+            && self.read.lines.load(Ordering::SeqCst) > 0
+            && self.read.ends.load(Ordering::SeqCst) < self.streams.max(1)
+    }
+
+    /// Why the input was cut, in the words of the tool that failed, or ours.
+    pub async fn why(&mut self) -> Error {
+        while let Some(message) = self.next().await {
+            if let Ok((_, Line::Failed(failed), _)) = message {
+                return Error::from_code(failed.code, failed.message);
+            }
+        }
+        Error::Unfinished(NOT_WHOLE.to_owned())
     }
 
     /// The next line; `None` at the end of the input.

@@ -22,7 +22,7 @@ use crate::line::{Line, Stamp, Stream, StreamId};
 use crate::spool::{Holder, Spool};
 use crate::vault::retry::Patience;
 use crate::vault::{Failure, Vault};
-use crate::{cli, description, partsize};
+use crate::{cli, description, neighbour, partsize};
 use gate::Gates;
 use inbox::Inbox;
 use ledger::{Catalog, Ledger};
@@ -31,6 +31,7 @@ use worker::Worker;
 
 /// What the command line says.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of the command line")]
 pub struct Settings {
     /// The destination, as a URL.
     pub dest: String,
@@ -50,6 +51,8 @@ pub struct Settings {
     pub quiet: bool,
     /// No line at all is no failure.
     pub allow_empty: bool,
+    /// Create the vault, if it is not there.
+    pub create_vault: bool,
     /// The destination holds archives that nothing here knows of: go on.
     pub assume_new: bool,
 }
@@ -69,16 +72,6 @@ struct Estimated<'a> {
     seconds: Option<u64>,
 }
 
-/// Creates the vault, if it is not there.
-///
-/// # Errors
-/// When the service does not.
-pub async fn create<V: Vault>(vault: &V, settings: &Settings) -> Result<()> {
-    let patience = Patience { limit: settings.patience };
-    let created = patience.with(async || vault.create().await).await;
-    created.map_err(|failure| failure.on(&settings.dest))
-}
-
 /// Stores the streams whose lines come on standard input.
 ///
 /// # Errors
@@ -88,6 +81,11 @@ pub async fn run<V: Vault>(vault: &V, settings: &Settings) -> Result<()> {
     let spool = Spool::open(&settings.spool)?;
     let mut catalog = Catalog::open(&settings.catalog)?;
     let mut inbox = Inbox::of_stdin();
+    if settings.create_vault {
+        let patience = Patience { limit: settings.patience };
+        let created = wanted(&mut inbox, patience.with(async || vault.create().await)).await?;
+        created.map_err(|failure| failure.on(&settings.dest))?;
+    }
     each(&mut inbox, settings, async |inbox, stream, stamp| {
         store(vault, settings, &spool, &mut catalog, inbox, stream, stamp).await
     })
@@ -145,10 +143,13 @@ async fn each(
     while let Some(message) = inbox.next().await {
         streams += 1;
         let result = match message {
-            Ok((_, Line::Stream(stream), stamp)) => match check(&stream) {
-                Ok(()) => work(inbox, stream, stamp).await,
-                Err(why) => Err(inbox.blame(Error::Data(why))),
-            },
+            Ok((_, Line::Stream(stream), stamp)) => {
+                inbox.streams += 1;
+                match check(&stream) {
+                    Ok(()) => work(inbox, stream, stamp).await,
+                    Err(why) => Err(inbox.blame(Error::Data(why))),
+                }
+            }
             Ok((_, Line::Failed(failed), _)) => Err(Error::from_code(failed.code, failed.message)),
             Ok(_) => Err(inbox.blame(Error::Data("no \"stream\" line before it".to_owned()))),
             Err(error) => Err(error),
@@ -199,7 +200,8 @@ async fn store<V: Vault>(
     let directory = spool.stream(stream.stream)?;
     let _lock = directory.lock(Holder::Put)?;
     if !settings.assume_new {
-        refuse_strangers(vault, settings, spool, catalog).await?;
+        let strangers = refuse_strangers(vault, settings, spool, catalog);
+        wanted(inbox, strangers).await??;
     }
     let receipts = spool.receipts(stream.stream)?;
     let region = Some(vault.region());
@@ -208,6 +210,28 @@ async fn store<V: Vault>(
     Gates::default().number(stamp).map_err(|e| inbox.blame(e))?;
     let plan = Plan::new(stream, settings.dest.clone(), vault.region().to_owned(), journal);
     Worker::new(vault, spool, &directory, settings, plan, ledger).run(inbox).await
+}
+
+/// Waits for the service, as long as there is somebody to wait for.
+///
+/// # Errors
+/// When nobody reads what is printed, or the input was cut and the service
+/// does not answer.
+async fn wanted<T>(inbox: &mut Inbox, answer: impl Future<Output = T>) -> Result<T> {
+    let nobody = async |inbox: &Inbox| {
+        let mut cut = 0;
+        while cut < worker::HOPELESS {
+            tokio::time::sleep(worker::TICK).await;
+            neighbour::wait(Duration::ZERO)?;
+            cut = if inbox.is_cut() { cut + 1 } else { 0 };
+        }
+        Ok(())
+    };
+    tokio::select! {
+        answer = answer => return Ok(answer),
+        gone = nobody(inbox) => gone?,
+    }
+    Err(inbox.why().await)
 }
 
 /// Refuses a destination that holds archives while nothing here knows of any:

@@ -14,7 +14,7 @@ use futures_util::stream::FuturesUnordered;
 use jiff::Timestamp;
 
 use super::gate::Gates;
-use super::inbox::Inbox;
+use super::inbox::{Inbox, NOT_WHOLE};
 use super::item::Piece;
 use super::ledger::Ledger;
 use super::plan::{Action, Ask, Effect, Outcome, Plan};
@@ -33,7 +33,11 @@ use crate::vault::retry::{Patience, Trouble};
 use crate::vault::{Attempt, Body, Failure, JobState, Vault};
 
 /// How often to look at the neighbours, the clock and the progress.
-const TICK: Duration = Duration::from_secs(1);
+pub const TICK: Duration = Duration::from_secs(1);
+
+/// After so many ticks without a byte, what is in flight of a stream that will
+/// not be whole today is not waited for.
+pub const HOPELESS: u32 = 10;
 
 /// A request on its way; ends with what came of it.
 type Running<'a> = Pin<Box<dyn Future<Output = Done> + 'a>>;
@@ -60,6 +64,8 @@ pub struct Worker<'a, V> {
     troubles: BTreeMap<(Target, Option<usize>), Trouble>,
     input_ended: bool,
     failed: Option<Failed>,
+    /// Ticks in which nothing moved, and how much had moved then.
+    still: (u32, u64),
     progress: Progress,
 }
 
@@ -89,6 +95,7 @@ impl<'a, V: Vault> Worker<'a, V> {
             troubles: BTreeMap::new(),
             input_ended: false,
             failed: None,
+            still: (0, 0),
             progress,
         }
     }
@@ -125,10 +132,24 @@ impl<'a, V: Vault> Worker<'a, V> {
                 }
                 _ = tick.tick() => {
                     neighbour::wait(Duration::ZERO)?;
+                    if self.is_hopeless() {
+                        return Err(self.verdict());
+                    }
                     self.show();
                 }
             }
         }
+    }
+
+    /// Whether nothing moves any more of a stream that will not be whole
+    /// today. Asked once a tick.
+    fn is_hopeless(&mut self) -> bool {
+        let moving: u64 = self.moving.iter().map(|taken| taken.load(Ordering::Relaxed)).sum();
+        let moved = self.plan.progress().1.wrapping_add(moving);
+        let cut = self.input_ended && !self.plan.has_end();
+        let (ticks, before) = self.still;
+        self.still = (if cut && moved == before { ticks + 1 } else { 0 }, moved);
+        self.still.0 > HOPELESS
     }
 
     /// Takes the next line, or the end of the input.
@@ -408,7 +429,7 @@ impl<'a, V: Vault> Worker<'a, V> {
         if self.plan.has_end() {
             return Error::Bug("nothing is left to do, and the stream is not stored".to_owned());
         }
-        Error::Unfinished("stream not whole yet; run the same command again".to_owned())
+        Error::Unfinished(NOT_WHOLE.to_owned())
     }
 
     fn show(&self) {

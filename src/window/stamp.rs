@@ -12,6 +12,8 @@ pub const LONGEST_LINE: usize = 4096;
 /// A line with its stamp.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Stamped {
+    /// Its type.
+    pub kind: String,
     /// The line, with a newline at its end.
     pub line: Vec<u8>,
     /// Whether it passes a closed window: nothing is sent for a part that was
@@ -44,7 +46,8 @@ pub fn stamp(line: &[u8], window: &Window, zone: &Zone) -> Result<Stamped, Strin
     if line.len() > LONGEST_LINE {
         return Err(format!("longer than {LONGEST_LINE} bytes with its window"));
     }
-    Ok(Stamped { line, passes: kind == "failed" || seen.unspooled })
+    let passes = kind == "failed" || seen.unspooled;
+    Ok(Stamped { kind, line, passes })
 }
 
 /// What `serde_json` says, without its line and column: they are of one line.

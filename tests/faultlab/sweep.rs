@@ -148,10 +148,11 @@ fn count() -> BTreeMap<Column, u64> {
     for tool in [Tool::Chunk, Tool::Put, Tool::Get] {
         for way in [Way::Files, Way::Wires] {
             let rig = rig();
-            // What threads wake each other with is neither socket nor pipe.
+            // What threads wake each other with is neither socket nor pipe,
+            // and what is read before it begins is its own code.
             let traced = match (way, tool) {
                 (Way::Files, _) => "trace=%file,%desc",
-                (Way::Wires, Tool::Chunk) => "trace=read,write,poll,ppoll",
+                (Way::Wires, Tool::Chunk) => "trace=write,poll,ppoll",
                 (Way::Wires, _) => {
                     "trace=%network,writev,poll,ppoll,epoll_wait,epoll_pwait,epoll_ctl"
                 }
@@ -227,7 +228,12 @@ fn attack(rig: &Rig, tool: Tool, way: Way, options: &[String]) -> (Option<i32>, 
             let mut chunk = wrapped(rig.chunk());
             chunk.stdin(File::open(rig.place.path("in")).unwrap());
             let ran = Pipeline::start(rig, vec![chunk, rig.put()]).finish();
-            ran.is_documented();
+            // There is nobody left to tell when the complaint itself fails.
+            let is_complaint =
+                |line: &str| line.contains("write(2,") && line.ends_with("(INJECTED)");
+            if !fs::read_to_string(&trace).unwrap_or_default().lines().any(is_complaint) {
+                ran.is_documented();
+            }
             judge::promises(rig, &ran);
             // put waits for no more of a stream that is not whole.
             ran.codes[0]
