@@ -1,9 +1,10 @@
 //! The edge of the process: options in, one message and an exit code out.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal as _, Write};
 use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -11,12 +12,23 @@ use serde::Serialize;
 
 use crate::closed::is_stdout_closed;
 pub use crate::error::{Error, Result};
+use crate::line::{Failed, Line, StreamId};
+use crate::neighbour;
 pub use crate::printable::printable;
 
 /// Parses the command line, runs the tool, prints its one message and gives
 /// its exit code. Nothing else ends a process; a panic is a bug like any
 /// other. Held by `tests/terminal.rs`.
 pub fn run<O: Parser>(tool: impl FnOnce(O) -> Result<()>) -> ExitCode {
+    run_and_tell(tool, |_| ())
+}
+
+/// The same, where `tell` is given what is wrong with the command line, so
+/// that the next tool of a pipe knows.
+pub fn run_and_tell<O: Parser>(
+    tool: impl FnOnce(O) -> Result<()>,
+    tell: impl FnOnce(&Error),
+) -> ExitCode {
     std::panic::set_hook(Box::new(|panic| complain(&Error::Bug(bug(panic)))));
     let result = match O::try_parse() {
         Ok(options) => match catch_unwind(AssertUnwindSafe(|| tool(options))) {
@@ -27,7 +39,11 @@ pub fn run<O: Parser>(tool: impl FnOnce(O) -> Result<()>) -> ExitCode {
         Err(e) if matches!(e.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
             put_out(help(&e.to_string()).as_bytes())
         }
-        Err(e) => Err(Error::Usage(usage(e, takes_command(&O::command())))),
+        Err(e) => {
+            let error = Error::Usage(usage(e, takes_command(&O::command())));
+            tell(&error);
+            Err(error)
+        }
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -103,6 +119,28 @@ pub fn block_on<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
     // A thread that still reads standard input must not keep the process.
     runtime.shutdown_background();
     result
+}
+
+/// How long the `failed` line may take, which is the last.
+const LAST_WORD: Duration = Duration::from_secs(2);
+
+/// Prints the `failed` line of an error, so that the next tool of a pipe
+/// ends with it.
+pub fn tell(stream: Option<StreamId>, error: &Error) {
+    // Standard output may be what failed. If nobody takes a line, a stream
+    // without an end says as much.
+    if neighbour::takes_a_line(LAST_WORD).is_ok_and(|takes| takes) {
+        let line = Line::Failed(Failed::new(stream, error));
+        let _ = line.text().and_then(|line| put_out(line.as_bytes()));
+    }
+}
+
+/// The same before any line was read or printed: who stands at a terminal
+/// has the message.
+pub fn tell_early(error: &Error) {
+    if !io::stdout().is_terminal() {
+        tell(None, error);
+    }
 }
 
 /// Prints an error as the one line of a failure.

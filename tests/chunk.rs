@@ -272,7 +272,9 @@ fn refuses_a_wrong_command_line_in_one_line() {
         ("--name= --trust-eof", format!("invalid value '' for '--name <NAME>': empty{see}")),
     ] {
         let ended = run_with(&mut chunk(&place, options), b"hello").failed(64, &message);
-        assert_eq!(ended.stdout, "", "nothing was read");
+        assert_eq!(ended.lines().len(), 1, "nothing was read");
+        assert_eq!(ended.lines()[0]["type"], "failed");
+        assert_eq!(ended.lines()[0]["message"], message.as_str());
     }
     let ended = run_with(&mut chunk(&place, &format!("--trust-eof --name {long}")), b"hello");
     ended.failed_like(64, "name and host need ", " bytes of an archive's description, over 1024");

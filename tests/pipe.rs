@@ -20,7 +20,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::{Ended, PATIENCE, Place, run};
+use common::{Ended, PATIENCE, Place, run, run_with};
 use jiff::{SignedDuration, Timestamp};
 use local::{Local, pattern};
 
@@ -242,5 +242,35 @@ fn killed_at_any_time_it_goes_on_and_stores_nothing_twice() {
         let (code, said) = end(pipeline(&server, &place));
         assert_eq!((code, said.as_str()), (Some(0), ""), "round {round}");
         server.holds(&place, "v", &bytes);
+    }
+}
+
+/// The last tool of a pipe is the one whose status is seen.
+#[test]
+fn what_is_wrong_with_a_command_line_is_told_through_the_pipe() {
+    let place = Place::default();
+    let last = |lines: &Ended| {
+        run_with(&mut place.tool("glacier-put", &["--dry-run", "v"]), lines.stdout.as_bytes())
+    };
+    let mut frob = place.tool("glacier-chunk", &["--frob"]);
+    let said = "unexpected argument '--frob' found; see 'glacier-chunk --help'";
+    last(&run(&mut frob).failed(64, said)).failed(64, said);
+    let mut odd = place.tool("glacier-chunk", &["--part-size", "3M"]);
+    let odd = run(&mut odd);
+    assert_eq!((odd.code(), last(&odd).code()), (64, 64), "{}", odd.stderr);
+    let window = |arguments: &[&str]| run(&mut place.tool("glacier-window", arguments));
+    let said = "'Nowhere' is not the name of a time zone, such as Europe/Berlin";
+    last(&window(&["--tz", "Nowhere", "22:00-06:00"]).failed(78, said)).failed(78, said);
+    let said = "'22-06' is not HH:MM-HH:MM, such as 22:00-06:00";
+    last(&window(&["22-06"]).failed(64, said)).failed(64, said);
+    let lines = run_with(&mut place.tool("glacier-window", &["00:00-24:00"]), b"no line\n");
+    let said = "stdin: line 1: not JSON; are these lines of glacier-chunk?";
+    last(&lines.failed(65, said)).failed(65, said);
+    // Root has a state directory of its own.
+    if !rustix::process::geteuid().is_root() {
+        let mut homeless = place.tool("glacier-chunk", &["--trust-eof", "--name", "x"]);
+        homeless.env_remove("HOME").env_remove("GLACIER_SPOOL");
+        let said = "no state directory: neither HOME nor XDG_STATE_HOME is set";
+        last(&run(&mut homeless).failed(78, said)).failed(78, said);
     }
 }

@@ -112,5 +112,6 @@ fn is_pipe(output: impl std::os::fd::AsFd) -> bool {
 }
 
 fn main() -> ExitCode {
-    cli::run(|options: Options| chunk::run(&settings(options)?))
+    let run = |options| chunk::run(&settings(options).inspect_err(cli::tell_early)?);
+    cli::run_and_tell(run, cli::tell_early)
 }

@@ -37,28 +37,36 @@ struct Options {
 }
 
 fn main() -> ExitCode {
-    cli::run(|options: Options| {
-        let window = Window::parse(&options.window).map_err(Error::Usage)?;
-        let zone = match &options.tz {
-            Some(name) => Zone::named(name),
-            None => Zone::local().map_err(|why| format!("{why}; name it with --tz")),
-        };
-        let zone = zone.map_err(Error::Configuration)?;
-        let now = Timestamp::now();
-        let open = window.is_open(now, &zone);
-        let answer = if open { Ok(()) } else { Err(Error::No(String::new())) };
-        if options.check {
-            return answer;
+    let run = |options: Options| {
+        if options.check || options.next || options.remaining {
+            return act(&options);
         }
-        if options.next {
-            return cli::print_line(&Answer::next(&window, &zone, now));
-        }
-        if options.remaining {
-            cli::print_line(&Answer::remaining(&window, &zone, now))?;
-            return answer;
-        }
-        filter(&window, &zone)
-    })
+        act(&options).inspect_err(|error| cli::tell(None, error))
+    };
+    cli::run_and_tell(run, cli::tell_early)
+}
+
+fn act(options: &Options) -> Result<()> {
+    let window = Window::parse(&options.window).map_err(Error::Usage)?;
+    let zone = match &options.tz {
+        Some(name) => Zone::named(name),
+        None => Zone::local().map_err(|why| format!("{why}; name it with --tz")),
+    };
+    let zone = zone.map_err(Error::Configuration)?;
+    let now = Timestamp::now();
+    let open = window.is_open(now, &zone);
+    let answer = if open { Ok(()) } else { Err(Error::No(String::new())) };
+    if options.check {
+        return answer;
+    }
+    if options.next {
+        return cli::print_line(&Answer::next(&window, &zone, now));
+    }
+    if options.remaining {
+        cli::print_line(&Answer::remaining(&window, &zone, now))?;
+        return answer;
+    }
+    filter(&window, &zone)
 }
 
 /// The lines of standard input. No more is read than the line that is held,

@@ -17,15 +17,14 @@ mod writer;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use sha2::{Digest, Sha256};
 
 use crate::cli;
 use crate::description;
 use crate::error::{Error, Result};
-use crate::line::{Failed, Format, Guid, Line, Stream, StreamId, VERSION};
-use crate::neighbour;
+use crate::line::{Format, Guid, Stream, StreamId, VERSION};
 use crate::spool::{Holder, Spool};
 use crate::units::Limit;
 use crate::zfs_stream::Head;
@@ -36,9 +35,6 @@ use proof::Proofs;
 use room::Room;
 use source::Source;
 use writer::Writer;
-
-/// How long the `failed` line may take that is the last.
-const LAST_WORD: Duration = Duration::from_secs(2);
 
 /// What the command line says.
 #[derive(Clone, Debug)]
@@ -83,13 +79,7 @@ pub fn run(settings: &Settings) -> Result<()> {
     let mut stream = None;
     let result = cut(settings, &mut stream);
     if let Err(error) = &result {
-        // Standard output may be what failed. If nobody takes a line, a
-        // stream without an end says as much.
-        if neighbour::takes_a_line(LAST_WORD).is_ok_and(|takes| takes) {
-            let _ = Line::Failed(Failed::new(stream, error))
-                .text()
-                .and_then(|line| cli::put_out(line.as_bytes()));
-        }
+        cli::tell(stream, error);
     }
     result
 }

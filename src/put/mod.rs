@@ -12,7 +12,7 @@ mod manifest;
 pub mod plan;
 mod worker;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -92,19 +92,30 @@ pub async fn run<V: Vault>(vault: &V, settings: &Settings) -> Result<()> {
     .await
 }
 
-/// Says what would be sent, without asking the service anything.
+/// Says what would be sent, without asking the service anything. It leaves
+/// nothing behind: what is not there is looked for in a directory that goes
+/// when this ends.
 ///
 /// # Errors
 /// When the lines are wrong, or the books cannot be read.
 pub async fn dry_run(settings: &Settings) -> Result<()> {
-    let spool = Spool::open(&settings.spool)?;
-    let mut catalog = Catalog::open(&settings.catalog)?;
+    let scratch = tempfile::tempdir()
+        .map_err(|e| Error::io("a scratch directory: cannot create (see TMPDIR)", e))?;
+    let there = |path: &Path, name: &str| {
+        if path.exists() { path.to_owned() } else { scratch.path().join(name) }
+    };
+    let empty = Spool::open(&scratch.path().join("spool"))?;
+    let spool = Spool::open(&there(&settings.spool, "spool"))?;
+    let mut catalog = Catalog::open(&there(&settings.catalog, "catalog.jsonl"))?;
     let mut inbox = Inbox::of_stdin();
     each(&mut inbox, settings, async |inbox, stream, stamp| {
         let mut gates = Gates::default();
         gates.number(stamp).map_err(|e| inbox.blame(e))?;
         let id = stream.stream;
-        let directory = spool.stream(id)?;
+        let directory = match spool.existing(id)? {
+            Some(directory) => directory,
+            None => empty.stream(id)?,
+        };
         let receipts = spool.receipts(id)?;
         let (_, journal) = Ledger::open(&directory, receipts, &mut catalog, &settings.dest, None)?;
         let name = stream.name.clone();

@@ -1,6 +1,7 @@
 //! The edges of the process: configuration, disk, standard output.
 
 use std::fs::{self, OpenOptions};
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::Stdio;
 
 use crate::common::{Place, run, run_with, start, until};
@@ -78,7 +79,6 @@ fn a_vault_that_is_not_there_is_69() {
 
 #[test]
 fn a_spool_that_others_may_enter_is_78() {
-    use std::os::unix::fs::PermissionsExt as _;
     let place = Place::default();
     let server = Local::start(&place);
     let lines = chunk(&place, "x", &pattern(MIB));
@@ -156,6 +156,24 @@ fn a_catalog_that_cannot_be_written_is_74() {
     fs::remove_dir(place.path("catalog.jsonl")).unwrap();
     put(&server, &place, &["v"], &lines).done();
     server.holds(&place, "v", &bytes);
+}
+
+#[test]
+fn a_dry_run_leaves_nothing() {
+    let (place, here) = (Place::default(), Place::default());
+    let lines = chunk(&place, "x", &pattern(MIB));
+    let dry = || {
+        let mut put = here.tool("glacier-put", &["--dry-run", "v"]);
+        let planned = run_with(put.env("TMPDIR", here.path("")), lines.as_bytes()).done();
+        assert_eq!(planned.lines()[0]["type"], "plan");
+        fs::read_dir(here.path("")).unwrap().count()
+    };
+    assert_eq!(dry(), 0);
+    // With a spool that is there, of which the stream knows nothing.
+    fs::create_dir(here.spool()).unwrap();
+    fs::set_permissions(here.spool(), fs::Permissions::from_mode(0o700)).unwrap();
+    assert_eq!(dry(), 1);
+    assert_eq!(fs::read_dir(here.spool()).unwrap().count(), 0);
 }
 
 #[test]
