@@ -154,7 +154,9 @@ fn a_catalog_that_cannot_be_written_is_74() {
     let message = format!("catalog {}: Is a directory", place.path("catalog.jsonl").display());
     put(&server, &place, &["--create-vault", "v"], &lines).failed(74, &message);
     fs::remove_dir(place.path("catalog.jsonl")).unwrap();
-    put(&server, &place, &["v"], &lines).done();
+    // It is told before the service is asked for anything.
+    put(&server, &place, &["v"], &lines).failed_like(69, "glacier://v: ", "makes one");
+    put(&server, &place, &["--create-vault", "v"], &lines).done();
     server.holds(&place, "v", &bytes);
 }
 
