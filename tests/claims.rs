@@ -7,9 +7,9 @@ use std::path::Path;
 #[test]
 fn every_test_that_a_claim_names_is_there() {
     let top = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let text = std::fs::read_to_string(top.join("SECURITY.md")).unwrap();
+    let page = std::fs::read_to_string(top.join("SECURITY.md")).unwrap();
     let mut named = 0;
-    for words in text.split('`').skip(1).step_by(2) {
+    for words in page.split('`').skip(1).step_by(2) {
         let Some((file, test)) = words.split_once("::") else { continue };
         let Ok(source) = std::fs::read_to_string(top.join(file)) else {
             // Only the heading explains the form.

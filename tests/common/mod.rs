@@ -151,6 +151,8 @@ impl Ended {
 /// A program that runs. It is killed when this is dropped.
 pub struct Running {
     child: Child,
+    /// The program, if its manual says with which statuses it ends.
+    tool: Option<String>,
     stdin: Option<ChildStdin>,
     stdout: Option<BufReader<std::process::ChildStdout>>,
     stderr: Option<JoinHandle<String>>,
@@ -171,11 +173,32 @@ pub fn start_into(command: &mut Command, stdout: impl Into<Stdio>) -> Running {
         String::from_utf8_lossy(&text).into_owned()
     });
     Running {
+        tool: has_statuses(command),
         stdin: child.stdin.take(),
         stdout: child.stdout.take().map(BufReader::new),
         stderr: Some(stderr),
         child,
     }
+}
+
+/// The name of a tool of ours, unless it ends as the command does that it runs.
+fn has_statuses(command: &Command) -> Option<String> {
+    let name = Path::new(command.get_program()).file_name()?.to_str()?;
+    let ours = name.starts_with("glacier-");
+    let runs_another = name == "glacier-get" && command.get_args().any(|word| word == "--");
+    (ours && !runs_another).then(|| name.to_owned())
+}
+
+/// Asserts that a tool's manual lists the status that it ended with.
+fn assert_listed(tool: &str, code: i32) {
+    let page = format!("{}/man/{tool}.1", env!("CARGO_MANIFEST_DIR"));
+    let page = std::fs::read_to_string(page).unwrap();
+    let (_, listed) = page.split_once(".Sh EXIT STATUS\n").unwrap();
+    let listed = listed.split("\n.Sh ").next().unwrap();
+    let mut rows = listed.lines().filter_map(|line| line.strip_prefix(".It "));
+    let is_listed = rows.any(|row| row.split([' ', ',']).any(|word| word == code.to_string()));
+    // --help ends with 0 everywhere.
+    assert!(is_listed || code == 0, "{tool}(1) does not list its status {code}");
 }
 
 impl Running {
@@ -251,10 +274,14 @@ impl Running {
             assert!(begin.elapsed() < PATIENCE, "it hangs");
             thread::sleep(Duration::from_millis(5));
         };
+        let stderr = self.stderr.take().unwrap().join().unwrap();
+        if let (Some(tool), Some(code)) = (&self.tool, status.code()) {
+            assert_listed(tool, code);
+        }
         Ended {
             status,
             stdout: output.map(|output| output.join().unwrap()).unwrap_or_default(),
-            stderr: self.stderr.take().unwrap().join().unwrap(),
+            stderr,
         }
     }
 }

@@ -57,6 +57,27 @@ impl Page {
             .collect()
     }
 
+    /// The rows of EXIT STATUS: each status, and what is said of it.
+    pub fn exits(&self) -> Vec<(i32, String)> {
+        let mut rows: Vec<(Vec<i32>, String)> = Vec::new();
+        for line in self.section("EXIT STATUS") {
+            if let Some(item) = line.strip_prefix(".It ") {
+                let statuses = item.split([' ', ',']).filter_map(|word| word.parse().ok());
+                rows.push((statuses.collect(), String::new()));
+            } else if line == ".El" {
+                break;
+            } else if let Some((_, text)) = rows.last_mut() {
+                text.push_str(&spoken(line, &self.name));
+                text.push(' ');
+            }
+        }
+        let each = |(statuses, text): (Vec<i32>, String)| {
+            let text = text.replace(" ,", ",").replace(" .", ".").replace(" ;", ";");
+            statuses.into_iter().map(move |status| (status, text.clone()))
+        };
+        rows.into_iter().flat_map(each).collect()
+    }
+
     /// What the page refers to, as `name(number)`.
     pub fn references(&self) -> BTreeSet<String> {
         let lines = self.lines.iter().filter_map(|line| line.split_once("Xr "));
@@ -91,6 +112,23 @@ impl Page {
         }
         examples
     }
+}
+
+/// A line as it is read: macros gone, options with their hyphens.
+fn spoken(line: &str, name: &str) -> String {
+    let Some(request) = line.strip_prefix('.') else { return plain(line) };
+    let mut words = Vec::new();
+    for word in request.split(' ') {
+        match word {
+            "Nm" => words.push(name.to_owned()),
+            "Ar" | "Cm" | "Pa" | "Xr" | "Ev" | "Li" | "Fl" | "Pp" | "Dq" => {}
+            _ => match word.strip_prefix('-') {
+                Some(option) => words.push(format!("--{option}")),
+                None => words.push(word.to_owned()),
+            },
+        }
+    }
+    plain(&words.join(" "))
 }
 
 /// The long options on a line: `Fl -name`.
