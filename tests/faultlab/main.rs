@@ -26,6 +26,7 @@ mod fuzz;
 mod judge;
 mod kills;
 mod lab;
+mod model;
 mod rig;
 mod status;
 mod streams;
@@ -53,6 +54,7 @@ struct Layer {
 const ALL: u64 = u64::MAX;
 
 const LAYERS: &[Layer] = &[
+    Layer { name: "model", unit: "model sequences", ci: 200, full: 2000, run: model::run },
     Layer { name: "kills", unit: "kills at random", ci: 40, full: 200, run: kills::run },
     Layer { name: "cuts", unit: "power cuts", ci: 20, full: 300, run: cuts::run },
     Layer { name: "streams", unit: "cuts and flips", ci: 300, full: 1500, run: streams::run },
