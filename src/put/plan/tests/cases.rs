@@ -269,7 +269,8 @@ fn an_upload_that_is_lost_twice_is_not_begun_a_third_time_whatever_the_runs() {
         bench.take_all(&vec![vec![1, 2]]);
         let ask = bench.next().unwrap();
         let missing = Failure::Missing("no upload".into());
-        let effects = bench.plan.heal(&ask, &missing, false).unwrap().expect("a cure");
+        let effects = bench.plan.heal(&ask, &missing, false, Timestamp::UNIX_EPOCH);
+        let effects = effects.expect("a cure");
         assert!(effects.contains(&Effect::Record(lost.clone())), "{effects:?}");
         let next = bench.plan.next(Timestamp::UNIX_EPOCH, |_| true);
         assert_eq!(next.as_ref().err().map(crate::error::Error::code), given_up.then_some(69));
