@@ -235,15 +235,20 @@ async fn accept(server: &Arc<Server>, listener: &TcpListener, address: SocketAdd
             let timeout = server.timeout;
             let service = service_fn(move |request| http::serve(Arc::clone(&server), request));
             // A connection that breaks is its client's to report.
-            let _ = http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(timeout)
-                .max_headers(HEADERS)
-                .max_buf_size(HEAD)
-                .serve_connection(TokioIo::new(connection), service)
-                .await;
+            let _ = connections(timeout).serve_connection(TokioIo::new(connection), service).await;
         });
     }
+}
+
+/// What bounds a connection.
+fn connections(timeout: Duration) -> http1::Builder {
+    let mut connections = http1::Builder::new();
+    connections
+        .timer(TokioTimer::new())
+        .header_read_timeout(timeout)
+        .max_headers(HEADERS)
+        .max_buf_size(HEAD);
+    connections
 }
 
 async fn sweep(server: Arc<Server>) {

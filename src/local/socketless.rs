@@ -5,7 +5,6 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
@@ -46,7 +45,7 @@ impl Socketless {
         self.runtime.block_on(async {
             let (client, server) = duplex(BETWEEN);
             let service = service_fn(|request| http::serve(Arc::clone(&self.server), request));
-            let mut serving = http1::Builder::new();
+            let mut serving = super::connections(self.server.timeout);
             let serving = serving.half_close(true).serve_connection(TokioIo::new(server), service);
             let (mut answers, mut requests) = tokio::io::split(client);
             let mut answered = Vec::new();
