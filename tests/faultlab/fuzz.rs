@@ -21,18 +21,13 @@ const AT_ONCE: usize = 2;
 
 /// Runs each target.
 pub fn run(lab: &Lab, seconds: u64) -> Tally {
-    let inputs: Vec<(Target, Vec<u8>)> = TARGETS
-        .iter()
-        .flat_map(|target| {
-            let files = fs::read_dir(Path::new("tests/fuzz/corpus").join(target.0)).unwrap();
-            let mut files: Vec<PathBuf> = files.map(|file| file.unwrap().path()).collect();
-            files.sort();
-            files.into_iter().map(move |file| (*target, fs::read(file).unwrap()))
-        })
-        .collect();
+    let corpora: Vec<(Target, Vec<Vec<u8>>)> =
+        TARGETS.iter().map(|target| (*target, corpus(target.0))).collect();
     let mut tally = lab.each(CHANGED, |_, chance| {
-        let ((_, target), data) = chance.of(&inputs);
-        let other = &chance.of(&inputs).1;
+        let ((_, target), inputs) = chance.of(&corpora);
+        let (_, others) = chance.of(&corpora);
+        let other = chance.of(others);
+        let data = chance.of(inputs);
         target(&changed(data, other, chance));
     });
     if seconds < WORTH_IT || lab.only.is_some() {
@@ -64,6 +59,14 @@ pub fn run(lab: &Lab, seconds: u64) -> Tally {
     tally.runs += u64::try_from(TARGETS.len()).unwrap();
     tally.violations.extend(found);
     tally
+}
+
+/// The inputs of a target that are kept in the tree.
+fn corpus(name: &str) -> Vec<Vec<u8>> {
+    let files = fs::read_dir(Path::new("tests/fuzz/corpus").join(name)).unwrap();
+    let mut files: Vec<PathBuf> = files.map(|file| file.unwrap().path()).collect();
+    files.sort();
+    files.into_iter().map(|file| fs::read(file).unwrap()).collect()
 }
 
 /// Another input: bits flipped, pieces gone, doubled or of another input.
