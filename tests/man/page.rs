@@ -49,12 +49,7 @@ impl Page {
 
     /// The statuses that EXIT STATUS lists.
     pub fn statuses(&self) -> Vec<i32> {
-        let items = self.section("EXIT STATUS").into_iter();
-        items
-            .filter_map(|line| line.strip_prefix(".It "))
-            .flat_map(|line| line.split([' ', ',']))
-            .filter_map(|word| word.parse().ok())
-            .collect()
+        self.exits().into_iter().map(|(status, _)| status).collect()
     }
 
     /// The rows of EXIT STATUS: each status, and what is said of it.
