@@ -30,4 +30,5 @@ pub mod treehash;
 pub mod units;
 pub mod vault;
 pub mod window;
+mod wording;
 pub mod zfs_stream;

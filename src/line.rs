@@ -15,6 +15,7 @@ use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
 use crate::treehash::Hash;
+use crate::wording;
 
 /// The longest line in bytes, with its newline.
 pub const MAX: usize = 4096;
@@ -402,7 +403,7 @@ impl Line {
         if !text.trim_start().starts_with('{') {
             return Err("not a JSON object".to_owned());
         }
-        let head: Head = serde_json::from_str(text).map_err(|e| explain(&e))?;
+        let head: Head = serde_json::from_str(text).map_err(|e| wording::of(&e))?;
         if !KNOWN.contains(&head.r#type.as_ref()) {
             return Ok(None);
         }
@@ -411,7 +412,7 @@ impl Line {
             (Some(v), of @ ("stream" | "archive" | "stored")) if v > u64::from(VERSION) => {
                 Err(format!("{of}: version {v}{NEWER}, which knows {VERSION}"))
             }
-            _ => serde_json::from_str(text).map(Some).map_err(|e| explain(&e)),
+            _ => serde_json::from_str(text).map(Some).map_err(|e| wording::of(&e)),
         }
     }
 
@@ -437,7 +438,7 @@ impl Stamp {
     /// # Errors
     /// What is wrong with it, in words that go behind a line number.
     pub fn parse(text: &str) -> Result<Self, String> {
-        serde_json::from_str(text).map_err(|e| explain(&e))
+        serde_json::from_str(text).map_err(|e| wording::of(&e))
     }
 }
 
@@ -450,23 +451,6 @@ impl Failed {
             message.pop();
         }
         Self { stream, code: error.code(), message }
-    }
-}
-
-/// serde's reason, in the words of a message.
-fn explain(error: &serde_json::Error) -> String {
-    let text = error.to_string();
-    let text = text.split(" at line ").next().unwrap_or(&text);
-    if let Some(field) = text.strip_prefix("missing field ") {
-        format!("no {}", field.replace('`', "\""))
-    } else if let Some(field) = text.strip_prefix("duplicate field ") {
-        format!("{} twice", field.replace('`', "\""))
-    } else if error.is_eof() {
-        "a torn line".to_owned()
-    } else if error.is_data() {
-        text.to_owned()
-    } else {
-        format!("not a JSON object: {text}")
     }
 }
 

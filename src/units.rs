@@ -3,6 +3,8 @@
 //! K, M, G and T are binary everywhere, with or without `iB`; rates in bits
 //! are decimal, as uplinks are sold.
 
+use std::fmt::Display;
+use std::str::FromStr;
 use std::time::Duration;
 
 const BINARY: [(&str, u32); 4] = [("K", 10), ("M", 20), ("G", 30), ("T", 40)];
@@ -13,6 +15,17 @@ fn split(text: &str) -> Result<(u64, &str), String> {
     let (number, unit) = text.split_at(digits);
     let number = number.parse().map_err(|_| format!("\"{text}\" does not begin with a number"))?;
     Ok((number, unit))
+}
+
+/// What reads a whole number within bounds.
+pub fn within<N>(least: N, most: N) -> impl Fn(&str) -> Result<N, String> + Clone
+where
+    N: Copy + PartialOrd + Display + FromStr,
+{
+    move |text| match text.parse() {
+        Ok(number) if least <= number && number <= most => Ok(number),
+        _ => Err(format!("not a whole number from {least} to {most}")),
+    }
 }
 
 /// A size in bytes from `1048576`, `16M`, `4GiB`.

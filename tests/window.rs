@@ -132,7 +132,7 @@ fn refuses_what_breaks_the_protocol() {
     for (line, why) in [
         ("hello\n", "not JSON"),
         ("{\"type\":\"par", "not JSON"),
-        ("[]\n", "invalid type: sequence, expected a JSON object"),
+        ("[]\n", "a list is not a JSON object"),
         ("{\"part\":1}\n", "no \"type\""),
         ("{\"type\":\"part\",\"window\":\"22:00-06:00\"}\n", "already has a \"window\""),
     ] {

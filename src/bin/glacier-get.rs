@@ -33,7 +33,7 @@ struct Options {
     partial: bool,
     /// Download this many pieces at once
     #[arg(long, value_name = "N", default_value_t = 4,
-          value_parser = clap::value_parser!(u8).range(1..=64))]
+          value_parser = units::within(1_u8, 64))]
     concurrency: u8,
     /// Go on this long after failures that may pass
     #[arg(long, value_name = "TIME", default_value = "8h", value_parser = units::duration)]

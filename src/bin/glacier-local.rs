@@ -25,7 +25,7 @@ struct Options {
     listen: String,
     /// Let the service's hours pass N times as fast
     #[arg(long, value_name = "N", default_value_t = 1,
-          value_parser = clap::value_parser!(u32).range(1..=100_000))]
+          value_parser = units::within(1_u32, 100_000))]
     clock_speed: u32,
     /// Give up a client that sends nothing for so long
     #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = units::duration)]

@@ -24,7 +24,7 @@ struct Options {
     #[arg(long, value_name = "FILE", help = "The catalog [$GLACIER_CATALOG]")]
     catalog: Option<PathBuf>,
     /// Send so many parts at a time
-    #[arg(long, value_name = "N", default_value = "4", value_parser = clap::value_parser!(u8).range(1..))]
+    #[arg(long, value_name = "N", default_value = "4", value_parser = units::within(1_u8, u8::MAX))]
     concurrency: u8,
     /// Go on for so long after failures that may pass
     #[arg(long, value_name = "TIME", default_value = "8h", value_parser = units::duration)]

@@ -5,6 +5,7 @@ use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use serde_json::Value;
 
 use super::{Window, Zone};
+use crate::wording;
 
 /// Bytes in the longest line, its newline counted (glacier-lines(5)).
 pub const LONGEST_LINE: usize = 4096;
@@ -52,12 +53,7 @@ pub fn stamp(line: &[u8], window: &Window, zone: &Zone) -> Result<Stamped, Strin
 
 /// What `serde_json` says, without its line and column: they are of one line.
 fn reason(error: &serde_json::Error) -> String {
-    if error.is_data() {
-        let text = error.to_string();
-        text.split(" at line ").next().unwrap_or(&text).to_owned()
-    } else {
-        "not JSON".to_owned()
-    }
+    if error.is_data() { wording::of(error) } else { "not JSON".to_owned() }
 }
 
 /// What matters here of a line.
@@ -156,7 +152,7 @@ mod tests {
             ("hello", "not JSON"),
             ("{\"type\":\"part\"", "not JSON"),
             ("{\"type\":\"part\"} {}", "not JSON"),
-            ("[1]", "invalid type: sequence, expected a JSON object"),
+            ("[1]", "a list is not a JSON object"),
             ("{}", "no \"type\""),
             (r#"{"type":7}"#, "no \"type\""),
             (r#"{"type":"a","type":"b"}"#, "\"type\" twice"),
