@@ -73,7 +73,9 @@ impl Service {
             }
             self.fuse.set(Some(left - 1));
         }
-        tokio::task::yield_now().await;
+        if self.once_in(5) {
+            sleep(Duration::from_millis(3)).await;
+        }
         if self.once_in(15) {
             return Err(Failure::Overload("throttled".into()));
         }

@@ -33,10 +33,10 @@ enum Step {
     RemoveUpload(prop::sample::Index),
 }
 
-fn run_of(contents: usize, places: usize) -> impl Strategy<Value = Step> {
+fn run_of(contents: usize, places: usize, whole: f64) -> impl Strategy<Value = Step> {
     let place = prop_oneof![8 => Just(0), 1 => 0..places];
-    let content = prop_oneof![4 => Just(0), 1 => 0..contents];
-    (content, place, prop::bool::weighted(0.9), prop::bool::weighted(0.1), dice(500)).prop_map(
+    let content = prop_oneof![2 => Just(0), 1 => 0..contents];
+    (content, place, prop::bool::weighted(whole), prop::bool::weighted(0.1), dice(500)).prop_map(
         |(content, place, whole, alone, dice)| Step::Run { content, place, whole, alone, dice },
     )
 }
@@ -44,7 +44,7 @@ fn run_of(contents: usize, places: usize) -> impl Strategy<Value = Step> {
 /// Crashes of all kinds, of the same stream on its way to the same place.
 fn crash() -> impl Strategy<Value = Step> {
     prop_oneof![
-        6 => run_of(1, 1),
+        6 => run_of(1, 1, 0.8),
         2 => dice(8).prop_map(Step::Cut),
         2 => (0..3 * DAY).prop_map(Step::Sleep),
         1 => any::<prop::sample::Index>().prop_map(Step::RemoveUpload),
@@ -54,7 +54,7 @@ fn crash() -> impl Strategy<Value = Step> {
 /// Anything at all.
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        6 => run_of(2, PLACES.len()),
+        6 => run_of(2, PLACES.len(), 0.5),
         2 => dice(8).prop_map(Step::Cut),
         2 => (0..3 * DAY).prop_map(Step::Sleep),
         1 => any::<bool>().prop_map(|receipts| Step::LoseSpool { receipts }),

@@ -154,6 +154,9 @@ impl Put<'_> {
         if dice.once_in(100) {
             world.services[place].uploads.pop_first();
         }
+        if dice.once_in(100) {
+            world.services[place].rot();
+        }
         if dice.once_in(40) {
             world.services[place].completed.clear();
         }

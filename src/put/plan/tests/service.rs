@@ -78,6 +78,13 @@ impl Service {
         Some(at - at % DAY).filter(|made| *made > 0)
     }
 
+    /// A part that it holds, and has told of, becomes another.
+    pub fn rot(&mut self) {
+        self.shaken = true;
+        let parts = self.uploads.values_mut().flat_map(|upload| upload.parts.values_mut());
+        parts.take(1).for_each(|(_, hash)| *hash = Hash::of(b"rot"));
+    }
+
     /// The archives of the last inventory.
     pub fn counted(&self) -> usize {
         let made = Self::made(self.now).unwrap_or(0);
