@@ -80,9 +80,9 @@ impl Inflow {
         }
         let piece = match self.action {
             Some(Action::Drip { rate }) => {
-                let (size, pause) = drop_of(rate);
+                let (size, pause) = drop_of(rate, self.waiting.len());
                 sleep(pause).await;
-                self.waiting.split_to(size.min(self.waiting.len()))
+                self.waiting.split_to(size)
             }
             _ => std::mem::take(&mut self.waiting),
         };
@@ -147,11 +147,12 @@ impl Inflow {
     }
 }
 
-/// How bytes come at `rate` a second: so many, after such a pause.
-pub fn drop_of(rate: u64) -> (usize, Duration) {
-    let size = (rate / 10).max(1);
-    let pause = Duration::from_nanos(size.saturating_mul(1_000_000_000) / rate.max(1));
-    (usize::try_from(size).unwrap_or(usize::MAX), pause)
+/// How bytes come at `rate` a second, of those that are there: so many, after
+/// such a pause.
+pub fn drop_of(rate: u64, there: usize) -> (usize, Duration) {
+    let size = usize::try_from((rate / 10).max(1)).unwrap_or(usize::MAX).min(there);
+    let nanoseconds = u64::try_from(size).unwrap_or(u64::MAX).saturating_mul(1_000_000_000);
+    (size, Duration::from_nanos(nanoseconds / rate.max(1)))
 }
 
 #[cfg(test)]
@@ -160,7 +161,8 @@ mod tests {
 
     #[test]
     fn drips_ten_times_a_second_or_a_byte_at_a_time() {
-        assert_eq!(drop_of(1000), (100, Duration::from_millis(100)));
-        assert_eq!(drop_of(2), (1, Duration::from_millis(500)));
+        assert_eq!(drop_of(1000, 5000), (100, Duration::from_millis(100)));
+        assert_eq!(drop_of(1000, 10), (10, Duration::from_millis(10)));
+        assert_eq!(drop_of(2, 5000), (1, Duration::from_millis(500)));
     }
 }

@@ -85,7 +85,7 @@ impl Outflow {
                 }
             }
             Some(Action::Drip { rate }) => {
-                let (size, pause) = drop_of(rate);
+                let (size, pause) = drop_of(rate, self.waiting.len());
                 sleep(pause).await;
                 most = size;
             }

@@ -54,6 +54,7 @@ pub fn statuses(data: &[u8]) -> Vec<u16> {
         root: root.clone(),
         listen: String::new(),
         clock_speed: 1,
+        timeout: std::time::Duration::from_mins(1),
         log: None,
         faults: None,
         timeout: std::time::Duration::from_mins(1),
