@@ -13,9 +13,11 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{ProvideCredentials, Result, future};
 use aws_smithy_runtime_api::box_error::BoxError;
 use aws_smithy_runtime_api::client::interceptors::Intercept;
-use aws_smithy_runtime_api::client::interceptors::context::FinalizerInterceptorContextRef;
+use aws_smithy_runtime_api::client::interceptors::context::{
+    BeforeTransmitInterceptorContextRef, FinalizerInterceptorContextRef,
+};
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
-use aws_smithy_types::config_bag::ConfigBag;
+use aws_smithy_types::config_bag::{ConfigBag, Storable, StoreReplace};
 
 use super::Failure;
 use super::aws::{self, Access};
@@ -31,6 +33,19 @@ const WITHIN: Duration = Duration::from_mins(1);
 pub struct Chain {
     access: Access,
     kept: Arc<Mutex<Option<Credentials>>>,
+}
+
+/// The Authorization header of a request.
+struct Signed(String);
+
+impl Storable for Signed {
+    type Storer = StoreReplace<Self>;
+}
+
+impl std::fmt::Debug for Signed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Signed")
+    }
 }
 
 impl Chain {
@@ -95,22 +110,33 @@ impl Intercept for Chain {
         "Chain"
     }
 
+    /// Notes what the request is signed with: it is gone when the answer is
+    /// there.
+    fn read_before_transmit(
+        &self,
+        context: &BeforeTransmitInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        config: &mut ConfigBag,
+    ) -> std::result::Result<(), BoxError> {
+        let signed = context.request().headers().get("authorization").unwrap_or_default();
+        config.interceptor_state().store_put(Signed(signed.to_owned()));
+        Ok(())
+    }
+
     /// Hears what the service thinks of the credentials.
     fn read_after_execution(
         &self,
         context: &FinalizerInterceptorContextRef<'_>,
         _: &RuntimeComponents,
-        _: &mut ConfigBag,
+        config: &mut ConfigBag,
     ) -> std::result::Result<(), BoxError> {
-        let (Some(request), Some(response)) = (context.request(), context.response()) else {
-            return Ok(());
-        };
+        let Some(response) = context.response() else { return Ok(()) };
         if response.status().is_success() {
             return Ok(());
         }
         let body = response.body().bytes().unwrap_or_default();
         if let Failure::Credentials(_) = aws::by_body(body, response.status().as_u16()) {
-            self.forget(request.headers().get("authorization").unwrap_or_default());
+            self.forget(config.load::<Signed>().map_or("", |signed| &signed.0));
         }
         Ok(())
     }
