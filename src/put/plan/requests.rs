@@ -16,6 +16,11 @@ use crate::vault::Failure;
 /// there is no archive: one is made about once a day.
 const INVENTORY_LAG: jiff::SignedDuration = jiff::SignedDuration::from_hours(26);
 
+/// The service makes no new inventory of a vault that does not change. One
+/// that was asked for so long after a Complete is the last there will be:
+/// an archive would have been a change.
+const SILENCE: jiff::SignedDuration = jiff::SignedDuration::from_hours(72);
+
 /// Uploads of one volume that the service may forget.
 const LOSSES: u32 = 2;
 
@@ -220,10 +225,18 @@ impl Plan {
     ) {
         let upload = self.journal.uploads.get(&target);
         let asked = upload.and_then(|upload| upload.completing).map(|asked| asked.at);
-        if asked.is_some_and(|at| made.duration_since(at) < INVENTORY_LAG) {
+        let known = self.journal.inventory.as_ref().filter(|(known, _)| job == Some(known));
+        let silence = known.zip(asked).map(|((_, wanted), at)| wanted.duration_since(at));
+        let is_silent = silence.is_some_and(|silence| silence >= SILENCE);
+        if !is_silent && asked.is_some_and(|at| made.duration_since(at) < INVENTORY_LAG) {
             self.phase(target, Phase::Unconfirmed);
             self.journal.inventory.take_if(|(known, _)| job == Some(known));
         } else {
+            if asked.is_some_and(|at| made.duration_since(at) < INVENTORY_LAG) {
+                effects.push(Effect::Warn(format!(
+                    "{target}: the vault has not changed for three days, so it is not there; sent again"
+                )));
+            }
             if let Some(item) = self.items.get_mut(&target) {
                 item.restart();
             }

@@ -414,9 +414,9 @@ fn an_upload_that_is_lost_twice_ends_the_run_whatever_lies_between() {
     {
         let mut bench = Bench::after(&records);
         bench.take_all(&vec![vec![1, 2]]);
-        let list = bench.next().unwrap();
-        assert!(matches!(list.ask, Ask::List { .. }));
-        bench.answer(&list);
+        let held = bench.next().unwrap();
+        assert!(matches!(held.ask, Ask::List { .. }));
+        bench.answer(&held);
         assert_eq!(bench.plan.journal().losses[&Target::Volume(0)], 1 + u32::from(given_up));
         let next = bench.plan.next(time(bench.world.now), |_| true);
         assert_eq!(next.err().map(|e| e.code()), given_up.then_some(69));
@@ -425,5 +425,28 @@ fn an_upload_that_is_lost_twice_ends_the_run_whatever_lies_between() {
         bench.take_all(&vec![vec![1, 2]]);
         bench.work();
         bench.judge(&vec![vec![1, 2]]);
+    }
+}
+
+/// The service makes no inventory of a vault that does not change.
+#[test]
+fn a_vault_that_is_silent_for_three_days_has_no_archive_of_it() {
+    for (days, is_proof) in [(2, false), (3, true)] {
+        let bench = Bench::after(&[upload(ZERO, "lost"), completing(ZERO, &[1, 2])]);
+        let mut plan = bench.plan;
+        let asked = time(bench.world.now);
+        let job = "inventory".to_owned();
+        for record in [
+            Record::unconfirmed(ZERO, asked),
+            Record::Inventory { job_id: job.clone(), at: time(bench.world.now + days * DAY) },
+        ] {
+            plan.record(record, &mut Vec::new());
+        }
+        let find =
+            Ask::Find { description: String::new(), size: 1, treehash: fold(&[1]), job: Some(job) };
+        let made = Outcome::Searched { made: asked, archive: None };
+        let effects = plan.done(&Action { target: ZERO, ask: find }, made).unwrap();
+        assert_eq!(effects.contains(&Effect::Record(Record::gone(ZERO))), is_proof, "{days}");
+        assert_eq!(matches!(effects.first(), Some(Effect::Warn(_))), is_proof, "{effects:?}");
     }
 }
