@@ -213,24 +213,6 @@ impl<'a, V: Vault> Jobs<'a, V> {
         if self.settings.no_wait { Err(self.not_ready()) } else { Ok(()) }
     }
 
-    /// Whether a download failed because the output of its job is gone, or
-    /// the job has failed after it was ready.
-    ///
-    /// # Errors
-    /// When the archive is not in the plan.
-    pub async fn is_gone(&self, index: usize, job: &str, failure: &Failure) -> Result<bool> {
-        match failure {
-            Failure::Missing(_) => Ok(true),
-            // "Not currently available" is refused as what is wrong is.
-            Failure::Refused(_) => {
-                let (vault, _) = self.archive(index)?;
-                let state = vault.job(job).await.map(|job| job.state);
-                Ok(matches!(state, Ok(JobState::Failed(_)) | Err(Failure::Missing(_))))
-            }
-            _ => Ok(false),
-        }
-    }
-
     /// The job of an archive, once its output is ready.
     pub async fn ready(&self, index: usize) -> String {
         loop {

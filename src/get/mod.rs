@@ -267,7 +267,7 @@ async fn fetch<V: Vault>(
             vault.fetch(&job, offset, size, &mut |piece| take(&mut bytes, piece, room)).await;
         drop(lane);
         let failure = match fetched {
-            Err(failure) if jobs.is_gone(request.archive, &job, &failure).await? => {
+            Err(failure) if vault.is_gone(&job, &failure).await => {
                 jobs.renew(request.archive, &job, &failure.to_string()).await?;
                 continue;
             }

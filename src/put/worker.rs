@@ -478,12 +478,15 @@ async fn find<V: Vault>(
         match vault.job(job).await {
             Ok(found) => match found.state {
                 JobState::Waiting => return Ok(Outcome::NoInventory),
-                JobState::Ready => {
-                    let inventory = vault.inventory(job).await?;
-                    let found = inventory.archives.into_iter().find(archive);
-                    let archive = found.map(|found| (found.archive_id, found.created));
-                    return Ok(Outcome::Searched { made: inventory.made, archive });
-                }
+                JobState::Ready => match vault.inventory(job).await {
+                    Ok(inventory) => {
+                        let found = inventory.archives.into_iter().find(archive);
+                        let archive = found.map(|found| (found.archive_id, found.created));
+                        return Ok(Outcome::Searched { made: inventory.made, archive });
+                    }
+                    Err(failure) if vault.is_gone(job, &failure).await => {}
+                    Err(failure) => return Err(failure),
+                },
                 JobState::Failed(_) => {}
             },
             // It has expired: another is asked for.

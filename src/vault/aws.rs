@@ -259,6 +259,11 @@ fn by_code(code: &str, status: u16, message: &str) -> Failure {
         )),
         _ if status == 408 || status == 429 => Failure::Overload(text),
         _ if status >= 500 => Failure::Passing(text),
+        _ if status < 400 => {
+            Failure::Passing(format!("an answer of status {status} that is not the service's"))
+        }
+        // The service names a code: this is a proxy, or a page to log in at.
+        "" if matches!(status, 401 | 403 | 404 | 407) => Failure::Passing(text),
         _ if status == 404 => Failure::Missing(text),
         _ if status == 401 || status == 403 => Failure::Credentials(text),
         _ => Failure::Refused(text),
@@ -292,6 +297,12 @@ mod tests {
         assert!(matches!(kind("ThrottlingException", 400), Failure::Overload(_)));
         assert!(matches!(kind("", 408), Failure::Overload(_)));
         assert!(matches!(kind("", 503), Failure::Passing(_)));
+        for status in [200, 302, 401, 403, 404, 407] {
+            assert!(matches!(kind("", status), Failure::Passing(_)), "{status}");
+        }
+        assert!(matches!(kind("SomethingNewException", 404), Failure::Missing(_)));
+        assert!(matches!(kind("SomethingNewException", 403), Failure::Credentials(_)));
+        assert!(matches!(kind("", 400), Failure::Refused(_)));
         assert!(matches!(kind("ResourceNotFoundException", 404), Failure::Missing(_)));
         assert!(matches!(kind("InvalidParameterValueException", 400), Failure::Refused(_)));
         assert!(matches!(kind("LimitExceededException", 400), Failure::Refused(_)));

@@ -296,6 +296,20 @@ pub trait Vault {
 
     /// The inventory that a finished job brought up.
     async fn inventory(&self, job: &str) -> Attempt<Inventory>;
+
+    /// Whether a download failed because the output of its job is gone, or
+    /// the job has failed after it was ready.
+    async fn is_gone(&self, job: &str, failure: &Failure) -> bool {
+        match failure {
+            Failure::Missing(_) => true,
+            // "Not currently available" is refused as what is wrong is.
+            Failure::Refused(_) => {
+                let state = self.job(job).await.map(|job| job.state);
+                matches!(state, Ok(JobState::Failed(_)) | Err(Failure::Missing(_)))
+            }
+            _ => false,
+        }
+    }
 }
 
 #[cfg(test)]
