@@ -16,6 +16,8 @@ mod books;
 mod common;
 #[path = "put/edges.rs"]
 mod edges;
+#[path = "put/hours.rs"]
+mod hours;
 #[path = "put/input.rs"]
 mod input;
 #[path = "common/local.rs"]

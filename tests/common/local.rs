@@ -138,10 +138,16 @@ impl Local {
 
     /// Lets more than a day of the service pass.
     pub fn pass_a_day(&mut self) {
-        let speed = std::mem::replace(&mut self.speed, 100_000);
+        self.pass(27);
+    }
+
+    /// Lets hours of the service pass; it is started again twice.
+    pub fn pass(&mut self, hours: u32) {
+        const FAST: u32 = 100_000;
+        let speed = std::mem::replace(&mut self.speed, FAST);
         self.kill();
         self.restart();
-        thread::sleep(std::time::Duration::from_secs(1));
+        thread::sleep(std::time::Duration::from_hours(1) * hours / FAST);
         self.speed = speed;
         self.kill();
         self.restart();
@@ -209,7 +215,8 @@ impl Local {
         self.key("aws_access_key_id")
     }
 
-    fn key(&self, name: &str) -> String {
+    /// One of the pair of keys.
+    pub fn key(&self, name: &str) -> String {
         let text = std::fs::read_to_string(self.root.join("credentials")).unwrap();
         let pair = |line: &str| {
             let (key, value) = line.split_once('=')?;

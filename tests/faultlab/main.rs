@@ -16,6 +16,8 @@
 mod common;
 #[path = "../common/local.rs"]
 mod local;
+#[path = "../network/matrix.rs"]
+mod matrix;
 
 #[path = "../fuzz/targets/mod.rs"]
 mod targets;
@@ -27,6 +29,7 @@ mod judge;
 mod kills;
 mod lab;
 mod model;
+mod network;
 mod rig;
 mod status;
 mod streams;
@@ -61,6 +64,7 @@ const LAYERS: &[Layer] = &[
     Layer { name: "sweep", unit: "calls that fail", ci: 60, full: ALL, run: sweep::run },
     // Seconds for each target.
     Layer { name: "fuzz", unit: "inputs and targets", ci: 0, full: 600, run: fuzz::run },
+    Layer { name: "network", unit: "cases", ci: 60, full: ALL, run: network::run },
     Layer { name: "alarm", unit: "planted faults", ci: ALL, full: ALL, run: alarm::run },
 ];
 

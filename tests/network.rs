@@ -1,0 +1,46 @@
+//! A network and a service that fail in every way: a share of the matrix,
+//! which `scripts/faultlab network` plays whole.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on has failed"
+)]
+
+mod common;
+#[path = "common/local.rs"]
+mod local;
+#[path = "network/matrix.rs"]
+mod matrix;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Cases at a time: they wait more than they compute.
+const AT_ONCE: usize = 8;
+
+/// One case of so many is played here. The matrix has its faults in the same
+/// order for each call, and each once and for ever: a prime meets them all.
+const SHARE: usize = 7;
+
+#[test]
+fn each_fault_ends_as_the_matrix_says_and_heals() {
+    let cases: Vec<matrix::Case> = matrix::cases().into_iter().step_by(SHARE).collect();
+    let (next, failed) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..AT_ONCE {
+            scope.spawn(|| {
+                while let Some(case) = cases.get(next.fetch_add(1, Ordering::SeqCst)) {
+                    if let Err(e) = catch_unwind(AssertUnwindSafe(|| matrix::play(case))) {
+                        let text = e.downcast_ref::<String>().cloned();
+                        failed.lock().unwrap().push(text.unwrap_or_else(|| case.name.clone()));
+                    }
+                }
+            });
+        }
+    });
+    let failed = failed.into_inner().unwrap();
+    assert!(failed.is_empty(), "{} of {}:\n{}", failed.len(), cases.len(), failed.join("\n"));
+}
