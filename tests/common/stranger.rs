@@ -56,7 +56,7 @@ impl Stranger {
         match self {
             Self::Link => std::os::unix::fs::symlink(outside, path).unwrap(),
             Self::Dangling => {
-                std::os::unix::fs::symlink(outside.with_extension("no"), path).unwrap()
+                std::os::unix::fs::symlink(outside.with_extension("no"), path).unwrap();
             }
             Self::HardLink => fs::hard_link(outside, path).unwrap(),
             Self::Fifo => assert!(made("mkfifo", &[])),
