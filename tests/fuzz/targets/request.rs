@@ -57,7 +57,6 @@ pub fn statuses(data: &[u8]) -> Vec<u16> {
         timeout: std::time::Duration::from_mins(1),
         log: None,
         faults: None,
-        timeout: std::time::Duration::from_mins(1),
         key_id: Some(ID.to_owned()),
         secret: Some(SECRET.to_owned()),
     })
