@@ -64,8 +64,8 @@ fn index() -> Vec<[String; 4]> {
         .map(|line| {
             let fields: Vec<&str> = line.split(" | ").collect();
             let [row, words, by] = fields[..] else { panic!("{line}") };
-            let (file, test) = by.split_once("::").unwrap();
-            [row, words, file, test].map(str::to_owned)
+            let (file, name) = by.split_once("::").unwrap();
+            [row, words, file, name].map(str::to_owned)
         })
         .collect()
 }

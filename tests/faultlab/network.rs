@@ -9,7 +9,7 @@ pub fn run(lab: &Lab, runs: u64) -> Tally {
     let count = cases.len() as u64;
     let first = lab.chance(0).below(count);
     // A step that has no divisor in common with their number meets all.
-    let step = (count / 3..).find(|step| gcd(*step, count) == 1).unwrap_or(1);
+    let step = (count / 3..count).find(|step| gcd(*step, count) == 1).unwrap_or(1);
     lab.each(runs.min(count), |run, _| {
         let at = (first + run * step) % count;
         matrix::play(&cases[usize::try_from(at).unwrap()]);
