@@ -305,6 +305,9 @@ const OTHERS: &[Other] = &[
     ("UploadMultipartPart", Fresh, "not found", O, 0, ""),
     ("UploadMultipartPart", Fresh, "not found", E, 69, LOST_TWICE),
     ("UploadMultipartPart", Fresh, "forgotten", E, 69, LOST_TWICE),
+    // Its parts are looked at before a refusal is believed.
+    ("CompleteMultipartUpload", Fresh, "no longer supported", O, 0, ""),
+    ("CompleteMultipartUpload", Fresh, "invalid", O, 0, ""),
     ("CompleteMultipartUpload", Fresh, "not found", O, 0, ""),
     ("CompleteMultipartUpload", Fresh, "not found", E, 69, LOST_TWICE),
     ("CompleteMultipartUpload", Fresh, "forgotten", E, 69, LOST_TWICE),
