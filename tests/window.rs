@@ -96,13 +96,14 @@ fn passes_what_sends_nothing_and_holds_what_is_behind_a_held_line() {
         .unwrap();
     assert!(lines.next().unwrap().unwrap().starts_with("{\"type\":\"part\",\"part\":0,"));
     assert!(lines.next().unwrap().unwrap().starts_with("{\"type\":\"failed\",\"code\":65,"));
-    drop(stdin);
     // Nothing says that it waits, so give it time to do the wrong thing.
     std::thread::sleep(Duration::from_millis(500));
     assert!(child.try_wait().unwrap().is_none());
-    child.kill().unwrap();
-    child.wait().unwrap();
-    assert!(lines.next().is_none());
+    // Once nobody writes any more the bad news passes, and nothing else does.
+    drop(stdin);
+    assert!(lines.next().unwrap().unwrap().starts_with("{\"type\":\"failed\",\"code\":75,"));
+    assert!(lines.next().is_none(), "it is told once");
+    assert_eq!(child.wait().unwrap().code(), Some(75));
 }
 
 #[test]

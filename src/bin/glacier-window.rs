@@ -8,7 +8,6 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use akashita::cli::{self, Error, Result};
-use akashita::line::{Failed, Line};
 use akashita::neighbour;
 use akashita::window::{Answer, LONGEST_LINE, Window, Zone, stamp};
 use clap::Parser;
@@ -38,15 +37,19 @@ struct Options {
 
 fn main() -> ExitCode {
     let run = |options: Options| {
-        if options.check || options.next || options.remaining {
-            return act(&options);
-        }
-        act(&options).inspect_err(|error| cli::tell(None, error))
+        // Questions are answered to who asks, not to a pipe.
+        let mut told = options.check || options.next || options.remaining;
+        act(&options, &mut told).inspect_err(|error| {
+            if !told {
+                cli::tell(None, error);
+            }
+        })
     };
     cli::run_and_tell(run, cli::tell_early)
 }
 
-fn act(options: &Options) -> Result<()> {
+/// `told` is set when a failure needs no `failed` line of ours.
+fn act(options: &Options, told: &mut bool) -> Result<()> {
     let window = Window::parse(&options.window).map_err(Error::Usage)?;
     let zone = match &options.tz {
         Some(name) => Zone::named(name),
@@ -66,7 +69,7 @@ fn act(options: &Options) -> Result<()> {
         cli::print_line(&Answer::remaining(&window, &zone, now))?;
         return answer;
     }
-    filter(&window, &zone)
+    filter(&window, &zone, told)
 }
 
 /// The lines of standard input. No more is read than the line that is held,
@@ -121,7 +124,7 @@ impl Lines {
 
 /// Passes lines on while the window is open, and those that send nothing at
 /// any time.
-fn filter(window: &Window, zone: &Zone) -> Result<()> {
+fn filter(window: &Window, zone: &Zone, told: &mut bool) -> Result<()> {
     let stdin = io::stdin().as_fd().try_clone_to_owned().map_err(|e| Error::io("stdin", e))?;
     let stdin = BufReader::new(File::from(stdin));
     let mut lines = Lines { stdin, ahead: VecDeque::new(), abandoned: false };
@@ -146,7 +149,7 @@ fn filter(window: &Window, zone: &Zone) -> Result<()> {
             && let Some(wait) = closed_for(window, zone)
         {
             if lines.are_abandoned_within(wait)? {
-                judge(&lines.ahead, whole, window, zone)?;
+                judge(&lines.ahead, whole, window, zone, told)?;
             }
         }
         cli::put_out(&line.line)?;
@@ -173,7 +176,13 @@ fn is_whole(before: bool, kind: &str) -> bool {
 ///
 /// # Errors
 /// Unfinished, when that program said nothing itself.
-fn judge(ahead: &VecDeque<Vec<u8>>, mut whole: bool, window: &Window, zone: &Zone) -> Result<()> {
+fn judge(
+    ahead: &VecDeque<Vec<u8>>,
+    mut whole: bool,
+    window: &Window,
+    zone: &Zone,
+    told: &mut bool,
+) -> Result<()> {
     let mut failed = None;
     for line in ahead {
         // What is no line is told in its turn, unless it is a torn one.
@@ -194,9 +203,9 @@ fn judge(ahead: &VecDeque<Vec<u8>>, mut whole: bool, window: &Window, zone: &Zon
         "stdin: the program before has ended, and the stream is not whole; run the same command again"
             .to_owned(),
     );
-    match failed {
-        Some(line) => cli::put_out(&line)?,
-        None => cli::put_out(Line::Failed(Failed::new(None, &error)).text()?.as_bytes())?,
+    if let Some(line) = failed {
+        *told = true;
+        cli::put_out(&line)?;
     }
     Err(error)
 }
