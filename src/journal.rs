@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::line::{Line, Reader, Stored, StreamId, Text};
+use crate::line::{Archive, Line, Reader, Stored, StreamId, Text};
 use crate::treehash::Hash;
 
 /// What an upload becomes: a volume of the stream, or its manifest.
@@ -224,6 +224,13 @@ pub struct Confirmed {
     pub uploaded: Timestamp,
 }
 
+impl From<Archive> for Confirmed {
+    fn from(archive: Archive) -> Self {
+        let Archive { archive_id, size, treehash, uploaded, .. } = archive;
+        Self { archive_id, size, treehash, uploaded }
+    }
+}
+
 /// What a journal comes to.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Journal {
@@ -349,17 +356,11 @@ impl Journal {
         match line {
             Line::Archive(archive) => {
                 let target = Target::Volume(archive.volume);
-                let confirmed = Confirmed {
-                    archive_id: archive.archive_id,
-                    size: archive.size,
-                    treehash: archive.treehash,
-                    uploaded: archive.uploaded,
-                };
                 if archive.generation == self.generation {
                     self.uploads.remove(&target);
-                    self.archives.insert(target, confirmed);
+                    self.archives.insert(target, archive.into());
                 } else {
-                    self.put_by(archive.volume, confirmed);
+                    self.put_by(archive.volume, archive.into());
                 }
             }
             Line::Stored(stored) => self.stored = Some(stored),
@@ -391,14 +392,28 @@ impl Journal {
             _ => None,
         });
         self.generation = self.generation.max(last.max().unwrap_or(0));
-        // Where the journal tells of a volume, the catalog does not count; of
+        // Where the journal tells of a volume, the catalog does not decide; of
         // its own lines the last of the last attempt does.
         let journalled = self.volumes();
         for line in catalog {
-            let known = matches!(&line, Line::Archive(a) if journalled.contains_key(&a.volume));
-            if !known {
-                self.take_line(line);
+            match line {
+                Line::Archive(archive) if journalled.contains_key(&archive.volume) => {
+                    self.recall(archive);
+                }
+                line => self.take_line(line),
             }
+        }
+    }
+
+    /// Keeps an archive that only the catalog knows, as the journal of its
+    /// attempt was lost: should its bytes come back, it is good again (I4).
+    fn recall(&mut self, archive: Archive) {
+        let id = &archive.archive_id;
+        let now = self.archives.get(&Target::Volume(archive.volume));
+        let earlier = self.earlier.get(&archive.volume).into_iter().flatten();
+        if !now.into_iter().chain(earlier).any(|known| known.archive_id == *id) {
+            let volume = archive.volume;
+            self.earlier.entry(volume).or_default().insert(0, archive.into());
         }
     }
 
@@ -446,7 +461,6 @@ pub fn elsewhere(stream: StreamId, dest: &str, region: &str, here: &str) -> Stri
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::line::Archive;
     use sha2::{Digest, Sha256};
 
     fn archive(volume: u32, generation: u32) -> Line {
@@ -507,5 +521,22 @@ mod tests {
         assert_eq!(journal.archives.keys().copied().collect::<Vec<_>>(), [Target::Volume(0)]);
         assert_eq!(journal.archive(0).unwrap().archive_id, "archive-1-0");
         assert_eq!(journal.archive(1).unwrap().archive_id, "archive-0-1");
+    }
+
+    #[test]
+    fn what_only_the_catalog_knows_is_good_again_if_its_bytes_are() {
+        let mut journal = read(&[
+            text(&Record::Generation { generation: 1 }),
+            archive(0, 1).text().unwrap(),
+            archive(1, 1).text().unwrap(),
+        ]);
+        journal.complement(vec![archive(0, 0), archive(0, 1), archive(2, 0)]);
+        let ids = |volume| -> Vec<&str> {
+            let earlier = journal.earlier.get(&volume).into_iter().flatten();
+            earlier.map(|known| known.archive_id.as_str()).collect()
+        };
+        assert_eq!((ids(0), ids(1), ids(2)), (vec!["archive-0-0"], vec![], vec!["archive-0-2"]));
+        let now = journal.archive(0).map(|known| known.archive_id.as_str());
+        assert_eq!(now, Some("archive-1-0"), "the journal decides what is known");
     }
 }
