@@ -252,15 +252,49 @@ fn what_is_whole_waits_for_its_hour() {
     window.wait().unwrap();
 }
 
+/// Stores a stream of three volumes.
+fn store(server: &Local, place: &Place) {
+    fs::write(place.path("in"), pattern(6 * MIB)).unwrap();
+    let script = "cat in | glacier-chunk --part-size 1M --volume-size 2M --trust-eof --name x | \
+                  glacier-put --create-vault v";
+    super::sh(server, place, script).done();
+}
+
+/// The command has got a part, and no more comes.
+#[test]
+fn get_ends_when_its_command_dies_while_it_waits_for_the_network() {
+    let place = Place::default();
+    let server = Local::start(&place);
+    store(&server, &place);
+    let arguments = ["--tier", "Expedited", "--concurrency", "1", "--", "sh", "-c"];
+    let mut get = place.tool("glacier-get", &arguments);
+    get.arg("echo $$ >pid; head -c 1000000 >got; exec cat >/dev/null");
+    server.client(&mut get).stdin(File::open(place.path("catalog.jsonl")).unwrap());
+    let mut get = get.stderr(File::create(place.path("said")).unwrap()).spawn().unwrap();
+    until("it has a part", || fs::metadata(place.path("got")).is_ok_and(|got| got.len() > 0));
+    server.stop();
+    let pid = fs::read_to_string(place.path("pid")).unwrap().trim().parse().unwrap();
+    kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
+    let start = Instant::now();
+    let status = loop {
+        if let Some(status) = get.try_wait().unwrap() {
+            break status;
+        }
+        assert!(start.elapsed() < SECONDS, "get still waits");
+        thread::sleep(Duration::from_millis(20));
+    };
+    server.go_on();
+    let said = fs::read_to_string(place.path("said")).unwrap();
+    assert_eq!(status.code(), Some(137), "{said}");
+    assert_eq!(said, "glacier-get: sh: was killed by signal 9\n");
+}
+
 /// Brings back what is stored, from a server that answers no more.
 #[test]
 fn get_ends_when_its_reader_dies_while_it_waits_for_the_network() {
     let place = Place::default();
     let server = Local::start(&place);
-    fs::write(place.path("in"), pattern(6 * MIB)).unwrap();
-    let script = "cat in | glacier-chunk --part-size 1M --volume-size 2M --trust-eof --name x | \
-                  glacier-put --create-vault v";
-    super::sh(&server, &place, script).done();
+    store(&server, &place);
     let get = |reader: &mut Command| {
         let mut chain = place.tool("glacier-chain", &["x"]);
         chain.stdin(File::open(place.path("catalog.jsonl")).unwrap()).stdout(Stdio::piped());
