@@ -176,7 +176,7 @@ fn answers_drip_wait_or_end_early() {
     let faulty = Faulty::start(concat!(
         r#"{"call":"DescribeVault","nth":1,"do":"cut-answer","bytes":10}"#,
         "\n",
-        r#"{"call":"DescribeVault","nth":2,"do":"drip","rate":1000}"#,
+        r#"{"call":"DescribeVault","nth":2,"do":"drip","rate":500}"#,
         "\n",
         r#"{"call":"DescribeVault","nth":3,"do":"delay","ms":300}"#,
         "\n",
