@@ -21,7 +21,8 @@ use crate::line::{Format, Guid, Snapshot, Stored, StreamId};
 pub struct Catalog {
     entries: Vec<Entry>,
     by_id: HashMap<StreamId, usize>,
-    snapshots: HashMap<StreamId, Vec<Snapshot>>,
+    /// By where they begin in their stream.
+    snapshots: HashMap<StreamId, BTreeMap<u64, Snapshot>>,
 }
 
 /// A stored stream: the `stored` line of it that counts.
@@ -80,12 +81,10 @@ impl Catalog {
         }
     }
 
-    /// Takes a `snapshot` line; repeats are dropped.
+    /// Takes a `snapshot` line; of several about one place in a stream the
+    /// last counts, as in what [`scan::select`] prints.
     pub fn snapshot(&mut self, snapshot: Snapshot) {
-        let known = self.snapshots.entry(snapshot.stream).or_default();
-        if !known.contains(&snapshot) {
-            known.push(snapshot);
-        }
+        self.snapshots.entry(snapshot.stream).or_default().insert(snapshot.offset, snapshot);
     }
 
     /// The streams that restore `word` (the name of a snapshot or stream, a
@@ -208,16 +207,17 @@ impl Catalog {
         self.entries.get(index).map(|entry| entry.stored.stored)
     }
 
-    fn inner(&self, entry: &Entry) -> &[Snapshot] {
-        self.snapshots.get(&entry.stored.stream).map_or(&[], Vec::as_slice)
+    /// The snapshots inside of a stream, in its order.
+    fn inner(&self, entry: &Entry) -> impl Iterator<Item = &Snapshot> {
+        self.snapshots.get(&entry.stored.stream).into_iter().flat_map(BTreeMap::values)
     }
 
     /// The names and guids of the snapshots that a stream holds.
     fn named(&self, index: usize) -> impl Iterator<Item = (&str, Guid)> {
         let entry = self.entries.get(index).filter(|entry| entry.stored.format == Format::Zfs);
         let own = entry.and_then(|e| e.stored.guid.map(|guid| (e.stored.name.as_str(), guid)));
-        let inner = entry.map_or(&[][..], |entry| self.inner(entry));
-        own.into_iter().chain(inner.iter().map(|inner| (inner.name.as_str(), inner.guid)))
+        let inner = entry.into_iter().flat_map(|entry| self.inner(entry));
+        own.into_iter().chain(inner.map(|inner| (inner.name.as_str(), inner.guid)))
     }
 
     /// The snapshots that are there once this stream is received; none for
@@ -239,12 +239,9 @@ impl Catalog {
     fn needs(&self, index: usize) -> Vec<Guid> {
         let Some(entry) = self.entries.get(index) else { return Vec::new() };
         let own: HashSet<Guid> = self.named(index).map(|(_, guid)| guid).collect();
-        let mut inner: Vec<&Snapshot> = self.inner(entry).iter().collect();
-        inner.sort_by_key(|snapshot| snapshot.offset);
+        let inner = self.inner(entry).filter_map(|snapshot| snapshot.from_guid);
         let mut needs = Vec::new();
-        for base in
-            entry.stored.from_guid.into_iter().chain(inner.iter().filter_map(|s| s.from_guid))
-        {
+        for base in entry.stored.from_guid.into_iter().chain(inner) {
             // A stream whose only snapshot is its own base needs it all the
             // same: that is a circle, and found as one.
             let within = entry.stored.compound && own.contains(&base);

@@ -265,6 +265,18 @@ fn refuses_lines_of_a_later_version() {
     );
 }
 
+#[test]
+fn of_two_snapshots_in_one_place_the_last_counts() {
+    let lines = [stored(1, "t/a@mon", 11, None), stored(2, "t/a@tue", 12, Some(11))];
+    let first = inner(1, "t/b@mon", 21, Some(20), 0);
+    let last = inner(1, "t/a@mon", 11, None, 0);
+    let told = catalog(&lines, &[first.clone(), last.clone()]);
+    assert_eq!(chain(&told, "t/a@tue").unwrap(), [1, 2]);
+    assert!(chain(&told, "t/b@mon").is_err(), "it was told otherwise later");
+    let told = catalog(&lines, &[last, first]);
+    assert!(chain(&told, "t/a@tue").unwrap_err().contains("snapshot 20"));
+}
+
 proptest! {
     /// A random forest of bases: the chain found is whole and the shortest.
     #[test]
