@@ -124,8 +124,49 @@ fn what_cannot_be_restored_gives_65_and_no_line() {
 }
 
 #[test]
+fn begins_with_what_is_received_already() {
+    let [mon, tue, wed] = three();
+    let catalog = format!("{mon}{tue}{wed}");
+    let run = |arguments: &[&str]| {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("catalog.jsonl");
+        fs::write(&path, &catalog).unwrap();
+        let mut command = chain(arguments[0]);
+        told(&command.args(&arguments[1..]).stdin(File::open(&path).unwrap()).output().unwrap())
+    };
+    for from in ["tank/home@mon", "10"] {
+        let (code, out, err) = run(&["tank/home@wed", "--from", from]);
+        assert_eq!((code, err.as_str()), (0, ""));
+        let head = format!("{{\"type\":\"chain\",\"stream\":\"{:032x}\",\"streams\":2}}\n", 3);
+        assert_eq!(out, format!("{head}{tue}{wed}"));
+    }
+    let (code, out, err) = run(&["30", "--from", "30"]);
+    assert_eq!((code, out.as_str()), (65, ""));
+    assert_eq!(err, "glacier-chain: 30: is there already, as --from says\n");
+    let (code, _, err) = run(&["30", "--from", "tank/home@sun"]);
+    assert_eq!(code, 65, "{err}");
+}
+
+#[test]
+fn lists_what_a_whole_chain_leads_to() {
+    let [mon, tue, _] = three();
+    let lost = stream(4, "tank/mail@tue", 41, Some(40));
+    let (code, out, err) = run("--list", &format!("{tue}{lost}{mon}"));
+    assert_eq!((code, err.as_str()), (0, ""));
+    let line = |day: u32, name: &str| {
+        format!(
+            "{{\"type\":\"restorable\",\"name\":\"{name}\",\"guid\":\"{day}0\",\"host\":\"nas\",\"stream\":\"{day:032x}\",\"streams\":{day},\"size\":{},\"dest\":\"glacier://cold\",\"stored\":\"2026-01-0{day}T00:00:00Z\"}}\n",
+            day << 20
+        )
+    };
+    assert_eq!(out, line(1, "tank/home@mon") + &line(2, "tank/home@tue"));
+    // Nothing that can be restored is an answer too.
+    assert_eq!(run("--list", &lost), (0, String::new(), String::new()));
+}
+
+#[test]
 fn a_wrong_command_line_gives_64() {
-    for arguments in [&[][..], &["a", "b"], &["--colour"]] {
+    for arguments in [&[][..], &["a", "b"], &["--colour"], &["--list", "a"], &["--from", "a"]] {
         let mut command = Command::new(env!("CARGO_BIN_EXE_glacier-chain"));
         let output = command.args(arguments).stdin(Stdio::null()).output().unwrap();
         assert_eq!(output.status.code(), Some(64));

@@ -207,6 +207,20 @@ mod mirror {
 
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
+    pub struct Restorable {
+        r#type: String,
+        name: String,
+        guid: Option<Guid>,
+        host: String,
+        stream: Id,
+        streams: u64,
+        size: u64,
+        dest: String,
+        stored: Time,
+    }
+
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
     pub struct Listening {
         r#type: String,
         endpoint: String,
@@ -250,6 +264,7 @@ fn mirrors() -> BTreeMap<&'static str, Mirror> {
         ("window", reads::<mirror::Window>),
         ("listening", reads::<mirror::Listening>),
         ("chain", reads::<mirror::Chain>),
+        ("restorable", reads::<mirror::Restorable>),
         ("plan", reads::<mirror::Plan>),
         ("description", reads::<mirror::Description>),
     ])

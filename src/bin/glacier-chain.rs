@@ -19,7 +19,14 @@ const BUFFER: usize = 256 << 10;
 #[command(name = "glacier-chain", version, after_help = "See glacier-chain(1).")]
 struct Options {
     /// Name, guid or stream id of what is to be restored
-    snapshot: String,
+    #[arg(required_unless_present = "list")]
+    snapshot: Option<String>,
+    /// A snapshot that is received already, by name or guid
+    #[arg(long, value_name = "SNAPSHOT")]
+    from: Vec<String>,
+    /// List what can be restored instead
+    #[arg(long, conflicts_with = "snapshot")]
+    list: bool,
 }
 
 fn unreadable(error: io::Error) -> Error {
@@ -80,7 +87,11 @@ fn main() -> ExitCode {
         if let Some(warning) = skipped.warning() {
             cli::warn(&warning);
         }
-        let links = catalog.chain(&options.snapshot)?;
+        let there = options.from.iter().map(|word| catalog.guid(word)).collect::<Result<_>>()?;
+        let Some(snapshot) = &options.snapshot else {
+            return catalog.list(&there).iter().try_for_each(cli::print_line);
+        };
+        let links = catalog.chain(snapshot, &there)?;
         let spans = scan::select(from(&file, start)?, &links)?;
 
         let mut reader = from(&file, start)?;

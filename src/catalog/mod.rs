@@ -6,6 +6,7 @@
 //! finds the lines of the streams that were chosen. Nothing here touches a
 //! file or a clock.
 
+pub mod list;
 pub mod scan;
 
 use std::cmp::Reverse;
@@ -57,7 +58,9 @@ enum Target {
 
 /// The cheapest way to each stream from the full streams: the bytes of its
 /// chain, and the stream before it.
-struct Ways {
+struct Ways<'t> {
+    /// Snapshots that need no stream.
+    there: &'t HashSet<Guid>,
     settled: Vec<bool>,
     before: Vec<Option<usize>>,
     cost: Vec<(u64, u32)>,
@@ -91,10 +94,13 @@ impl Catalog {
     /// guid, or a stream id), from the full one on. Of several ways the one
     /// with the fewest bytes is taken, then the one with the fewest streams.
     ///
+    /// What is received already, on the other side, is `there`: the chain
+    /// may begin with a stream that is based on it.
+    ///
     /// # Errors
     /// When there is no such snapshot, its name means several, a link is
-    /// missing, or links form a circle.
-    pub fn chain(&self, word: &str) -> Result<Vec<Link>> {
+    /// missing, links form a circle, or it is there already.
+    pub fn chain(&self, word: &str, there: &HashSet<Guid>) -> Result<Vec<Link>> {
         if self.entries.is_empty() {
             return Err(Error::Data(
                 "stdin: no \"stored\" line; is this the catalog of glacier-put?".to_owned(),
@@ -107,15 +113,38 @@ impl Catalog {
                 return self.links(&[index]);
             }
         }
-        let ways = self.ways();
+        if matches!(target, Target::Snapshot(guid) if there.contains(&guid)) {
+            return Err(Error::Data(format!("{word}: is there already, as --from says")));
+        }
+        let ways = self.ways(there);
         let best = self
             .holders(target)
-            .filter(|index| at(&ways.settled, *index))
-            .min_by_key(|index| (at(&ways.cost, *index), Reverse(self.time(*index))));
+            .filter(|index| ways.is_there(*index))
+            .min_by_key(|index| self.order(&ways, *index));
         match best {
             Some(index) => self.links(&ways.chain(index)),
             None => Err(self.diagnose(word, target, &ways)),
         }
+    }
+
+    /// The guid that a word for a snapshot means: its own, or that of the
+    /// one snapshot of this name.
+    ///
+    /// # Errors
+    /// When the name means none, or several.
+    pub fn guid(&self, word: &str) -> Result<Guid> {
+        if let Ok(guid) = word.parse() {
+            return Ok(Guid(guid));
+        }
+        match self.target(word)? {
+            Target::Snapshot(guid) => Ok(guid),
+            Target::Stream(_) => Err(Error::Data(format!("{word}: is no snapshot"))),
+        }
+    }
+
+    /// Which of several ways is taken: bytes, streams, the latest.
+    fn order(&self, ways: &Ways, index: usize) -> ((u64, u32), Reverse<Option<Timestamp>>) {
+        (at(&ways.cost, index), Reverse(self.time(index)))
     }
 
     /// What `word` means, if that is one thing.
@@ -259,10 +288,12 @@ impl Catalog {
         })
     }
 
-    /// Dijkstra's way from the full streams to all others, by bytes.
-    fn ways(&self) -> Ways {
+    /// Dijkstra's way from the full streams, and from those that are based on
+    /// what is `there`, to all others, by bytes.
+    fn ways<'t>(&self, there: &'t HashSet<Guid>) -> Ways<'t> {
         let count = self.entries.len();
         let mut ways = Ways {
+            there,
             settled: vec![false; count],
             before: vec![None; count],
             cost: vec![(u64::MAX, u32::MAX); count],
@@ -273,7 +304,8 @@ impl Catalog {
             if self.provides(index).is_empty() {
                 continue;
             }
-            match self.needs(index).first() {
+            let needs = self.needs(index);
+            match needs.iter().find(|guid| !there.contains(guid)) {
                 Some(base) => followers.entry(*base).or_default().push(index),
                 None => queue.push((Reverse((self.size(index), 1)), self.time(index), index, None)),
             }
@@ -307,9 +339,9 @@ impl Catalog {
         if let [_] = needs.as_slice() {
             return None;
         }
-        let there: HashSet<Guid> =
+        let brought: HashSet<Guid> =
             ways.chain(before).into_iter().flat_map(|index| self.provides(index)).collect();
-        needs.into_iter().find(|guid| !there.contains(guid))
+        needs.into_iter().find(|guid| !brought.contains(guid) && !ways.there.contains(guid))
     }
 
     /// Why no chain leads to `target`: walks back until it breaks.
@@ -336,11 +368,12 @@ impl Catalog {
                 ))
             };
             let needs = self.needs(index);
-            let alone = needs.iter().find(|guid| newest(Target::Snapshot(**guid)).is_none());
-            let base = needs.first().and_then(|guid| newest(Target::Snapshot(*guid)));
+            let mut wanted = needs.iter().filter(|guid| !ways.there.contains(guid));
+            let alone = wanted.clone().find(|guid| newest(Target::Snapshot(**guid)).is_none());
+            let base = wanted.next().and_then(|guid| newest(Target::Snapshot(*guid)));
             match (alone, base) {
                 (Some(guid), _) => return missing(*guid),
-                (None, Some(base)) if at(&ways.settled, base) => {
+                (None, Some(base)) if ways.is_there(base) => {
                     return match self.lacks(index, base, ways) {
                         Some(guid) => Error::Data(format!(
                             "{word}: snapshot {guid}, which {name} is based on too, is not in the \
@@ -385,7 +418,12 @@ impl Catalog {
     }
 }
 
-impl Ways {
+impl Ways<'_> {
+    /// Whether there is a way to this stream.
+    fn is_there(&self, index: usize) -> bool {
+        at(&self.settled, index)
+    }
+
     /// The chain that ends in `index`, from the full stream on.
     fn chain(&self, index: usize) -> Vec<usize> {
         let mut chain: Vec<usize> =

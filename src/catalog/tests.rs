@@ -59,7 +59,7 @@ fn catalog(lines: &[Stored], snapshots: &[Snapshot]) -> Catalog {
 
 /// The chain's stream numbers, or the message of the failure.
 fn chain(catalog: &Catalog, word: &str) -> Result<Vec<u64>, String> {
-    let links = catalog.chain(word).map_err(|e| {
+    let links = catalog.chain(word, &HashSet::new()).map_err(|e| {
         assert_eq!(e.code(), 65, "{e}");
         e.to_string()
     })?;
@@ -151,7 +151,7 @@ fn the_latest_of_two_stored_lines_counts() {
         ..old.clone()
     };
     for lines in [[old.clone(), new.clone()], [new, old.clone()]] {
-        let links = catalog(&lines, &[]).chain("t@mon").unwrap();
+        let links = catalog(&lines, &[]).chain("t@mon", &HashSet::new()).unwrap();
         assert_eq!((links[0].dest.as_str(), links[0].generation), ("glacier://other", 1));
     }
     let other = Stored { treehash: Hash([8; 32]), ..old.clone() };
@@ -242,7 +242,7 @@ fn selects_the_lines_that_count_in_order() {
     let warning = "stdin: 2 bad lines skipped, the first is 1: a torn line; 1 line of unknown types \
                    skipped";
     assert_eq!(skipped.warning().as_deref(), Some(warning));
-    let spans = select(text.as_bytes(), &catalog.chain("t@mon").unwrap()).unwrap();
+    let spans = select(text.as_bytes(), &catalog.chain("t@mon", &HashSet::new()).unwrap()).unwrap();
     let at = |place: u64| usize::try_from(place).unwrap();
     let mut lines = String::new();
     for (start, length) in spans {
@@ -278,10 +278,12 @@ fn of_two_snapshots_in_one_place_the_last_counts() {
 }
 
 proptest! {
-    /// A random forest of bases: the chain found is whole and the shortest.
+    /// A random forest of bases, some of them received already: each chain is
+    /// whole and the shortest, and what can be restored is listed.
     #[test]
     fn every_chain_begins_full_and_each_link_has_its_base(
         bases in prop::collection::vec(prop::option::weighted(0.8, 0u64..40), 1..40),
+        there in prop::collection::hash_set((0u64..40).prop_map(Guid), 0..4),
         order in any::<u64>(),
     ) {
         let mut lines: Vec<Stored> = (0..)
@@ -291,21 +293,75 @@ proptest! {
         let turn = usize::try_from(order % 40).unwrap() % lines.len();
         lines.rotate_left(turn);
         let catalog = catalog(&lines, &[]);
+        let listed = catalog.list(&there);
         for number in 0..bases.len() as u64 {
-            // The oracle: follow the bases until one is missing or repeats.
+            // The oracle: follow the bases until one is there, missing or
+            // repeats.
             let mut expected = vec![number];
             let whole = loop {
                 match bases.get(usize::try_from(*expected.last().unwrap()).unwrap()) {
                     Some(None) => break true,
+                    Some(Some(base)) if there.contains(&Guid(*base)) => break true,
                     Some(Some(base)) if !expected.contains(base) => expected.push(*base),
                     _ => break false,
                 }
             };
             expected.reverse();
-            match chain(&catalog, &number.to_string()) {
-                Ok(found) => prop_assert!(whole && found == expected),
-                Err(_) => prop_assert!(!whole),
+            let wanted = !there.contains(&Guid(number));
+            let line = listed.iter().find(|line| line.guid == Some(Guid(number)));
+            match catalog.chain(&number.to_string(), &there) {
+                Ok(found) => {
+                    prop_assert!(whole && wanted);
+                    let found: Vec<StreamId> = found.iter().map(|link| link.stream).collect();
+                    let expected: Vec<StreamId> = expected.iter().copied().map(id).collect();
+                    prop_assert_eq!(&found, &expected);
+                    let line = line.unwrap();
+                    prop_assert_eq!((line.streams, line.size), (found.len(), 1000 * found.len() as u64));
+                }
+                Err(error) => {
+                    prop_assert!(!(whole && wanted) && line.is_none());
+                    prop_assert_eq!(error.code(), 65);
+                }
             }
         }
+        prop_assert!(listed.len() <= bases.len());
     }
+}
+
+#[test]
+fn a_chain_may_begin_with_what_is_there() {
+    let lines = [
+        stored(1, "t/a@mon", 11, None),
+        stored(2, "t/a@tue", 12, Some(11)),
+        stored(3, "t/a@wed", 13, Some(12)),
+    ];
+    let catalog = catalog(&lines, &[]);
+    let chain = |from: &[u64]| {
+        let there = from.iter().copied().map(Guid).collect();
+        let found = catalog.chain("t/a@wed", &there).map_err(|e| e.to_string())?;
+        Ok::<_, String>(found.iter().map(|link| link.stream).collect::<Vec<_>>())
+    };
+    assert_eq!(chain(&[]).unwrap().len(), 3);
+    assert_eq!(chain(&[11]).unwrap(), [id(2), id(3)]);
+    assert_eq!(chain(&[11, 12]).unwrap(), [id(3)]);
+    assert_eq!(chain(&[13]).unwrap_err(), "t/a@wed: is there already, as --from says");
+    assert_eq!(catalog.guid("t/a@mon").unwrap(), Guid(11));
+    assert_eq!(catalog.guid("77").unwrap(), Guid(77), "one that only the other side has");
+    assert_eq!(catalog.guid("t/a@sun").unwrap_err().code(), 65);
+}
+
+#[test]
+fn lists_what_can_be_restored_and_nothing_else() {
+    let bytes = Stored { format: Format::Bytes, guid: None, ..stored(5, "photos.tar", 0, None) };
+    let lines = [
+        stored(1, "t/a@mon", 11, None),
+        stored(2, "t/a@tue", 12, Some(11)),
+        stored(3, "t/b@tue", 22, Some(21)),
+        Stored { resumed: true, ..stored(4, "t/c@mon", 31, None) },
+        bytes,
+    ];
+    let listed = catalog(&lines, &[]).list(&HashSet::new());
+    let names: Vec<(&str, usize)> =
+        listed.iter().map(|line| (line.name.as_str(), line.streams)).collect();
+    assert_eq!(names, [("photos.tar", 1), ("t/a@mon", 1), ("t/a@tue", 2)]);
 }

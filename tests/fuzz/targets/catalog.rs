@@ -18,7 +18,7 @@ pub fn catalog(data: &[u8]) {
         is_a_message(&warning, 5000);
     }
     for word in words(data) {
-        let links = match catalog.chain(&word) {
+        let links = match catalog.chain(&word, &HashSet::new()) {
             Ok(links) => links,
             Err(error) => {
                 assert_eq!(error.code(), 65, "{error}");
@@ -39,7 +39,8 @@ pub fn catalog(data: &[u8]) {
         let (again, skipped) = scan::survey(&chosen[..]).unwrap();
         assert_eq!(skipped.warning(), None);
         let last = links.last().unwrap().stream.to_string();
-        let again: Vec<_> = again.chain(&last).unwrap().iter().map(|link| link.stream).collect();
+        let again: Vec<_> =
+            again.chain(&last, &HashSet::new()).unwrap().iter().map(|link| link.stream).collect();
         let streams: Vec<_> = links.iter().map(|link| link.stream).collect();
         assert_eq!(again, streams, "{word}");
     }

@@ -1,0 +1,91 @@
+//! What a catalog can bring back: every snapshot that a whole chain leads to.
+
+use std::collections::{BTreeMap, HashSet};
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::{Catalog, Target};
+use crate::line::{Format, Guid, StreamId};
+
+/// A snapshot, or a stream of other bytes, that can be restored.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[serde(tag = "type", rename = "restorable")]
+pub struct Restorable {
+    /// Its name.
+    pub name: String,
+    /// Its guid; absent where the stream is not of ZFS.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub guid: Option<Guid>,
+    /// The host that stored it.
+    pub host: String,
+    /// The stream that its chain ends with.
+    pub stream: StreamId,
+    /// How many streams its chain has.
+    pub streams: usize,
+    /// Bytes of them all.
+    pub size: u64,
+    /// Where the last of them is stored.
+    pub dest: String,
+    /// When that was stored.
+    pub stored: Timestamp,
+}
+
+impl Catalog {
+    /// All that [`Catalog::chain`] finds a chain for, by host, then by name
+    /// up to the `@`, then by time. `there` is as for that.
+    pub fn list(&self, there: &HashSet<Guid>) -> Vec<Restorable> {
+        let ways = self.ways(there);
+        let mut best: BTreeMap<Target, usize> = BTreeMap::new();
+        for (index, entry) in self.entries.iter().enumerate() {
+            if entry.stored.format == Format::Bytes {
+                best.insert(Target::Stream(index), index);
+            } else if ways.is_there(index) {
+                for guid in self.provides(index).into_iter().filter(|guid| !there.contains(guid)) {
+                    let known = best.entry(Target::Snapshot(guid)).or_insert(index);
+                    if self.order(&ways, index) < self.order(&ways, *known) {
+                        *known = index;
+                    }
+                }
+            }
+        }
+        let mut all: Vec<Restorable> = best
+            .into_iter()
+            .filter_map(|(target, index)| {
+                let entry = self.entries.get(index)?;
+                let chain = match target {
+                    Target::Snapshot(_) => ways.chain(index),
+                    Target::Stream(_) => vec![index],
+                };
+                // What is disputed is not restored.
+                self.links(&chain).ok()?;
+                let (name, guid) = match target {
+                    Target::Snapshot(guid) => (self.name_of(index, guid)?, Some(guid)),
+                    Target::Stream(_) => (entry.stored.name.clone(), None),
+                };
+                Some(Restorable {
+                    name,
+                    guid,
+                    host: entry.stored.host.clone(),
+                    stream: entry.stored.stream,
+                    streams: chain.len(),
+                    size: chain.iter().map(|index| self.size(*index)).fold(0, u64::saturating_add),
+                    dest: entry.stored.dest.clone(),
+                    stored: entry.stored.stored,
+                })
+            })
+            .collect();
+        all.sort_by(|a, b| {
+            let key = |it: &Restorable| {
+                let dataset = it.name.split('@').next().unwrap_or_default().to_owned();
+                (it.host.clone(), dataset, it.stored)
+            };
+            key(a).cmp(&key(b)).then_with(|| a.name.cmp(&b.name))
+        });
+        all
+    }
+
+    fn name_of(&self, index: usize, guid: Guid) -> Option<String> {
+        self.named(index).find(|(_, known)| *known == guid).map(|(name, _)| name.to_owned())
+    }
+}
