@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::input::stopped;
+use crate::cli;
 use crate::error::{Error, Result};
 use crate::journal::Journal;
 use crate::neighbour;
@@ -14,6 +15,9 @@ use crate::units::{self, Limit};
 
 /// How often room is looked for.
 const PAUSE: Duration = Duration::from_millis(500);
+
+/// How long to wait for room that put cannot make: others may clear the disk.
+const OTHERS: Duration = Duration::from_hours(1);
 
 /// What the spool of one stream may take.
 #[derive(Clone, Copy, Debug)]
@@ -30,10 +34,13 @@ pub struct Room {
 
 impl Room {
     /// Waits until a part fits into the limit and leaves the reserve free.
+    /// While this volume is the only one here a put that works makes none: it
+    /// waits for the rest of the volume as this waits for room.
     ///
     /// # Errors
-    /// Unfinished, when no put has worked for too long, or nobody reads our
-    /// lines any more, or `stop` is set; when the spool cannot be read.
+    /// Unfinished, when no put has worked for too long, or put can make no
+    /// room, or nobody reads our lines any more, or `stop` is set; when the
+    /// spool cannot be read.
     pub fn wait(
         &self,
         spool: &Spool,
@@ -42,9 +49,26 @@ impl Room {
         stop: &AtomicBool,
     ) -> Result<()> {
         let mut alone = Instant::now();
+        let mut stuck = None;
         while let Some(why) = self.lacks(spool, stream, part)? {
-            if stream.is_locked(Holder::Put) {
+            let works = stream.is_locked(Holder::Put);
+            if works && stream.used(|(volume, _)| volume < part.0)? > 0 {
                 alone = Instant::now();
+                stuck = None;
+            } else if works {
+                let volume = part.0;
+                let why = format!(
+                    "spool: full ({why}), and glacier-put takes nothing before volume {volume} is whole"
+                );
+                let is_news = stuck.is_none();
+                if stuck.get_or_insert_with(Instant::now).elapsed() >= self.patience.min(OTHERS) {
+                    return Err(Error::Unfinished(format!(
+                        "{why}; make room, then run the same command again"
+                    )));
+                }
+                if is_news {
+                    cli::warn(&format!("{why}; waits for room"));
+                }
             } else if alone.elapsed() >= self.patience {
                 return Err(Error::Unfinished(format!(
                     "spool: full ({why}), and no glacier-put takes from it; start one, then run the same command again"

@@ -92,6 +92,9 @@ pub struct PartFile<'a> {
 /// are not needed; those not yet on disk stay in memory, where put finds them.
 #[cfg(target_os = "linux")]
 fn begin_writeback(file: &File, offset: u64, size: usize) {
+    if Fault::PartSync.is_planted() {
+        return;
+    }
     let size = std::num::NonZeroU64::new(size as u64);
     // Only a hint: fsync decides.
     let _ = rustix::fs::fadvise(file, offset, size, rustix::fs::Advice::DontNeed);

@@ -171,3 +171,19 @@ fn a_part_that_replaces_itself_may_use_the_reserve() {
         "spool: full (less than 1000 TiB is free), and no glacier-put takes from it; start one, then run the same command again",
     );
 }
+
+/// put waits for the rest of the volume, chunk for room: neither would end.
+#[test]
+fn gives_up_when_put_can_make_no_room() {
+    let place = Place::default();
+    let full = "--part-size 1M --volume-size 2M --name x --trust-eof --reserve 4000T --patience";
+    let lines = run_with(&mut chunk(&place, &format!("{full} 0s")), &bytes(MIB)).lines();
+    let _put = put_lock(&place, id(&lines));
+    let ended = run_with(&mut chunk(&place, &format!("{full} 1s")), &bytes(MIB));
+    let why = "spool: full (less than 4000 TiB is free), and glacier-put takes nothing before volume 0 is whole";
+    let said = format!(
+        "glacier-chunk: warning: {why}; waits for room\n\
+         glacier-chunk: {why}; make room, then run the same command again\n"
+    );
+    assert_eq!((ended.code(), ended.stderr), (75, said));
+}

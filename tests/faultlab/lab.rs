@@ -20,8 +20,12 @@ pub struct Lab {
     pub seed: u64,
     /// The only run to make.
     pub only: Option<u64>,
+    /// How many runs were asked for: a layer may do other things if all.
+    pub runs: u64,
     /// Whether the first violation is enough.
     pub first: bool,
+    /// The only fuzz target to run.
+    pub target: Option<String>,
 }
 
 /// What the runs of a layer came to.
@@ -57,7 +61,8 @@ impl Lab {
 
     /// What shows a run again.
     pub fn replay(&self, run: u64) -> String {
-        format!("scripts/faultlab {} --seed {} --only {run}", self.layer, self.seed)
+        let Self { layer, seed, runs, .. } = self;
+        format!("scripts/faultlab {layer} --seed {seed} --runs {runs} --only {run}")
     }
 
     /// Makes `runs` runs, a few at a time. One that panics is a violation.

@@ -87,6 +87,9 @@ struct Options {
     /// End a layer at its first violation
     #[arg(long)]
     first: bool,
+    /// Only this target of the fuzz layer
+    #[arg(long)]
+    target: Option<String>,
     /// How long to soak
     #[arg(long, default_value_t = 1.0)]
     hours: f64,
@@ -121,7 +124,11 @@ fn main() -> ExitCode {
             let tally = attack(layer, *runs, round, &options);
             red |= !tally.violations.is_empty();
             if recorded {
-                status::append(what[0], layer.name, layer.unit, round, &tally);
+                let name = match &options.target {
+                    Some(target) => format!("{} {target}", layer.name),
+                    None => layer.name.to_owned(),
+                };
+                status::append(what[0], &name, layer.unit, round, &tally);
             }
         }
         round = round.wrapping_add(1);
@@ -135,7 +142,14 @@ fn main() -> ExitCode {
 /// Runs a layer, and tells what came of it.
 fn attack(layer: &Layer, runs: u64, seed: u64, options: &Options) -> Tally {
     println!("== {}: seed {seed}", layer.name);
-    let lab = Lab { layer: layer.name, seed, only: options.only, first: options.first };
+    let lab = Lab {
+        layer: layer.name,
+        seed,
+        runs,
+        only: options.only,
+        first: options.first,
+        target: options.target.clone(),
+    };
     let begin = Instant::now();
     let mut tally = (layer.run)(&lab, runs);
     tally.took = begin.elapsed();

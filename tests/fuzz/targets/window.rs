@@ -39,7 +39,7 @@ pub fn window(data: &[u8]) {
         }
     }
     match stamp(line.as_bytes(), &window, &zone) {
-        Err(reason) => is_a_message(&reason, line.len() + 200),
+        Err(reason) => is_a_message(&reason, 10 * line.len() + 200),
         Ok(stamped) => {
             assert!(stamped.line.len() <= LONGEST_LINE && stamped.line.ends_with(b"}\n"));
             let open = line.trim_end().strip_suffix('}').unwrap();
