@@ -10,13 +10,15 @@ use akashita::planted::Fault;
 use crate::common::{BINARIES, PLANTED};
 use crate::lab::{Lab, Tally};
 
-/// The layer that must find a fault, and in how many runs at most.
-const fn finder(fault: Fault) -> (&'static str, u64) {
+/// The layer that must find a fault, in how many runs at most, and where in
+/// the layer to look first.
+const fn finder(fault: Fault) -> (&'static str, u64, &'static str) {
     match fault {
-        Fault::PartSync | Fault::DirectorySync | Fault::BooksSync => ("cuts", 200),
-        Fault::EarlyLine | Fault::EarlyRemoval => ("kills", 200),
-        Fault::EndOfInput => ("streams", 200),
-        Fault::ArchiveHash | Fault::PartHash => ("network", u64::MAX),
+        Fault::PartSync | Fault::DirectorySync | Fault::BooksSync => ("cuts", 200, ""),
+        Fault::EarlyLine | Fault::EarlyRemoval => ("kills", 200, ""),
+        Fault::EndOfInput => ("streams", 200, ""),
+        Fault::ArchiveHash => ("network", u64::MAX, "wrong hash"),
+        Fault::PartHash => ("network", u64::MAX, "corrupt bytes"),
     }
 }
 
@@ -30,10 +32,11 @@ pub fn run(lab: &Lab, runs: u64) -> Tally {
     }
     let mut tally = Tally::default();
     for fault in Fault::ALL.into_iter().take(usize::try_from(runs).unwrap_or(usize::MAX)) {
-        let (layer, runs) = finder(fault);
+        let (layer, runs, target) = finder(fault);
         let mut command = Command::new(&here);
         command
             .args([layer, "--first", "--seed", &lab.seed.to_string(), "--runs", &runs.to_string()])
+            .args(["--target", target])
             .env(BINARIES, PathBuf::from(&planted))
             .env(PLANTED, fault.name());
         let output = command.output().unwrap();

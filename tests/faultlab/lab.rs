@@ -24,7 +24,7 @@ pub struct Lab {
     pub runs: u64,
     /// Whether the first violation is enough.
     pub first: bool,
-    /// The only fuzz target to run.
+    /// The only fuzz target, or what all network cases have in their names.
     pub target: Option<String>,
 }
 

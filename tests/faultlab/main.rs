@@ -87,7 +87,7 @@ struct Options {
     /// End a layer at its first violation
     #[arg(long)]
     first: bool,
-    /// Only this target of the fuzz layer
+    /// Only this fuzz target, or the network cases with this in their names
     #[arg(long)]
     target: Option<String>,
     /// How long to soak

@@ -5,7 +5,9 @@ use crate::matrix;
 
 /// Cases of the matrix; which come first is the seed's choice.
 pub fn run(lab: &Lab, runs: u64) -> Tally {
-    let cases = matrix::cases();
+    let wanted = |name: &str| lab.target.as_deref().is_none_or(|target| name.contains(target));
+    let mut cases = matrix::cases();
+    cases.retain(|case| wanted(&case.name));
     let count = cases.len() as u64;
     let first = lab.chance(0).below(count);
     // A step that has no divisor in common with their number meets all.
