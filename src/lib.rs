@@ -20,6 +20,7 @@ pub mod local;
 pub mod neighbour;
 pub mod partsize;
 pub mod planted;
+pub mod prices;
 pub mod printable;
 pub mod progress;
 pub mod put;
