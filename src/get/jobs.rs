@@ -14,7 +14,7 @@ use tokio::time::sleep;
 use super::Settings;
 use crate::error::{Error, Result};
 use crate::vault::retry::Trouble;
-use crate::vault::{Failure, Job, JobState, Vault};
+use crate::vault::{Failure, Job, JobState, Span, Vault};
 
 /// The first and the longest pause between two looks at the service's list;
 /// the services of unit tests are quicker.
@@ -30,6 +30,8 @@ pub struct Archive {
     pub place: usize,
     /// The service's name for it.
     pub id: String,
+    /// What of it is needed, unless that is all of it.
+    pub range: Option<Span>,
     /// What the user knows it as: stream and volume.
     pub thing: String,
 }
@@ -124,7 +126,7 @@ impl<'a, V: Vault> Jobs<'a, V> {
             }
             match &state.job {
                 None => {
-                    if let Some(job) = job_for(&jobs, &archive.id, state.gone.as_deref()) {
+                    if let Some(job) = job_for(&jobs, archive, state.gone.as_deref()) {
                         self.take(index, job);
                     }
                 }
@@ -165,7 +167,7 @@ impl<'a, V: Vault> Jobs<'a, V> {
             let failure = if unsure {
                 match vault.jobs().await {
                     Ok(jobs) => {
-                        if let Some(job) = job_for(&jobs, &archive.id, gone.as_deref()) {
+                        if let Some(job) = job_for(&jobs, archive, gone.as_deref()) {
                             self.take(index, job);
                             return Ok(());
                         }
@@ -175,7 +177,7 @@ impl<'a, V: Vault> Jobs<'a, V> {
                     Err(failure) => failure,
                 }
             } else {
-                match vault.retrieve(&archive.id, self.settings.tier).await {
+                match vault.retrieve(&archive.id, archive.range, self.settings.tier).await {
                     Ok(id) => {
                         self.change(index, |state| (state.job, state.ready) = (Some(id), false));
                         return Ok(());
@@ -250,11 +252,12 @@ impl<'a, V: Vault> Jobs<'a, V> {
     }
 }
 
-/// The job that brings up the whole of an archive and has not failed; one
+/// The job that brings up what is needed of an archive and has not failed; one
 /// that is ready before one that is not.
-fn job_for<'j>(jobs: &'j [Job], archive: &str, gone: Option<&str>) -> Option<&'j Job> {
+fn job_for<'j>(jobs: &'j [Job], archive: &Archive, gone: Option<&str>) -> Option<&'j Job> {
     jobs.iter()
-        .filter(|job| job.whole && job.archive_id.as_deref() == Some(archive))
+        .filter(|job| job.range == archive.range)
+        .filter(|job| job.archive_id.as_deref() == Some(archive.id.as_str()))
         .filter(|job| gone != Some(job.id.as_str()))
         .filter(|job| !matches!(job.state, JobState::Failed(_)))
         .max_by_key(|job| job.state == JobState::Ready)

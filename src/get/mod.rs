@@ -93,6 +93,7 @@ pub async fn run<V: Vault>(
     let archives = volumes().map(|(stream, volume)| Archive {
         place: volume.place,
         id: volume.archive_id.clone(),
+        range: None,
         thing: format!("{}: volume {}", stream.name, volume.number),
     });
     let jobs = Jobs::new(vaults, archives.collect(), settings);

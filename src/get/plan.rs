@@ -71,6 +71,8 @@ pub struct Lines {
     streams: Vec<Gathered>,
     by_id: HashMap<StreamId, usize>,
     chains: Vec<(Chain, HashSet<StreamId>)>,
+    /// Archives that are gone.
+    deleted: HashSet<String>,
     count: u64,
 }
 
@@ -99,6 +101,8 @@ struct Attempt {
 #[derive(Debug, Default)]
 struct Found {
     archive: Option<Archive>,
+    /// That archive was deleted.
+    gone: bool,
     hashes: BTreeMap<u32, Vec<Hash>>,
 }
 
@@ -114,22 +118,33 @@ impl Lines {
                 let found = self.stream(stream).attempt(generation, &dest).volume(volume);
                 found.hashes.insert(part, treehashes);
             }
-            Line::Archive(archive) => {
-                let stream = self.stream(archive.stream);
-                stream.name.get_or_insert_with(|| archive.name.clone());
-                let attempt = stream.attempt(archive.generation, &archive.dest);
-                let found = attempt.volume(archive.volume);
-                found.archive = Some(archive);
-            }
+            Line::Archive(archive) => self.archive(archive),
+            Line::Job(job) if job.range_size.is_none() => self.archive(job.archive),
+            Line::Deleted(deleted) => self.deleted.extend(deleted.archive_id),
             Line::Stored(stored) => self.stored(stored)?,
             Line::Snapshot(snapshot) => {
                 self.stream(snapshot.stream);
             }
             Line::Chain(chain) => self.chains.push((chain, HashSet::new())),
             Line::Failed(failed) => return Err(Error::from_code(failed.code, failed.message)),
-            Line::Stream(_) | Line::Part(_) | Line::Volume(_) | Line::End(_) => {}
+            Line::Stream(_)
+            | Line::Part(_)
+            | Line::Volume(_)
+            | Line::End(_)
+            | Line::Verified(_)
+            | Line::Job(_)
+            | Line::Upload(_)
+            | Line::Inventoried(_) => {}
         }
         Ok(())
+    }
+
+    fn archive(&mut self, archive: Archive) {
+        let stream = self.stream(archive.stream);
+        stream.name.get_or_insert_with(|| archive.name.clone());
+        let attempt = stream.attempt(archive.generation, &archive.dest);
+        let found = attempt.volume(archive.volume);
+        found.archive = Some(archive);
     }
 
     fn stream(&mut self, id: StreamId) -> &mut Gathered {
@@ -174,6 +189,10 @@ impl Lines {
             self.check_chains()?;
         }
         self.streams.sort_by_key(|stream| stream.order.1);
+        // One that is gone cannot be had, wherever its line stands.
+        for gathered in &mut self.streams {
+            gathered.forget(&self.deleted);
+        }
         let mut plan = Plan { places: Vec::new(), streams: Vec::new(), warnings: Vec::new() };
         for gathered in self.streams {
             let stream = gathered.plan(partial, &mut plan)?;
@@ -205,6 +224,18 @@ impl Lines {
 }
 
 impl Gathered {
+    /// Marks the archives that were deleted.
+    fn forget(&mut self, deleted: &HashSet<String>) {
+        let volumes = self
+            .attempts
+            .iter_mut()
+            .flat_map(|attempt| attempt.volumes.values_mut().chain(attempt.late.values_mut()));
+        for found in volumes {
+            let gone = found.archive.as_ref().is_some_and(|it| deleted.contains(&it.archive_id));
+            found.gone = gone;
+        }
+    }
+
     fn attempt(&mut self, generation: u32, dest: &str) -> &mut Attempt {
         let known = self.attempts.iter().position(|a| a.generation == generation && a.dest == dest);
         let index = known.unwrap_or(self.attempts.len());
@@ -280,7 +311,9 @@ impl Attempt {
     fn settle(&mut self) {
         for (number, mut late) in std::mem::take(&mut self.late) {
             let found = self.volumes.entry(number).or_default();
-            found.archive = late.archive.take().or(found.archive.take());
+            if let Some(archive) = late.archive.take() {
+                (found.archive, found.gone) = (Some(archive), late.gone);
+            }
             found.hashes.append(&mut late.hashes);
         }
     }
@@ -331,6 +364,9 @@ impl Found {
         let archive =
             self.archive.as_ref().ok_or_else(|| format!("volume {number}: no \"archive\" line"))?;
         let bad = |why: &str| format!("volume {number}: {why}");
+        if self.gone {
+            return Err(bad("its archive was deleted"));
+        }
         let Archive { size, part_size, .. } = *archive;
         if !part_size.is_power_of_two()
             || !(partsize::SMALLEST..=partsize::LARGEST).contains(&part_size)

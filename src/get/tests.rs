@@ -10,7 +10,7 @@ use std::time::Instant;
 use super::plan::tests::{MIB, data, lines, plan};
 use super::*;
 use crate::line::Line;
-use crate::vault::{Attempt, Body, Dest, Inventory, Job, JobState, Listed};
+use crate::vault::{Attempt, Body, Dest, Inventory, Job, JobState, Listed, Span};
 
 /// What goes wrong with a call: its number among its kind, and how.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -31,6 +31,20 @@ enum Fault {
     Never,
     /// Later pieces come before earlier ones.
     Reorder,
+}
+
+/// A job that brings up the whole of an archive.
+fn job(id: &str, archive: &str, state: JobState) -> Job {
+    Job {
+        id: id.to_owned(),
+        archive_id: Some(archive.to_owned()),
+        range: None,
+        state,
+        tier: None,
+        created: None,
+        completed: None,
+        size: None,
+    }
 }
 
 struct Double {
@@ -104,7 +118,7 @@ impl Vault for Double {
         unreachable!()
     }
 
-    async fn retrieve(&self, archive: &str, _: Tier) -> Attempt<String> {
+    async fn retrieve(&self, archive: &str, _: Option<Span>, _: Tier) -> Attempt<String> {
         if !self.archives.contains_key(archive) {
             return Err(Failure::Missing(format!("no archive {archive}")));
         }
@@ -116,8 +130,7 @@ impl Vault for Double {
             () if self.has(Fault::Slow) || self.has(Fault::Never) => JobState::Waiting,
             () => JobState::Ready,
         };
-        let archive_id = Some(archive.to_owned());
-        self.jobs.borrow_mut().push(Job { id: id.clone(), archive_id, whole: true, state });
+        self.jobs.borrow_mut().push(job(&id, archive, state));
         if number == 0 && self.has(Fault::LoseReply) {
             return Err(Failure::Passing("connection reset".into()));
         }
@@ -327,15 +340,10 @@ fn a_lost_reply_does_not_pay_twice() {
 fn a_job_of_a_range_or_that_failed_is_not_taken() {
     let stream = data(LEAF);
     let vault = Double::new(&[("a", &stream)], 2, &[]);
-    let job = |id: &str, whole, state| Job {
-        id: id.into(),
-        archive_id: Some("a/0".into()),
-        whole,
-        state,
-    };
+    let range = Some(Span { offset: 0, size: 1 });
     vault.jobs.borrow_mut().extend([
-        job("range", false, JobState::Ready),
-        job("failed", true, JobState::Failed("no".into())),
+        Job { range, ..job("range", "a/0", JobState::Ready) },
+        job("failed", "a/0", JobState::Failed("no".into())),
     ]);
     let collected = Collected::new();
     get(&vault, &lines(1, "a", &stream, 2), &settings(), collected.command(COLLECT)).unwrap();
@@ -376,13 +384,7 @@ fn a_command_that_fails_gives_its_own_status() {
     }
     // A command that fails while archives are waited for is noticed.
     let never = Double::new(&[("a", &stream)], 4, &[Fault::Never]);
-    let ready = Job {
-        id: "first".into(),
-        archive_id: Some("a/0".into()),
-        whole: true,
-        state: JobState::Ready,
-    };
-    never.jobs.borrow_mut().push(ready);
+    never.jobs.borrow_mut().push(job("first", "a/0", JobState::Ready));
     let script = "head -c 1000 >/dev/null; exit 4";
     let error = get(&never, &lines, &settings(), collected.command(script)).unwrap_err();
     assert_eq!(error.code(), 4, "{error}");
@@ -392,12 +394,7 @@ fn a_command_that_fails_gives_its_own_status() {
 fn kills_the_command_before_its_input_is_closed() {
     let stream = data(4 * LEAF);
     let vault = Double::new(&[("a", &stream)], 2, &[Fault::Expire(2), Fault::Never]);
-    let jobs = ["a/0", "a/1"].map(|archive| Job {
-        id: archive.into(),
-        archive_id: Some(archive.into()),
-        whole: true,
-        state: JobState::Ready,
-    });
+    let jobs = ["a/0", "a/1"].map(|archive| job(archive, archive, JobState::Ready));
     vault.jobs.borrow_mut().extend(jobs);
     let collected = Collected::new();
     let settings = Settings { no_wait: true, concurrency: 1, ..settings() };

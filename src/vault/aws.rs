@@ -237,11 +237,9 @@ fn by_code(code: &str, status: u16, message: &str) -> Failure {
     };
     match name {
         "Throttling" | "RequestTimeout" | "TooManyRequests" | "SlowDown" => Failure::Overload(text),
-        "ServiceUnavailable"
-        | "InternalFailure"
-        | "InternalServerError"
-        | "InsufficientCapacity"
-        | "PolicyEnforced" => Failure::Passing(text),
+        "ServiceUnavailable" | "InternalFailure" | "InternalServerError" => Failure::Passing(text),
+        "InsufficientCapacity" => Failure::Capacity(text),
+        "PolicyEnforced" => Failure::Policy(text),
         // A long part on a slow line can outlive its signature; the next
         // attempt has a new one.
         "InvalidSignature" if message.contains("expired") || message.contains("yet current") => {

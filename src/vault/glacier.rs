@@ -18,7 +18,7 @@ use super::aws::{self, Access, Precomputed, classify, root_cause};
 use super::body::FileBody;
 use super::credentials::Chain;
 use super::{
-    Attempt, Body, Dest, Failure, Inventoried, Inventory, Job, JobState, Listed, Tier, Vault,
+    Attempt, Body, Dest, Failure, Inventoried, Inventory, Job, JobState, Listed, Span, Tier, Vault,
 };
 use crate::error::{Error, Result};
 use crate::planted::Fault;
@@ -114,11 +114,11 @@ fn bytes(number: u64) -> Attempt<i64> {
     i64::try_from(number).map_err(|_| Failure::Refused(format!("{number} bytes are too many")))
 }
 
-/// A range such as `0-1048575` as offset and size.
-fn range(text: &str) -> Option<(u64, u64)> {
+/// A range such as `0-1048575`.
+fn range(text: &str) -> Option<Span> {
     let (first, last) = text.split_once('-')?;
     let (first, last): (u64, u64) = (first.parse().ok()?, last.parse().ok()?);
-    Some((first, last.checked_sub(first)?.checked_add(1)?))
+    Some(Span { offset: first, size: last.checked_sub(first)?.checked_add(1)? })
 }
 
 fn job(description: GlacierJobDescription) -> Attempt<Job> {
@@ -129,19 +129,190 @@ fn job(description: GlacierJobDescription) -> Attempt<Job> {
         }
         _ => JobState::Waiting,
     };
-    let size = description.archive_size_in_bytes();
-    let whole = match (description.retrieval_byte_range().and_then(range), size) {
-        (Some((first, length)), Some(size)) => {
-            first == 0 && u64::try_from(size).is_ok_and(|size| size == length)
-        }
-        _ => true,
-    };
+    let number = |number: Option<i64>| number.and_then(|number| u64::try_from(number).ok());
+    let archive = number(description.archive_size_in_bytes());
+    let retrieved = description.retrieval_byte_range().and_then(range);
+    let time = |text: Option<&str>| text.and_then(|text| text.parse().ok());
     Ok(Job {
+        state,
+        range: retrieved
+            .filter(|range| range.offset != 0 || archive.is_none_or(|all| all != range.size)),
+        tier: description.tier().and_then(|tier| tier.parse().ok()),
+        created: time(description.creation_date()),
+        completed: time(description.completion_date()),
+        size: match description.archive_id {
+            Some(_) => retrieved.map(|range| range.size).or(archive),
+            None => number(description.inventory_size_in_bytes()),
+        },
         id: promised(description.job_id, "job id")?,
         archive_id: description.archive_id,
-        whole,
-        state,
     })
+}
+
+/// What the service says of a vault.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Described {
+    /// Its name.
+    pub name: String,
+    /// When it was created.
+    pub created: Option<Timestamp>,
+    /// When its inventory was last made; the two numbers are of then.
+    pub inventory: Option<Timestamp>,
+    /// How many archives it held.
+    pub archives: u64,
+    /// Their bytes.
+    pub size: u64,
+}
+
+impl Described {
+    fn new(
+        name: Option<String>,
+        created: Option<&str>,
+        inventory: Option<&str>,
+        (archives, size): (i64, i64),
+    ) -> Attempt<Self> {
+        let time = |text: Option<&str>| text.and_then(|text| text.parse().ok());
+        Ok(Self {
+            name: promised(name, "name of a vault")?,
+            created: time(created),
+            inventory: time(inventory),
+            archives: u64::try_from(archives).unwrap_or(0),
+            size: u64::try_from(size).unwrap_or(0),
+        })
+    }
+}
+
+/// An unfinished upload.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Uploading {
+    /// The service's name for it.
+    pub id: String,
+    /// The description that its archive will have.
+    pub description: String,
+    /// When it was begun.
+    pub created: Timestamp,
+    /// Bytes in a part.
+    pub part_size: u64,
+}
+
+/// What the account allows to be brought up with the Standard tier.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Policy {
+    /// As much as is paid for.
+    None,
+    /// What is free.
+    FreeTier,
+    /// So many bytes an hour.
+    BytesPerHour(u64),
+}
+
+/// What is done with vaults beside storing in them and bringing back; each
+/// call is a single attempt.
+impl Glacier {
+    /// The vaults of the account in this region.
+    ///
+    /// # Errors
+    /// When the user may not list them, say.
+    pub async fn vaults(&self) -> Attempt<Vec<Described>> {
+        let mut vaults = Vec::new();
+        let mut marker = None;
+        loop {
+            let call = self.client.list_vaults().set_marker(marker.clone());
+            let answer = call.send().await.map_err(classify)?;
+            for vault in answer.vault_list.unwrap_or_default() {
+                vaults.push(Described::new(
+                    vault.vault_name.clone(),
+                    vault.creation_date(),
+                    vault.last_inventory_date(),
+                    (vault.number_of_archives(), vault.size_in_bytes()),
+                )?);
+            }
+            if !turn(&mut marker, answer.marker)? {
+                return Ok(vaults);
+            }
+        }
+    }
+
+    /// What the service says of this vault.
+    ///
+    /// # Errors
+    /// When it is not there, say.
+    pub async fn describe(&self) -> Attempt<Described> {
+        let call = self.client.describe_vault().vault_name(&self.vault);
+        let vault = call.send().await.map_err(classify)?;
+        Described::new(
+            vault.vault_name.clone(),
+            vault.creation_date(),
+            vault.last_inventory_date(),
+            (vault.number_of_archives(), vault.size_in_bytes()),
+        )
+    }
+
+    /// The unfinished uploads of this vault.
+    ///
+    /// # Errors
+    /// When it is not there, say.
+    pub async fn uploads(&self) -> Attempt<Vec<Uploading>> {
+        let mut uploads = Vec::new();
+        let mut marker = None;
+        loop {
+            let call = self
+                .client
+                .list_multipart_uploads()
+                .vault_name(&self.vault)
+                .set_marker(marker.clone());
+            let answer = call.send().await.map_err(classify)?;
+            for upload in answer.uploads_list.unwrap_or_default() {
+                let created = upload.creation_date.and_then(|text| text.parse().ok());
+                uploads.push(Uploading {
+                    id: promised(upload.multipart_upload_id, "upload id")?,
+                    description: upload.archive_description.unwrap_or_default(),
+                    created: promised(created, "date of an upload")?,
+                    part_size: u64::try_from(upload.part_size_in_bytes).unwrap_or(0),
+                });
+            }
+            if !turn(&mut marker, answer.marker)? {
+                return Ok(uploads);
+            }
+        }
+    }
+
+    /// Deletes an archive; one that is not there is no failure (API reference,
+    /// "Delete Archive": the call is idempotent).
+    ///
+    /// # Errors
+    /// When a vault lock forbids it, say.
+    pub async fn delete(&self, archive: &str) -> Attempt<()> {
+        let call = self.client.delete_archive().vault_name(&self.vault).archive_id(archive);
+        call.send().await.map(drop).map_err(classify)
+    }
+
+    /// Deletes this vault. The service refuses while its last inventory is
+    /// not empty, or older than the last write.
+    ///
+    /// # Errors
+    /// That refusal, say.
+    pub async fn delete_vault(&self) -> Attempt<()> {
+        let call = self.client.delete_vault().vault_name(&self.vault);
+        call.send().await.map(drop).map_err(classify)
+    }
+
+    /// The data retrieval policy of the account in this region.
+    ///
+    /// # Errors
+    /// When the user may not see it, say.
+    pub async fn policy(&self) -> Attempt<Policy> {
+        let answer = self.client.get_data_retrieval_policy().send().await.map_err(classify)?;
+        let rules = answer.policy.and_then(|policy| policy.rules).unwrap_or_default();
+        let Some(rule) = rules.first() else { return Ok(Policy::None) };
+        Ok(match (rule.strategy(), rule.bytes_per_hour()) {
+            (Some("FreeTier"), _) => Policy::FreeTier,
+            (Some("BytesPerHour"), Some(bytes)) => {
+                Policy::BytesPerHour(u64::try_from(bytes).unwrap_or(0))
+            }
+            _ => Policy::None,
+        })
+    }
 }
 
 impl Vault for Glacier {
@@ -217,7 +388,7 @@ impl Vault for Glacier {
                 .set_marker(marker.clone());
             let answer = call.send().await.map_err(classify)?;
             for part in answer.parts() {
-                let (offset, size) =
+                let Span { offset, size } =
                     promised(part.range_in_bytes().and_then(range), "range of a part")?;
                 parts.push(Listed { offset, size, treehash: hash(part.sha256_tree_hash())? });
             }
@@ -259,10 +430,12 @@ impl Vault for Glacier {
         }
     }
 
-    async fn retrieve(&self, archive: &str, tier: Tier) -> Attempt<String> {
+    async fn retrieve(&self, archive: &str, range: Option<Span>, tier: Tier) -> Attempt<String> {
+        let range = range.map(|Span { offset, size }| format!("{offset}-{}", offset + size - 1));
         let parameters = JobParameters::builder()
             .r#type("archive-retrieval")
             .archive_id(archive)
+            .set_retrieval_byte_range(range)
             .tier(tier.to_string())
             .build();
         self.start(parameters).await
@@ -282,6 +455,10 @@ impl Vault for Glacier {
             .set_archive_id(answer.archive_id)
             .set_archive_size_in_bytes(answer.archive_size_in_bytes)
             .set_retrieval_byte_range(answer.retrieval_byte_range)
+            .set_inventory_size_in_bytes(answer.inventory_size_in_bytes)
+            .set_tier(answer.tier)
+            .set_creation_date(answer.creation_date)
+            .set_completion_date(answer.completion_date)
             .set_status_code(answer.status_code)
             .set_status_message(answer.status_message)
             .build())

@@ -76,6 +76,11 @@ pub enum Failure {
     /// As [`Failure::Passing`], and fewer requests at once may help: a
     /// timeout, a 408, throttling.
     Overload(String),
+    /// There is no capacity for expedited retrievals now; another tier has
+    /// some.
+    Capacity(String),
+    /// The account's data retrieval policy allows no more for now.
+    Policy(String),
     /// The credentials have expired, or the service does not take them.
     Credentials(String),
     /// The vault, upload, archive or job is not there.
@@ -95,6 +100,8 @@ impl fmt::Display for Failure {
         match self {
             Self::Passing(text)
             | Self::Overload(text)
+            | Self::Capacity(text)
+            | Self::Policy(text)
             | Self::Credentials(text)
             | Self::Missing(text)
             | Self::Refused(text)
@@ -110,7 +117,7 @@ impl Failure {
     pub fn on(self, thing: &str) -> Error {
         let text = format!("{thing}: {self}");
         match self {
-            Self::Passing(_) | Self::Overload(_) => {
+            Self::Passing(_) | Self::Overload(_) | Self::Capacity(_) | Self::Policy(_) => {
                 Error::Unfinished(format!("{text}; run the same command again"))
             }
             Self::Credentials(_) => Error::Credentials(text),
@@ -189,6 +196,15 @@ impl FromStr for Tier {
     }
 }
 
+/// A run of bytes of an archive.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Span {
+    /// Where it begins.
+    pub offset: u64,
+    /// Bytes, at least one.
+    pub size: u64,
+}
+
 /// A job that brings up an archive or an inventory.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Job {
@@ -196,10 +212,18 @@ pub struct Job {
     pub id: String,
     /// The archive it brings up; absent for an inventory.
     pub archive_id: Option<String>,
-    /// Whether it brings up the whole archive, not a range of it.
-    pub whole: bool,
+    /// The part of the archive that it brings up, unless that is all of it.
+    pub range: Option<Span>,
     /// How far it is.
     pub state: JobState,
+    /// How quickly the archive is brought up; inventories have no tier.
+    pub tier: Option<Tier>,
+    /// When it was asked for.
+    pub created: Option<Timestamp>,
+    /// When its output was ready.
+    pub completed: Option<Timestamp>,
+    /// Bytes of its output, once they are known.
+    pub size: Option<u64>,
 }
 
 /// How far a job is.
@@ -272,8 +296,10 @@ pub trait Vault {
     /// Drops an upload and its parts; one that is gone is no failure.
     async fn abort(&self, upload: &str) -> Attempt<()>;
 
-    /// Asks for an archive to be brought up, and gives the job's id.
-    async fn retrieve(&self, archive: &str, tier: Tier) -> Attempt<String>;
+    /// Asks for an archive, or a range of it, to be brought up, and gives the
+    /// job's id. A range begins at a whole MiB, and ends at one or with the
+    /// archive.
+    async fn retrieve(&self, archive: &str, range: Option<Span>, tier: Tier) -> Attempt<String>;
 
     /// Asks for the inventory, and gives the job's id.
     async fn request_inventory(&self) -> Attempt<String>;

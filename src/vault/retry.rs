@@ -73,7 +73,10 @@ impl Patience {
         let since = *trouble.since.get_or_insert_with(Instant::now);
         let reloaded = std::mem::take(&mut trouble.reloaded);
         let passing = match failure {
-            Failure::Passing(_) | Failure::Overload(_) => true,
+            Failure::Passing(_)
+            | Failure::Overload(_)
+            | Failure::Capacity(_)
+            | Failure::Policy(_) => true,
             Failure::Damaged(_) => {
                 trouble.damaged += 1;
                 trouble.damaged < DAMAGED

@@ -285,3 +285,28 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_was_deleted_is_not_planned() {
+    let stream = data(5 * LEAF);
+    let mut lines = lines(1, "a", &stream, 2);
+    let gone = lines.iter().rev().find_map(|line| match line {
+        Line::Archive(archive) => Some(archive.archive_id.clone()),
+        _ => None,
+    });
+    let deleted = format!(
+        r#"{{"type":"deleted","archive_id":"{}","deleted":"2026-01-01T00:00:00Z"}}"#,
+        gone.unwrap()
+    );
+    // Wherever it stands.
+    lines.insert(0, Line::parse(&deleted).unwrap().unwrap());
+    let mut taken = Lines::default();
+    for line in lines {
+        taken.take(line).unwrap();
+    }
+    let error = taken.plan(false).unwrap_err();
+    assert_eq!(
+        (error.code(), error.to_string().as_str()),
+        (65, "a: volume 2: its archive was deleted")
+    );
+}

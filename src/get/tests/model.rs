@@ -142,7 +142,7 @@ impl Vault for Service {
         unreachable!()
     }
 
-    async fn retrieve(&self, archive: &str, _: Tier) -> Attempt<String> {
+    async fn retrieve(&self, archive: &str, _: Option<Span>, _: Tier) -> Attempt<String> {
         self.call().await?;
         if self.shelf.missing.as_deref() == Some(archive) {
             return Err(Failure::Missing(format!("no archive {archive}")));
@@ -150,19 +150,13 @@ impl Vault for Service {
         // Each costs money.
         let usable = self.jobs.borrow().iter().any(|known| {
             known.job.archive_id.as_deref() == Some(archive)
-                && known.job.whole
                 && !known.expired
                 && !matches!(known.job.state, JobState::Failed(_))
         });
         assert!(!usable, "{archive} is asked for twice");
         let id = format!("job {}", self.begun.replace(self.begun.get() + 1));
         let told = self.lose();
-        let job = Job {
-            id: id.clone(),
-            archive_id: Some(archive.to_owned()),
-            whole: true,
-            state: JobState::Waiting,
-        };
+        let job = job(&id, archive, JobState::Waiting);
         self.jobs.borrow_mut().push(Known { job, expired: false, told: told.is_ok() });
         told.map(|()| id)
     }
