@@ -13,6 +13,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest, Sha256};
 
+use crate::description::{Description, Kind};
 use crate::error::{Error, Result};
 use crate::treehash::Hash;
 use crate::wording;
@@ -23,7 +24,7 @@ pub const MAX: usize = 4096;
 /// Tree hashes in a `hashes` line, at most.
 pub const HASHES: usize = 50;
 
-/// The version of `stream`, `archive` and `stored` lines.
+/// The version of `stream`, `archive`, `stored` and `job` lines.
 pub const VERSION: u32 = 1;
 
 /// How the reason of a line of a later version is told from that of a bad one.
@@ -344,6 +345,193 @@ pub struct Stored {
     pub stored: Timestamp,
 }
 
+/// An archive, or a range of one, that the service was asked to bring up: all
+/// fields of its `archive` line, and the job.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Job {
+    /// The archive.
+    #[serde(flatten)]
+    pub archive: Archive,
+    /// The service's name for the job.
+    pub job_id: String,
+    /// How quickly it was to be brought up: `Expedited`, `Standard`, `Bulk`.
+    pub tier: String,
+    /// When it was asked for.
+    pub requested: Timestamp,
+    /// Where the range that was asked for begins in the archive; absent where
+    /// that is all of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub range_offset: Option<u64>,
+    /// Bytes of that range.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub range_size: Option<u64>,
+}
+
+/// Parts that were brought back from a stored archive and equal their hashes.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Verified {
+    /// Which stream.
+    pub stream: StreamId,
+    /// Where it was cut.
+    pub host: String,
+    /// Its name.
+    pub name: String,
+    /// Which attempt at it.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub generation: u32,
+    /// Which volume of it.
+    pub volume: u32,
+    /// The first of the parts.
+    pub part: u32,
+    /// How many.
+    pub parts: u32,
+    /// Where they begin in the volume.
+    pub offset: u64,
+    /// Bytes.
+    pub size: u64,
+    /// Where the volume is stored.
+    pub dest: String,
+    /// In which region.
+    pub region: String,
+    /// The service's name for its archive.
+    pub archive_id: String,
+    /// When.
+    pub verified: Timestamp,
+}
+
+/// What is gone for good. An archive that was deleted is in the catalog, too:
+/// what needs it is not restorable any more.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Deleted {
+    /// Which stream it was of, if of any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stream: Option<StreamId>,
+    /// Its name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Which attempt at it.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub generation: u32,
+    /// Which volume of it; absent for a manifest, and for all of a stream.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub volume: Option<u32>,
+    /// Where it was stored; absent for what was in the spool.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dest: Option<String>,
+    /// In which region.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
+    /// The service's name for the archive, if it was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub archive_id: Option<String>,
+    /// The service's name for the upload, if it was an unfinished one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upload_id: Option<String>,
+    /// It was in the spool.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub spooled: bool,
+    /// Bytes, where they are known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<u64>,
+    /// When.
+    pub deleted: Timestamp,
+}
+
+/// An unfinished upload, as the service lists it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Upload {
+    /// Where it goes.
+    pub dest: String,
+    /// In which region.
+    pub region: String,
+    /// The service's name for it.
+    pub upload_id: String,
+    /// When it was begun.
+    pub begun: Timestamp,
+    /// Bytes in a part.
+    pub part_size: u64,
+    /// Bytes that the service holds of it.
+    pub size: u64,
+    /// What it is of, where its description says so.
+    #[serde(flatten)]
+    pub of: Described,
+}
+
+/// An archive, as the inventory of a vault lists it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Inventoried {
+    /// Where it is stored.
+    pub dest: String,
+    /// In which region.
+    pub region: String,
+    /// The service's name for it.
+    pub archive_id: String,
+    /// Bytes.
+    pub size: u64,
+    /// The tree hash that the service computed.
+    pub treehash: Hash,
+    /// When it was completed.
+    pub uploaded: Timestamp,
+    /// When the inventory was made.
+    pub inventory: Timestamp,
+    /// What it is of, where its description says so.
+    #[serde(flatten)]
+    pub of: Described,
+}
+
+/// What an archive's description says. Without a `kind` it is none of ours,
+/// and `description` has its text.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Described {
+    /// `volume` or `manifest`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<Kind>,
+    /// Which stream.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stream: Option<StreamId>,
+    /// Which attempt at it.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub generation: u32,
+    /// Which volume of it; absent for a manifest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub volume: Option<u32>,
+    /// Where the stream was cut.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// The stream's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Guid of the snapshot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guid: Option<Guid>,
+    /// Guid of its base.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from_guid: Option<Guid>,
+    /// A description that is not one of ours.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+}
+
+impl Described {
+    /// What the text of a description says.
+    pub fn of(text: &str) -> Self {
+        match Description::parse(text) {
+            Some(ours) => Self {
+                kind: Some(ours.kind),
+                stream: Some(ours.stream),
+                generation: ours.generation,
+                volume: ours.volume,
+                host: Some(ours.host),
+                name: Some(ours.name),
+                guid: ours.guid,
+                from_guid: ours.from_guid,
+                description: None,
+            },
+            None => Self { description: Some(text.to_owned()), ..Self::default() },
+        }
+    }
+}
+
 /// What glacier-chain(1) prints before the lines of a chain's streams, so
 /// that its reader can tell a chain that was cut short from a shorter one.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -368,7 +556,12 @@ pub enum Line {
     Hashes(Hashes),
     Archive(Archive),
     Stored(Stored),
+    Deleted(Deleted),
+    Verified(Verified),
     Chain(Chain),
+    Job(Job),
+    Upload(Upload),
+    Inventoried(Inventoried),
 }
 
 /// When a line may be acted on, as glacier-window(1) stamped it.
@@ -396,9 +589,22 @@ impl Line {
             // Of any kind, as other types may have a field of this name.
             v: Option<serde_json::Value>,
         }
-        const KNOWN: [&str; 10] = [
-            "stream", "snapshot", "part", "volume", "end", "failed", "hashes", "archive", "stored",
+        const KNOWN: [&str; 15] = [
+            "stream",
+            "snapshot",
+            "part",
+            "volume",
+            "end",
+            "failed",
+            "hashes",
+            "archive",
+            "stored",
+            "deleted",
+            "verified",
             "chain",
+            "job",
+            "upload",
+            "inventoried",
         ];
         if !text.trim_start().starts_with('{') {
             return Err("not a JSON object".to_owned());
@@ -409,7 +615,7 @@ impl Line {
         }
         let version = head.v.and_then(|v| v.as_u64());
         match (version, head.r#type.as_ref()) {
-            (Some(v), of @ ("stream" | "archive" | "stored")) if v > u64::from(VERSION) => {
+            (Some(v), of @ ("stream" | "archive" | "stored" | "job")) if v > u64::from(VERSION) => {
                 Err(format!("{of}: version {v}{NEWER}, which knows {VERSION}"))
             }
             _ => serde_json::from_str(text).map(Some).map_err(|e| wording::of(&e)),

@@ -161,6 +161,110 @@ mod mirror {
 
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
+    pub struct Job {
+        r#type: String,
+        v: u64,
+        stream: Id,
+        host: String,
+        name: String,
+        generation: Option<u64>,
+        volume: u64,
+        offset: u64,
+        size: u64,
+        treehash: Hash,
+        part_size: u64,
+        dest: String,
+        region: String,
+        archive_id: String,
+        uploaded: Time,
+        job_id: String,
+        tier: String,
+        requested: Time,
+        range_offset: Option<u64>,
+        range_size: Option<u64>,
+    }
+
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    pub struct Verified {
+        r#type: String,
+        stream: Id,
+        host: String,
+        name: String,
+        generation: Option<u64>,
+        volume: u64,
+        part: u64,
+        parts: u64,
+        offset: u64,
+        size: u64,
+        dest: String,
+        region: String,
+        archive_id: String,
+        verified: Time,
+    }
+
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    pub struct Deleted {
+        r#type: String,
+        stream: Option<Id>,
+        name: Option<String>,
+        generation: Option<u64>,
+        volume: Option<u64>,
+        dest: Option<String>,
+        region: Option<String>,
+        archive_id: Option<String>,
+        upload_id: Option<String>,
+        spooled: Option<bool>,
+        size: Option<u64>,
+        deleted: Time,
+    }
+
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    pub struct Upload {
+        r#type: String,
+        dest: String,
+        region: String,
+        upload_id: String,
+        begun: Time,
+        part_size: u64,
+        size: u64,
+        kind: Option<String>,
+        stream: Option<Id>,
+        generation: Option<u64>,
+        volume: Option<u64>,
+        host: Option<String>,
+        name: Option<String>,
+        guid: Option<Guid>,
+        from_guid: Option<Guid>,
+        description: Option<String>,
+    }
+
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    pub struct Inventoried {
+        r#type: String,
+        dest: String,
+        region: String,
+        archive_id: String,
+        size: u64,
+        treehash: Hash,
+        uploaded: Time,
+        inventory: Time,
+        kind: Option<String>,
+        stream: Option<Id>,
+        generation: Option<u64>,
+        volume: Option<u64>,
+        host: Option<String>,
+        name: Option<String>,
+        guid: Option<Guid>,
+        from_guid: Option<Guid>,
+        description: Option<String>,
+    }
+
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
     pub struct Stored {
         r#type: String,
         v: u64,
@@ -266,6 +370,11 @@ fn mirrors() -> BTreeMap<&'static str, Mirror> {
         ("chain", reads::<mirror::Chain>),
         ("restorable", reads::<mirror::Restorable>),
         ("plan", reads::<mirror::Plan>),
+        ("job", reads::<mirror::Job>),
+        ("verified", reads::<mirror::Verified>),
+        ("deleted", reads::<mirror::Deleted>),
+        ("upload", reads::<mirror::Upload>),
+        ("inventoried", reads::<mirror::Inventoried>),
         ("description", reads::<mirror::Description>),
     ])
 }
@@ -323,6 +432,15 @@ fn full() -> Vec<String> {
     lines.push(with("stored", flags));
     lines.push(with("archive", json!({"generation": 1})));
     lines.push(with("hashes", json!({"generation": 1})));
+    lines.push(with(
+        "job",
+        json!({"generation": 1, "range_offset": 1_048_576, "range_size": 1_048_576}),
+    ));
+    lines.push(with("verified", json!({"generation": 1})));
+    lines.push(with("deleted", json!({"generation": 1, "upload_id": "u", "spooled": true})));
+    let described = json!({"generation": 1, "from_guid": "987", "description": "text"});
+    lines.push(with("upload", described.clone()));
+    lines.push(with("inventoried", described));
     lines.extend(["volume", "end", "failed", "chain"].map(|of| example(of).to_owned()));
     lines
 }
@@ -342,7 +460,7 @@ fn the_examples_are_read_and_written_the_same() {
         assert_eq!(line.text().unwrap(), format!("{text}\n"));
         seen.extend(fields(text).contains("type").then(|| text.split('"').nth(3).unwrap()));
     }
-    assert_eq!(seen.len(), 10, "an example of each: {seen:?}");
+    assert_eq!(seen.len(), 15, "an example of each: {seen:?}");
 }
 
 #[test]

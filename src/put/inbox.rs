@@ -183,5 +183,10 @@ fn stream_of(line: &Line) -> Option<StreamId> {
         Line::Archive(line) => Some(line.stream),
         Line::Stored(line) => Some(line.stream),
         Line::Chain(line) => Some(line.stream),
+        Line::Deleted(_)
+        | Line::Verified(_)
+        | Line::Job(_)
+        | Line::Upload(_)
+        | Line::Inventoried(_) => None,
     }
 }
