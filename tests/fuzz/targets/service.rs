@@ -101,7 +101,7 @@ async fn all_calls(vault: &Glacier) {
     told(vault.parts("u").await);
     told(vault.complete("u", 1, hash).await);
     told(vault.abort("u").await);
-    told(vault.retrieve("a", Tier::Bulk).await);
+    told(vault.retrieve("a", None, Tier::Bulk).await);
     told(vault.request_inventory().await);
     told(vault.job("j").await);
     told(vault.jobs().await);
