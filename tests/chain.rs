@@ -115,7 +115,28 @@ fn what_cannot_be_restored_gives_65_and_no_line() {
         (
             "tank/home@mon",
             &later,
-            "stdin: line 4: stored: version 2 is newer than this program, which knows 1",
+            "stdin: line 2: archive: version 2 is newer than this program, which knows 1",
+        ),
+        (
+            "tank/home@tue",
+            &format!("{tue}{}", mon.replace("\"volumes\":1", "\"volumes\":2")),
+            "tank/home@tue: tank/home@mon, volume 1: no \"archive\" line",
+        ),
+        (
+            "tank/home@mon",
+            &format!(
+                "{{\"type\":\"deleted\",\"archive_id\":\"a1\",\"deleted\":\"2026-02-01T00:00:00Z\"}}\n{mon}"
+            ),
+            "tank/home@mon: volume 0: its archive was deleted",
+        ),
+        (
+            "tank/home@tue",
+            &format!(
+                "{mon}{}",
+                tue.lines().next_back().map_or("", |end| tue.trim_end().strip_suffix(end).unwrap())
+            ),
+            "tank/home@tue: is not stored, though 1 of its archives is there; run the command \
+             again that stores it",
         ),
     ] {
         let expected = (65, String::new(), format!("glacier-chain: {reason}\n"));
@@ -151,8 +172,20 @@ fn begins_with_what_is_received_already() {
 fn lists_what_a_whole_chain_leads_to() {
     let [mon, tue, _] = three();
     let lost = stream(4, "tank/mail@tue", 41, Some(40));
-    let (code, out, err) = run("--list", &format!("{tue}{lost}{mon}"));
+    let catalog = format!("{tue}{lost}{mon}");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("catalog.jsonl");
+    fs::write(&path, &catalog).unwrap();
+    let (code, out, err) =
+        told(&chain("--list").stdin(File::open(path).unwrap()).output().unwrap());
     assert_eq!((code, err.as_str()), (0, ""));
+    // How old it is depends on when this runs.
+    let ages = out.lines().map(|line| {
+        let (line, age) = line.split_once(",\"age_s\":").unwrap();
+        assert!(age.trim_end_matches('}').parse::<u64>().unwrap() > 0, "{age}");
+        format!("{line}}}\n")
+    });
+    let out: String = ages.collect();
     let line = |day: u32, name: &str| {
         format!(
             "{{\"type\":\"restorable\",\"name\":\"{name}\",\"guid\":\"{day}0\",\"host\":\"nas\",\"stream\":\"{day:032x}\",\"streams\":{day},\"size\":{},\"dest\":\"glacier://cold\",\"stored\":\"2026-01-0{day}T00:00:00Z\"}}\n",

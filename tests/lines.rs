@@ -321,6 +321,7 @@ mod mirror {
         size: u64,
         dest: String,
         stored: Time,
+        age_s: u64,
     }
 
     #[derive(Deserialize)]

@@ -10,6 +10,7 @@ use akashita::cli::{self, Error, Result};
 use akashita::line::{Chain, JUNK, Line, endless};
 use akashita::neighbour;
 use clap::Parser;
+use jiff::Timestamp;
 
 /// How much of the catalog is read at once.
 const BUFFER: usize = 256 << 10;
@@ -89,7 +90,8 @@ fn main() -> ExitCode {
         }
         let there = options.from.iter().map(|word| catalog.guid(word)).collect::<Result<_>>()?;
         let Some(snapshot) = &options.snapshot else {
-            return catalog.list(&there).iter().try_for_each(cli::print_line);
+            let now = Timestamp::now();
+            return catalog.list(&there, now).iter().try_for_each(cli::print_line);
         };
         let links = catalog.chain(snapshot, &there)?;
         let spans = scan::select(from(&file, start)?, &links)?;

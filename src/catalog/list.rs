@@ -29,16 +29,21 @@ pub struct Restorable {
     pub dest: String,
     /// When that was stored.
     pub stored: Timestamp,
+    /// How many seconds ago; 0 if a clock was wrong.
+    pub age_s: u64,
 }
 
 impl Catalog {
     /// All that [`Catalog::chain`] finds a chain for, by host, then by name
     /// up to the `@`, then by time. `there` is as for that.
-    pub fn list(&self, there: &HashSet<Guid>) -> Vec<Restorable> {
+    pub fn list(&self, there: &HashSet<Guid>, now: Timestamp) -> Vec<Restorable> {
         let ways = self.ways(there);
         let mut best: BTreeMap<Target, usize> = BTreeMap::new();
         for (index, entry) in self.entries.iter().enumerate() {
             if entry.stored.format == Format::Bytes {
+                if entry.defect.is_some() {
+                    continue;
+                }
                 best.insert(Target::Stream(index), index);
             } else if ways.is_there(index) {
                 for guid in self.provides(index).into_iter().filter(|guid| !there.contains(guid)) {
@@ -72,6 +77,8 @@ impl Catalog {
                     size: chain.iter().map(|index| self.size(*index)).fold(0, u64::saturating_add),
                     dest: entry.stored.dest.clone(),
                     stored: entry.stored.stored,
+                    age_s: u64::try_from(now.duration_since(entry.stored.stored).as_secs())
+                        .unwrap_or(0),
                 })
             })
             .collect();

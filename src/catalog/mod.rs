@@ -6,16 +6,20 @@
 //! finds the lines of the streams that were chosen. Nothing here touches a
 //! file or a clock.
 
+mod archives;
 pub mod list;
 pub mod scan;
+mod ways;
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use jiff::Timestamp;
 
+use self::archives::{Archives, Brief, Defect};
+use self::ways::{Cost, Ways};
 use crate::error::{Error, Result};
-use crate::line::{Format, Guid, Snapshot, Stored, StreamId};
+use crate::line::{Deleted, Format, Guid, Snapshot, Stored, StreamId};
 
 /// The streams of a catalog.
 #[derive(Debug, Default)]
@@ -24,6 +28,7 @@ pub struct Catalog {
     by_id: HashMap<StreamId, usize>,
     /// By where they begin in their stream.
     snapshots: HashMap<StreamId, BTreeMap<u64, Snapshot>>,
+    archives: Archives,
 }
 
 /// A stored stream: the `stored` line of it that counts.
@@ -32,8 +37,12 @@ struct Entry {
     stored: Stored,
     /// Where that line begins; archives behind it do not belong to it.
     at: u64,
+    /// What it lacks.
+    defect: Option<Defect>,
     /// Two `stored` lines say different things of its content.
     disputed: bool,
+    /// Other `stored` lines of it, and where they begin: it is stored twice.
+    others: Vec<(Stored, u64)>,
 }
 
 /// A stream of a chain: which of its lines count.
@@ -56,31 +65,39 @@ enum Target {
     Stream(usize),
 }
 
-/// The cheapest way to each stream from the full streams: the bytes of its
-/// chain, and the stream before it.
-struct Ways<'t> {
-    /// Snapshots that need no stream.
-    there: &'t HashSet<Guid>,
-    settled: Vec<bool>,
-    before: Vec<Option<usize>>,
-    cost: Vec<(u64, u32)>,
-}
-
 impl Catalog {
-    /// Takes a `stored` line that begins at `at`. Of several for one stream
-    /// the one with the latest time counts, then the last.
+    /// Takes a `stored` line that begins at `at`.
     pub fn stored(&mut self, stored: Stored, at: u64) {
-        let entry = self.by_id.get(&stored.stream).and_then(|index| self.entries.get_mut(*index));
-        let Some(entry) = entry else {
-            self.by_id.insert(stored.stream, self.entries.len());
-            self.entries.push(Entry { stored, at, disputed: false });
-            return;
-        };
-        let old = &entry.stored;
-        entry.disputed |= (old.treehash, old.size) != (stored.treehash, stored.size);
-        if stored.stored >= old.stored {
-            entry.stored = stored;
-            entry.at = at;
+        match self.by_id.get(&stored.stream).and_then(|index| self.entries.get_mut(*index)) {
+            // A repeated line: what stands before its last place counts.
+            Some(entry) if entry.stored == stored => entry.at = at,
+            Some(entry) => entry.others.push((stored, at)),
+            None => {
+                self.by_id.insert(stored.stream, self.entries.len());
+                let (defect, others) = (None, Vec::new());
+                self.entries.push(Entry { stored, at, defect, disputed: false, others });
+            }
+        }
+    }
+
+    /// Takes an `archive` line that begins at `at`.
+    pub fn archive(&mut self, archive: &Brief<'_>, at: u64) {
+        self.archives.add(archive, at);
+    }
+
+    /// Takes a `deleted` line.
+    pub fn deleted(&mut self, deleted: &Deleted) {
+        if let Some(archive) = &deleted.archive_id {
+            self.archives.delete(archive);
+        }
+    }
+
+    /// Decides which `stored` line of each stream counts, once all lines were
+    /// taken: of those that lack nothing, or else of all, the one with the
+    /// latest time, then the last.
+    pub fn settle(&mut self) {
+        for entry in &mut self.entries {
+            entry.settle(&self.archives);
         }
     }
 
@@ -93,6 +110,7 @@ impl Catalog {
     /// The streams that restore `word` (the name of a snapshot or stream, a
     /// guid, or a stream id), from the full one on. Of several ways the one
     /// with the fewest bytes is taken, then the one with the fewest streams.
+    /// A stream with several bases comes behind the chains of all of them.
     ///
     /// What is received already, on the other side, is `there`: the chain
     /// may begin with a stream that is based on it.
@@ -116,15 +134,7 @@ impl Catalog {
         if matches!(target, Target::Snapshot(guid) if there.contains(&guid)) {
             return Err(Error::Data(format!("{word}: is there already, as --from says")));
         }
-        let ways = self.ways(there);
-        let best = self
-            .holders(target)
-            .filter(|index| ways.is_there(*index))
-            .min_by_key(|index| self.order(&ways, *index));
-        match best {
-            Some(index) => self.links(&ways.chain(index)),
-            None => Err(self.diagnose(word, target, &ways)),
-        }
+        self.links(&self.way(word, target, &self.ways(there))?)
     }
 
     /// The guid that a word for a snapshot means: its own, or that of the
@@ -143,8 +153,8 @@ impl Catalog {
     }
 
     /// Which of several ways is taken: bytes, streams, the latest.
-    fn order(&self, ways: &Ways, index: usize) -> ((u64, u32), Reverse<Option<Timestamp>>) {
-        (at(&ways.cost, index), Reverse(self.time(index)))
+    fn order(&self, ways: &Ways, index: usize) -> (Cost, Reverse<Option<Timestamp>>) {
+        (ways.cost(index), Reverse(self.time(index)))
     }
 
     /// What `word` means, if that is one thing.
@@ -170,10 +180,14 @@ impl Catalog {
             }
         }
         match meanings.len() {
-            0 => Err(Error::Data(format!(
-                "{word}: no such snapshot in the catalog; {}",
-                self.hint()
-            ))),
+            0 => Err(Error::Data(match self.archives.count(word) {
+                Some(count) => format!(
+                    "{word}: is not stored, though {count} of its archives {} there; run the \
+                     command again that stores it",
+                    if count == 1 { "is" } else { "are" }
+                ),
+                None => format!("{word}: no such snapshot in the catalog; {}", self.hint()),
+            })),
             1 => meanings.into_keys().next().ok_or_else(|| Error::Bug("one is none".to_owned())),
             many => {
                 let list: Vec<String> =
@@ -213,6 +227,9 @@ impl Catalog {
 
     /// Refuses a stream that cannot be restored for itself or as a chain.
     fn check_alone(&self, word: &str, index: usize) -> Result<()> {
+        if let Some(defect) = self.defect(index) {
+            return Err(Error::Data(format!("{word}: {defect}")));
+        }
         let stored = self.entries.get(index).map(|entry| &entry.stored);
         if stored.is_some_and(|stored| stored.resumed) {
             return Err(Error::Data(format!(
@@ -288,106 +305,20 @@ impl Catalog {
         })
     }
 
-    /// Dijkstra's way from the full streams, and from those that are based on
-    /// what is `there`, to all others, by bytes.
-    fn ways<'t>(&self, there: &'t HashSet<Guid>) -> Ways<'t> {
-        let count = self.entries.len();
-        let mut ways = Ways {
-            there,
-            settled: vec![false; count],
-            before: vec![None; count],
-            cost: vec![(u64::MAX, u32::MAX); count],
-        };
-        let mut followers: HashMap<Guid, Vec<usize>> = HashMap::new();
-        let mut queue = BinaryHeap::new();
-        for index in 0..count {
-            if self.provides(index).is_empty() {
-                continue;
-            }
-            let needs = self.needs(index);
-            match needs.iter().find(|guid| !there.contains(guid)) {
-                Some(base) => followers.entry(*base).or_default().push(index),
-                None => queue.push((Reverse((self.size(index), 1)), self.time(index), index, None)),
-            }
-        }
-        while let Some((Reverse(cost), _, index, before)) = queue.pop() {
-            if at(&ways.settled, index) {
-                continue;
-            }
-            set(&mut ways.settled, index, true);
-            set(&mut ways.before, index, before);
-            set(&mut ways.cost, index, cost);
-            for guid in self.provides(index) {
-                for next in followers.get(&guid).into_iter().flatten().copied() {
-                    if !at(&ways.settled, next) && self.lacks(next, index, &ways).is_none() {
-                        let cost = (cost.0.saturating_add(self.size(next)), cost.1 + 1);
-                        queue.push((Reverse(cost), self.time(next), next, Some(index)));
-                    }
-                }
-            }
-        }
-        ways
+    fn name(&self, index: usize) -> Option<&str> {
+        self.entries.get(index).map(|entry| entry.stored.name.as_str())
+    }
+
+    fn defect(&self, index: usize) -> Option<Defect> {
+        self.entries.get(index).and_then(|entry| entry.defect)
+    }
+
+    fn is_whole(&self, index: usize) -> bool {
+        self.defect(index).is_none()
     }
 
     fn size(&self, index: usize) -> u64 {
         self.entries.get(index).map_or(0, |entry| entry.stored.size)
-    }
-
-    /// A base of `index` that the chain up to `before` does not bring.
-    fn lacks(&self, index: usize, before: usize, ways: &Ways) -> Option<Guid> {
-        let needs = self.needs(index);
-        if let [_] = needs.as_slice() {
-            return None;
-        }
-        let brought: HashSet<Guid> =
-            ways.chain(before).into_iter().flat_map(|index| self.provides(index)).collect();
-        needs.into_iter().find(|guid| !brought.contains(guid) && !ways.there.contains(guid))
-    }
-
-    /// Why no chain leads to `target`: walks back until it breaks.
-    fn diagnose(&self, word: &str, target: Target, ways: &Ways) -> Error {
-        let newest = |target| self.holders(target).max_by_key(|index| self.time(*index));
-        let Some(mut index) = newest(target) else {
-            return Error::Data(format!(
-                "{word}: is stored only as the rest of another stream (zfs send -t), which restores \
-                 no snapshot"
-            ));
-        };
-        let mut seen = HashSet::new();
-        loop {
-            let stored = self.entries.get(index).map(|entry| &entry.stored);
-            let name = stored.map_or(word, |stored| stored.name.as_str());
-            if !seen.insert(index) {
-                return Error::Data(format!(
-                    "{word}: its chain comes back to {name}; the catalog is wrong"
-                ));
-            }
-            let missing = |guid: Guid| {
-                Error::Data(format!(
-                    "{word}: snapshot {guid}, which {name} is based on, is in no stored stream"
-                ))
-            };
-            let needs = self.needs(index);
-            let mut wanted = needs.iter().filter(|guid| !ways.there.contains(guid));
-            let alone = wanted.clone().find(|guid| newest(Target::Snapshot(**guid)).is_none());
-            let base = wanted.next().and_then(|guid| newest(Target::Snapshot(*guid)));
-            match (alone, base) {
-                (Some(guid), _) => return missing(*guid),
-                (None, Some(base)) if ways.is_there(base) => {
-                    return match self.lacks(index, base, ways) {
-                        Some(guid) => Error::Data(format!(
-                            "{word}: snapshot {guid}, which {name} is based on too, is not in the \
-                             chain of its first base"
-                        )),
-                        None => Error::Bug(format!("{word}: a way that is there was not found")),
-                    };
-                }
-                (None, Some(base)) => index = base,
-                (None, None) => {
-                    return Error::Bug(format!("{word}: a full stream was not found"));
-                }
-            }
-        }
     }
 
     /// The links of a chain, unless two `stored` lines disagree about one:
@@ -418,28 +349,29 @@ impl Catalog {
     }
 }
 
-impl Ways<'_> {
-    /// Whether there is a way to this stream.
-    fn is_there(&self, index: usize) -> bool {
-        at(&self.settled, index)
-    }
-
-    /// The chain that ends in `index`, from the full stream on.
-    fn chain(&self, index: usize) -> Vec<usize> {
-        let mut chain: Vec<usize> =
-            std::iter::successors(Some(index), |index| at(&self.before, *index)).collect();
-        chain.reverse();
-        chain
-    }
-}
-
-fn at<T: Copy + Default>(list: &[T], index: usize) -> T {
-    list.get(index).copied().unwrap_or_default()
-}
-
-fn set<T>(list: &mut [T], index: usize, value: T) {
-    if let Some(place) = list.get_mut(index) {
-        *place = value;
+impl Entry {
+    fn settle(&mut self, archives: &Archives) {
+        let mut copies = std::mem::take(&mut self.others);
+        copies.push((self.stored.clone(), self.at));
+        // As they stand in the catalog; of equals max_by_key takes the last.
+        copies.sort_by_key(|(_, at)| *at);
+        let copies = copies.into_iter().map(|(stored, at)| {
+            let defect = archives.defect(&stored, at);
+            (stored, at, defect)
+        });
+        let copies: Vec<_> = copies.collect();
+        // What was deleted disputes nothing.
+        let mut contents = copies
+            .iter()
+            .filter(|(.., defect)| !matches!(defect, Some(Defect::Deleted(_))))
+            .map(|(stored, ..)| (stored.treehash, stored.size));
+        let first = contents.next();
+        self.disputed = contents.any(|content| Some(content) != first);
+        let best =
+            copies.into_iter().max_by_key(|(stored, _, defect)| (defect.is_none(), stored.stored));
+        if let Some((stored, at, defect)) = best {
+            (self.stored, self.at, self.defect) = (stored, at, defect);
+        }
     }
 }
 

@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io::{self, BufRead};
 
+use super::archives::Brief;
 use super::{Catalog, Link};
 use crate::error::{Error, Result};
-use crate::line::{Line, Reader, StreamId, Text, is_newer};
+use crate::line::{Line, Reader, StreamId, Text, VERSION, is_newer};
 
 /// Lines that were skipped, and the first of them.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -51,14 +52,23 @@ fn unreadable(error: io::Error) -> Error {
     Error::io("stdin: cannot read", error)
 }
 
-/// A line of the two types that fill a catalog, whole as far as its ends tell:
-/// not worth parsing before it is known to be wanted. A second brace may be
-/// a torn line with a good one behind it.
+/// Whether a line is of this type and whole as far as its ends tell. A second
+/// brace may be a torn line with a good one behind it.
+fn is_like(head: &str, text: &str) -> bool {
+    text.strip_prefix(head).is_some_and(|rest| !rest.contains('{')) && text.ends_with('}')
+}
+
+/// A line of the type that fills a catalog: not worth parsing before it is
+/// known to be wanted.
 fn is_bulk(text: &str) -> bool {
-    [r#"{"type":"hashes","#, r#"{"type":"archive","#]
-        .iter()
-        .any(|head| text.strip_prefix(head).is_some_and(|rest| !rest.contains('{')))
-        && text.ends_with('}')
+    is_like(r#"{"type":"hashes","#, text)
+}
+
+/// What tells archives apart; `None` sends a line the long way.
+fn brief(text: &str) -> Option<Brief<'_>> {
+    is_like(r#"{"type":"archive","#, text)
+        .then(|| serde_json::from_str(text).ok())?
+        .filter(|archive: &Brief| archive.v <= VERSION)
 }
 
 /// The stream of a line, if it is written as put writes it.
@@ -77,17 +87,26 @@ pub fn survey(input: impl BufRead) -> Result<(Catalog, Skipped)> {
     while let Some(text) = reader.read().map_err(unreadable)? {
         let line = match text {
             Text::Line(text) if is_bulk(&text) => continue,
-            Text::Line(text) => Line::parse(&text),
+            Text::Line(text) => {
+                if let Some(archive) = brief(&text) {
+                    catalog.archive(&archive, reader.start);
+                    continue;
+                }
+                Line::parse(&text)
+            }
             Text::Bad(reason) => Err(reason),
         };
         match line {
             Ok(Some(Line::Stored(stored))) => catalog.stored(stored, reader.start),
             Ok(Some(Line::Snapshot(snapshot))) => catalog.snapshot(snapshot),
+            Ok(Some(Line::Archive(archive))) => catalog.archive(&Brief::of(&archive), reader.start),
+            Ok(Some(Line::Deleted(deleted))) => catalog.deleted(&deleted),
             Ok(Some(_)) => {}
             Ok(None) => skipped.unknown(),
             Err(reason) => skipped.bad(reader.number, reason)?,
         }
     }
+    catalog.settle();
     Ok((catalog, skipped))
 }
 

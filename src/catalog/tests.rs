@@ -32,6 +32,10 @@ fn stored(number: u64, name: &str, guid: u64, from: Option<u64>) -> Stored {
     }
 }
 
+fn now() -> Timestamp {
+    "2026-02-01T00:00:00Z".parse().unwrap()
+}
+
 fn compound(number: u64, name: &str) -> Stored {
     Stored { guid: None, compound: true, ..stored(number, name, 0, None) }
 }
@@ -46,7 +50,31 @@ fn inner(number: u64, name: &str, guid: u64, from: Option<u64>, offset: u64) -> 
     }
 }
 
+/// An archive of a volume of a stored stream.
+fn placed(stored: &Stored, volume: u32, archive_id: &str) -> Archive {
+    let Stored { stream, host, name, generation, dest, region, .. } = stored.clone();
+    let (v, offset, size, treehash) = (1, 0, 1000, Hash([7; 32]));
+    let (part_size, archive_id) = (1 << 20, archive_id.to_owned());
+    let uploaded = "2026-01-01T00:00:00Z".parse().unwrap();
+    #[rustfmt::skip]
+    let archive = Archive {
+        v, stream, host, name, generation, volume, offset, size, treehash, part_size, dest, region,
+        archive_id, uploaded,
+    };
+    archive
+}
+
+/// A catalog of streams, each with its one archive: `0` and so on.
 fn catalog(lines: &[Stored], snapshots: &[Snapshot]) -> Catalog {
+    lacking(lines, snapshots, |catalog| {
+        for (at, line) in (0..).zip(lines) {
+            catalog.archive(&Brief::of(&placed(line, 0, &at.to_string())), at);
+        }
+    })
+}
+
+/// A catalog with the archives that `add` adds.
+fn lacking(lines: &[Stored], snapshots: &[Snapshot], add: impl FnOnce(&mut Catalog)) -> Catalog {
     let mut catalog = Catalog::default();
     for (at, line) in (0..).zip(lines) {
         catalog.stored(line.clone(), at);
@@ -54,6 +82,8 @@ fn catalog(lines: &[Stored], snapshots: &[Snapshot]) -> Catalog {
     for line in snapshots {
         catalog.snapshot(line.clone());
     }
+    add(&mut catalog);
+    catalog.settle();
     catalog
 }
 
@@ -182,9 +212,13 @@ fn a_compound_stream_needs_all_its_bases() {
     assert_eq!(chain(&catalog(&lines, &snapshots), "t/a@mon"), Ok(vec![1]));
     snapshots.remove(1);
     assert!(chain(&catalog(&lines, &snapshots), "t@tue").unwrap_err().contains("snapshot 11"));
+    // Its bases may lie in different chains; a base is not brought twice.
     let elsewhere = Stored { size: 1, ..stored(3, "t/a@mon", 11, None) };
-    let apart = catalog(&[&lines[..], &[elsewhere]].concat(), &snapshots);
-    assert!(chain(&apart, "t@tue").unwrap_err().contains("is not in the chain of its first base"));
+    let apart = [&lines[..], std::slice::from_ref(&elsewhere)].concat();
+    assert_eq!(chain(&catalog(&apart, &snapshots), "t@tue"), Ok(vec![1, 3, 2]));
+    assert_eq!(chain(&catalog(&apart, &snapshots), "t/a@tue"), Ok(vec![1, 3, 2]));
+    snapshots.insert(1, inner(1, "t/a@mon", 11, None, 100));
+    assert_eq!(chain(&catalog(&apart, &snapshots), "t@tue"), Ok(vec![1, 2]));
     assert!(chain(&catalog(&lines, &[]), "t@tue").unwrap_err().contains("no \"snapshot\" line"));
 }
 
@@ -199,16 +233,12 @@ fn says_what_is_there_instead() {
 }
 
 fn archive(generation: u32, volume: u32, archive_id: &str) -> String {
-    let Stored { stream, host, name, dest, region, .. } = stored(1, "t@mon", 10, None);
-    let (v, offset, size, treehash) = (1, 0, 1000, Hash([7; 32]));
-    let (part_size, archive_id) = (1 << 20, archive_id.to_owned());
-    let uploaded = "2026-01-01T00:00:00Z".parse().unwrap();
-    #[rustfmt::skip]
-    let line = Archive {
-        v, stream, host, name, generation, volume, offset, size, treehash, part_size, dest, region,
-        archive_id, uploaded,
-    };
-    Line::Archive(line).text().unwrap()
+    let of = Stored { generation, ..two_volumes() };
+    Line::Archive(placed(&of, volume, archive_id)).text().unwrap()
+}
+
+fn two_volumes() -> Stored {
+    Stored { volumes: 2, ..stored(1, "t@mon", 10, None) }
 }
 
 fn hashes(stream: u64, part: u32) -> String {
@@ -221,7 +251,7 @@ fn hashes(stream: u64, part: u32) -> String {
 
 #[test]
 fn selects_the_lines_that_count_in_order() {
-    let end = Line::Stored(stored(1, "t@mon", 10, None)).text().unwrap();
+    let end = Line::Stored(two_volumes()).text().unwrap();
     let text = [
         "{\"type\":\"archive\",\"stream\":\"torn",
         "\n",
@@ -293,7 +323,7 @@ proptest! {
         let turn = usize::try_from(order % 40).unwrap() % lines.len();
         lines.rotate_left(turn);
         let catalog = catalog(&lines, &[]);
-        let listed = catalog.list(&there);
+        let listed = catalog.list(&there, now());
         for number in 0..bases.len() as u64 {
             // The oracle: follow the bases until one is there, missing or
             // repeats.
@@ -360,8 +390,94 @@ fn lists_what_can_be_restored_and_nothing_else() {
         Stored { resumed: true, ..stored(4, "t/c@mon", 31, None) },
         bytes,
     ];
-    let listed = catalog(&lines, &[]).list(&HashSet::new());
+    let listed = catalog(&lines, &[]).list(&HashSet::new(), now());
     let names: Vec<(&str, usize)> =
         listed.iter().map(|line| (line.name.as_str(), line.streams)).collect();
     assert_eq!(names, [("photos.tar", 1), ("t/a@mon", 1), ("t/a@tue", 2)]);
+}
+
+#[test]
+fn a_gap_in_the_volumes_is_told_and_gone_around() {
+    let [mon, tue] = [stored(1, "t@mon", 10, None), stored(2, "t@tue", 20, Some(10))];
+    let mon = Stored { volumes: 3, ..mon };
+    let lines = [mon.clone(), tue.clone()];
+    let with = |volumes: &'static [u32], lines: &[Stored]| {
+        let (mon, tue) = (mon.clone(), tue.clone());
+        lacking(lines, &[], move |catalog| {
+            for volume in volumes {
+                catalog.archive(&Brief::of(&placed(&mon, *volume, &volume.to_string())), 0);
+            }
+            catalog.archive(&Brief::of(&placed(&tue, 0, "tue")), 1);
+        })
+    };
+    assert_eq!(chain(&with(&[2, 0, 1], &lines), "t@tue"), Ok(vec![1, 2]));
+    let gap = with(&[0, 2, 3], &lines);
+    for (word, message) in [
+        ("t@mon", "t@mon: volume 1: no \"archive\" line"),
+        ("t@tue", "t@tue: t@mon, volume 1: no \"archive\" line"),
+    ] {
+        assert_eq!(chain(&gap, word).unwrap_err(), message);
+    }
+    assert_eq!(gap.list(&HashSet::new(), now()), []);
+    // Behind its `stored` line an archive does not belong to it.
+    let late = lacking(&lines[1..], &[], |catalog| {
+        catalog.archive(&Brief::of(&placed(&tue, 0, "tue")), 1);
+    });
+    assert!(chain(&late, "t@tue").unwrap_err().ends_with("volume 0: no \"archive\" line"));
+}
+
+#[test]
+fn what_was_deleted_is_not_restored_but_another_copy_is() {
+    let here = stored(1, "t@mon", 10, None);
+    let there = Stored {
+        dest: "glacier://other".into(),
+        stored: "2025-01-01T00:00:00Z".parse().unwrap(),
+        ..here.clone()
+    };
+    let deleted = |id: &str| Deleted {
+        stream: None,
+        name: None,
+        generation: 0,
+        volume: None,
+        dest: None,
+        region: None,
+        archive_id: Some(id.to_owned()),
+        upload_id: None,
+        spooled: false,
+        size: None,
+        deleted: now(),
+    };
+    let of = |gone: &[&str]| {
+        let lines = [there.clone(), here.clone()];
+        lacking(&lines, &[], |catalog| {
+            for (at, line) in (0..).zip(&lines) {
+                catalog.archive(&Brief::of(&placed(line, 0, &at.to_string())), at);
+            }
+            for id in gone {
+                catalog.deleted(&deleted(id));
+            }
+        })
+    };
+    let dest = |catalog: &Catalog| {
+        let links = catalog.chain("t@mon", &HashSet::new()).map_err(|e| e.to_string());
+        links.map(|links| links[0].dest.clone())
+    };
+    assert_eq!(dest(&of(&[])), Ok("glacier://cold".to_owned()), "the latest");
+    assert_eq!(dest(&of(&["1"])), Ok("glacier://other".to_owned()));
+    assert_eq!(dest(&of(&["0", "7"])), Ok("glacier://cold".to_owned()));
+    let message = "t@mon: volume 0: its archive was deleted";
+    assert_eq!(dest(&of(&["0", "1"])), Err(message.to_owned()));
+    assert_eq!(of(&["0", "1"]).list(&HashSet::new(), now()), []);
+}
+
+#[test]
+fn what_is_not_stored_yet_is_told_from_what_is_not_known() {
+    let [whole, begun] = [stored(1, "t@mon", 10, None), stored(2, "t@tue", 20, Some(10))];
+    let catalog = lacking(&[whole], &[], |catalog| {
+        catalog.archive(&Brief::of(&placed(&begun, 0, "tue")), 1);
+    });
+    for word in ["t@tue".to_owned(), id(2).to_string()] {
+        let message = chain(&catalog, &word).unwrap_err();
+        assert!(message.contains("is not stored, though 1 of its archives is there"), "{message}");
+    }
 }

@@ -1,0 +1,202 @@
+//! The cheapest way to each stream: all the streams that must be received
+//! before it, in an order in which each finds its bases.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, HashSet};
+
+use super::{Catalog, Target};
+use crate::error::{Error, Result};
+use crate::line::Guid;
+
+/// Bytes of a chain, and its streams.
+pub(super) type Cost = (u64, u32);
+
+/// The ways to the streams of a catalog.
+pub(super) struct Ways<'t> {
+    /// Snapshots that need no stream.
+    there: &'t HashSet<Guid>,
+    chains: Vec<Option<Chain>>,
+}
+
+/// The way to one stream.
+struct Chain {
+    cost: Cost,
+    /// The streams before it; the first of these brings most.
+    before: Vec<usize>,
+}
+
+impl Ways<'_> {
+    /// Whether there is a way to this stream.
+    pub fn is_there(&self, index: usize) -> bool {
+        self.get(index).is_some()
+    }
+
+    /// Bytes and streams of the way to it.
+    pub fn cost(&self, index: usize) -> Cost {
+        self.get(index).map_or((u64::MAX, u32::MAX), |chain| chain.cost)
+    }
+
+    fn get(&self, index: usize) -> Option<&Chain> {
+        self.chains.get(index).and_then(Option::as_ref)
+    }
+
+    /// The chain that ends in `index`, from its full streams on.
+    pub fn chain(&self, index: usize) -> Vec<usize> {
+        self.union(&[index])
+    }
+
+    /// All streams that lead to these, each once, and behind its bases.
+    fn union(&self, ends: &[usize]) -> Vec<usize> {
+        let mut chain = Vec::new();
+        let mut seen = HashSet::new();
+        let mut stack: Vec<(usize, bool)> = ends.iter().rev().map(|end| (*end, false)).collect();
+        while let Some((index, is_ready)) = stack.pop() {
+            if is_ready {
+                chain.push(index);
+            } else if seen.insert(index) {
+                stack.push((index, true));
+                let before = self.get(index).map(|chain| chain.before.as_slice());
+                stack.extend(before.unwrap_or_default().iter().rev().map(|index| (*index, false)));
+            }
+        }
+        chain
+    }
+}
+
+impl Catalog {
+    /// Dijkstra's ways from the full streams, and from those that are based on
+    /// what is `there`, to all others, by bytes. A stream is reached when all
+    /// that it is based on is; most have one base.
+    pub(super) fn ways<'t>(&self, there: &'t HashSet<Guid>) -> Ways<'t> {
+        let count = self.entries.len();
+        let mut ways = Ways { there, chains: (0..count).map(|_| None).collect() };
+        let needs: Vec<Vec<Guid>> = (0..count)
+            .map(|index| self.needs(index).into_iter().filter(|guid| !there.contains(guid)))
+            .map(Iterator::collect)
+            .collect();
+        let mut followers: HashMap<Guid, Vec<usize>> = HashMap::new();
+        // The stream that brings a snapshot at the least cost.
+        let mut brought: HashMap<Guid, usize> = HashMap::new();
+        let mut queue = BinaryHeap::new();
+        for (index, needs) in needs.iter().enumerate() {
+            if self.is_whole(index) && !self.provides(index).is_empty() {
+                if needs.is_empty() {
+                    let cost = (self.size(index), 1);
+                    queue.push((Reverse(cost), self.time(index), index, Vec::new()));
+                }
+                for base in needs {
+                    followers.entry(*base).or_default().push(index);
+                }
+            }
+        }
+        while let Some((Reverse(cost), _, index, before)) = queue.pop() {
+            match ways.chains.get_mut(index) {
+                Some(way @ None) => *way = Some(Chain { cost, before }),
+                _ => continue,
+            }
+            for guid in self.provides(index) {
+                if brought.contains_key(&guid) {
+                    continue;
+                }
+                brought.insert(guid, index);
+                for next in followers.get(&guid).into_iter().flatten().copied() {
+                    let needs = needs.get(next).map(Vec::as_slice).unwrap_or_default();
+                    if !ways.is_there(next)
+                        && let Some(before) = self.bases(needs, index, &brought, &ways)
+                    {
+                        let cost = self.cost_behind(&before, next, &ways);
+                        queue.push((Reverse(cost), self.time(next), next, before));
+                    }
+                }
+            }
+        }
+        ways
+    }
+
+    /// What the way to `next` costs, if it leads over these.
+    fn cost_behind(&self, before: &[usize], next: usize, ways: &Ways) -> Cost {
+        let (bytes, streams) = match before {
+            [one] => ways.cost(*one),
+            several => ways.union(several).into_iter().fold((0, 0), |(bytes, streams), index| {
+                (self.size(index).saturating_add(bytes), streams + 1)
+            }),
+        };
+        (bytes.saturating_add(self.size(next)), streams.saturating_add(1))
+    }
+
+    /// The streams whose chains bring all of `needs`, `last` among them: one,
+    /// if its chain does; `None` if something is not brought yet.
+    fn bases(
+        &self,
+        needs: &[Guid],
+        last: usize,
+        brought: &HashMap<Guid, usize>,
+        ways: &Ways,
+    ) -> Option<Vec<usize>> {
+        let mut before = vec![last];
+        if needs.len() > 1 {
+            let within = |before: &[usize]| -> HashSet<Guid> {
+                ways.union(before).into_iter().flat_map(|index| self.provides(index)).collect()
+            };
+            let mut there = within(&before);
+            for guid in needs {
+                if !there.contains(guid) {
+                    before.push(*brought.get(guid)?);
+                    there = within(&before);
+                }
+            }
+        }
+        Some(before)
+    }
+
+    /// Why no chain leads to `target`: walks back until it breaks.
+    pub(super) fn diagnose(&self, word: &str, target: Target, ways: &Ways) -> Error {
+        let newest = |target| self.holders(target).max_by_key(|index| self.time(*index));
+        let Some(mut index) = newest(target) else {
+            return Error::Data(format!(
+                "{word}: is stored only as the rest of another stream (zfs send -t), which restores \
+                 no snapshot"
+            ));
+        };
+        let mut seen = HashSet::new();
+        loop {
+            let name = self.name(index).unwrap_or(word);
+            if !seen.insert(index) {
+                return Error::Data(format!(
+                    "{word}: its chain comes back to {name}; the catalog is wrong"
+                ));
+            }
+            if let Some(defect) = self.defect(index) {
+                let of = if name == word { String::new() } else { format!("{name}, ") };
+                return Error::Data(format!("{word}: {of}{defect}"));
+            }
+            let needs = self.needs(index);
+            let wanted: Vec<Guid> =
+                needs.into_iter().filter(|guid| !ways.there.contains(guid)).collect();
+            let holder = |guid: &Guid| newest(Target::Snapshot(*guid));
+            if let Some(guid) = wanted.iter().find(|guid| holder(guid).is_none()) {
+                return Error::Data(format!(
+                    "{word}: snapshot {guid}, which {name} is based on, is in no stored stream"
+                ));
+            }
+            let reached =
+                |guid: &&Guid| self.holders(Target::Snapshot(**guid)).any(|it| ways.is_there(it));
+            match wanted.iter().find(|guid| !reached(guid)).and_then(holder) {
+                Some(base) => index = base,
+                None => return Error::Bug(format!("{word}: a way that is there was not found")),
+            }
+        }
+    }
+
+    /// The chain to what `target` means.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub(super) fn way(&self, word: &str, target: Target, ways: &Ways) -> Result<Vec<usize>> {
+        self.holders(target)
+            .filter(|index| ways.is_there(*index))
+            .min_by_key(|index| self.order(ways, *index))
+            .map(|index| ways.chain(index))
+            .ok_or_else(|| self.diagnose(word, target, ways))
+    }
+}
