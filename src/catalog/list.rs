@@ -22,7 +22,7 @@ pub struct Restorable {
     /// The stream that its chain ends with.
     pub stream: StreamId,
     /// How many streams its chain has.
-    pub streams: usize,
+    pub streams: u32,
     /// Bytes of them all.
     pub size: u64,
     /// Where the last of them is stored.
@@ -58,12 +58,14 @@ impl Catalog {
             .into_iter()
             .filter_map(|(target, index)| {
                 let entry = self.entries.get(index)?;
-                let chain = match target {
-                    Target::Snapshot(_) => ways.chain(index),
-                    Target::Stream(_) => vec![index],
+                let (disputed, (size, streams)) = match target {
+                    Target::Snapshot(_) => (ways.is_disputed(index), ways.cost(index)),
+                    Target::Stream(_) => (entry.disputed, (entry.stored.size, 1)),
                 };
                 // What is disputed is not restored.
-                self.links(&chain).ok()?;
+                if disputed {
+                    return None;
+                }
                 let (name, guid) = match target {
                     Target::Snapshot(guid) => (self.name_of(index, guid)?, Some(guid)),
                     Target::Stream(_) => (entry.stored.name.clone(), None),
@@ -73,8 +75,8 @@ impl Catalog {
                     guid,
                     host: entry.stored.host.clone(),
                     stream: entry.stored.stream,
-                    streams: chain.len(),
-                    size: chain.iter().map(|index| self.size(*index)).fold(0, u64::saturating_add),
+                    streams,
+                    size,
                     dest: entry.stored.dest.clone(),
                     stored: entry.stored.stored,
                     age_s: u64::try_from(now.duration_since(entry.stored.stored).as_secs())

@@ -313,6 +313,10 @@ impl Catalog {
         self.entries.get(index).and_then(|entry| entry.defect)
     }
 
+    fn is_disputed(&self, index: usize) -> bool {
+        self.entries.get(index).is_some_and(|entry| entry.disputed)
+    }
+
     fn is_whole(&self, index: usize) -> bool {
         self.defect(index).is_none()
     }

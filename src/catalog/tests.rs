@@ -346,7 +346,7 @@ proptest! {
                     let expected: Vec<StreamId> = expected.iter().copied().map(id).collect();
                     prop_assert_eq!(&found, &expected);
                     let line = line.unwrap();
-                    prop_assert_eq!((line.streams, line.size), (found.len(), 1000 * found.len() as u64));
+                    prop_assert_eq!((line.streams as usize, line.size), (found.len(), 1000 * found.len() as u64));
                 }
                 Err(error) => {
                     prop_assert!(!(whole && wanted) && line.is_none());
@@ -391,7 +391,7 @@ fn lists_what_can_be_restored_and_nothing_else() {
         bytes,
     ];
     let listed = catalog(&lines, &[]).list(&HashSet::new(), now());
-    let names: Vec<(&str, usize)> =
+    let names: Vec<(&str, u32)> =
         listed.iter().map(|line| (line.name.as_str(), line.streams)).collect();
     assert_eq!(names, [("photos.tar", 1), ("t/a@mon", 1), ("t/a@tue", 2)]);
 }

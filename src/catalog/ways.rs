@@ -23,6 +23,8 @@ struct Chain {
     cost: Cost,
     /// The streams before it; the first of these brings most.
     before: Vec<usize>,
+    /// A stream of it is disputed.
+    disputed: bool,
 }
 
 impl Ways<'_> {
@@ -34,6 +36,11 @@ impl Ways<'_> {
     /// Bytes and streams of the way to it.
     pub fn cost(&self, index: usize) -> Cost {
         self.get(index).map_or((u64::MAX, u32::MAX), |chain| chain.cost)
+    }
+
+    /// Whether what a stream of it holds is disputed.
+    pub fn is_disputed(&self, index: usize) -> bool {
+        self.get(index).is_some_and(|chain| chain.disputed)
     }
 
     fn get(&self, index: usize) -> Option<&Chain> {
@@ -90,9 +97,13 @@ impl Catalog {
             }
         }
         while let Some((Reverse(cost), _, index, before)) = queue.pop() {
-            match ways.chains.get_mut(index) {
-                Some(way @ None) => *way = Some(Chain { cost, before }),
-                _ => continue,
+            if ways.is_there(index) {
+                continue;
+            }
+            let disputed =
+                self.is_disputed(index) || before.iter().any(|before| ways.is_disputed(*before));
+            if let Some(way) = ways.chains.get_mut(index) {
+                *way = Some(Chain { cost, before, disputed });
             }
             for guid in self.provides(index) {
                 if brought.contains_key(&guid) {
