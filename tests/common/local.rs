@@ -195,8 +195,9 @@ impl Local {
                 let archive: Value = serde_json::from_slice(&text).unwrap();
                 Held {
                     id: archive["id"].as_str().unwrap().to_owned(),
+                    // That of somebody else's need be none.
                     description: serde_json::from_str(archive["description"].as_str().unwrap())
-                        .unwrap(),
+                        .unwrap_or_default(),
                     treehash: archive["treehash"].as_str().unwrap().to_owned(),
                 }
             })
@@ -294,21 +295,43 @@ impl Local {
         is_the_catalogs(std::str::from_utf8(manifest).unwrap(), &catalog(place), of);
     }
 
+    /// Stores an archive that none of our tools knows of.
+    pub fn leave(&self, vault: &str, description: &str, bytes: &[u8]) {
+        let path = format!("/-/vaults/{vault}/archives");
+        let treehash = akashita::treehash::TreeHash::of(bytes).to_string();
+        let more = [
+            ("x-amz-archive-description", description),
+            ("x-amz-sha256-tree-hash", treehash.as_str()),
+        ];
+        self.ask_with("POST", &path, &more, bytes);
+    }
+
     /// The body of the answer to a signed request; for the beginning of a
     /// job, which has none, the job's id.
     fn ask(&self, method: &str, path: &str, body: &[u8]) -> Vec<u8> {
+        self.ask_with(method, path, &[], body)
+    }
+
+    /// The same with more headers.
+    fn ask_with(&self, method: &str, path: &str, more: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
         let address = self.endpoint.strip_prefix("http://").unwrap();
         let time = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string();
         let sha256 = |bytes: &[u8]| hex::encode(Sha256::digest(bytes));
         let hash = sha256(body);
-        let headers = [
+        let mut headers = vec![
             ("host", address),
             ("x-amz-content-sha256", &hash),
             ("x-amz-date", &time),
             ("x-amz-glacier-version", "2012-06-01"),
         ];
-        let names = headers.map(|(name, _)| name).join(";");
-        let lines = headers.map(|(name, value)| format!("{name}:{value}\n")).concat();
+        headers.extend(more);
+        headers.sort_unstable();
+        let list = |between: &str, end: &str| -> String {
+            headers.iter().map(|(name, value)| format!("{name}{between}{value}{end}")).collect()
+        };
+        let names: Vec<&str> = headers.iter().map(|(name, _)| *name).collect();
+        let names = names.join(";");
+        let lines = list(":", "\n");
         let canonical = format!("{method}\n{path}\n\n{lines}\n{names}\n{hash}");
         let scope = format!("{}/{REGION}/glacier/aws4_request", &time[..8]);
         let to_sign =
@@ -319,7 +342,7 @@ impl Local {
             mac.update(step.as_bytes());
             key = mac.finalize().into_bytes().to_vec();
         }
-        let lines = headers.map(|(name, value)| format!("{name}: {value}\r\n")).concat();
+        let lines = list(": ", "\r\n");
         let head = format!(
             "{method} {path} HTTP/1.1\r\n{lines}content-length: {}\r\nconnection: close\r\n\
              authorization: AWS4-HMAC-SHA256 Credential={}/{scope}, SignedHeaders={names}, \
