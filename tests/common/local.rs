@@ -327,7 +327,7 @@ impl Local {
         headers.extend(more);
         headers.sort_unstable();
         let list = |between: &str, end: &str| -> String {
-            headers.iter().map(|(name, value)| format!("{name}{between}{value}{end}")).collect()
+            headers.iter().flat_map(|(name, value)| [*name, between, *value, end]).collect()
         };
         let names: Vec<&str> = headers.iter().map(|(name, _)| *name).collect();
         let names = names.join(";");
