@@ -67,6 +67,10 @@ impl Plan {
         let upload = self.journal.uploads.get(&target);
         let completing = upload.and_then(|upload| upload.completing);
         let Some(item) = self.items.get_mut(&target) else { return Ok(None) };
+        // Whether a stored volume is the same is not known yet: its parts may
+        // only be hashed, and its line tells chunk, too, that they must be
+        // spooled. An upload of an earlier run waits for it as a new one does.
+        let undecided = known && item.closed.is_none();
         let mut effects = Vec::new();
         if matches!(item.phase, Phase::Resumed(_)) && completing.is_some_and(|asked| asked.lost) {
             item.phase = Phase::Unconfirmed;
@@ -89,8 +93,6 @@ impl Plan {
                 }
             },
             Phase::Fresh => {
-                // Whether a stored volume is the same is not known yet.
-                let undecided = known && item.closed.is_none();
                 match item.parts.first() {
                     Some(first) if !undecided && open(first.stamp) => {}
                     _ => return Ok(None),
@@ -99,6 +101,7 @@ impl Plan {
                 let description = description.text().map_err(Error::Bug)?;
                 Ask::Initiate { description }
             }
+            Phase::Open(_) if undecided => return Ok(None),
             Phase::Open(upload) => match item.next(self.stream.part_size) {
                 Some((part, offset, piece)) => {
                     if !open(piece.stamp) {
@@ -364,7 +367,7 @@ impl Plan {
                 && matches!(target, Target::Volume(v) if self.journal.archive(*v).is_some());
             match item.phase {
                 Phase::Fresh if !undecided => item.parts.first().map(|piece| piece.stamp),
-                Phase::Open(_) => item.waiting().map(|piece| piece.stamp),
+                Phase::Open(_) if !undecided => item.waiting().map(|piece| piece.stamp),
                 _ => None,
             }
         })

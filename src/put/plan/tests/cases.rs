@@ -226,6 +226,36 @@ fn a_list_that_comes_too_late_opens_no_volume_again() {
     bench.judge(&content);
 }
 
+/// An upload of the new attempt is under way, and chunk only hashes the volume
+/// that the earlier one stored: sooner or later put asks for a part of it.
+#[test]
+fn parts_that_were_only_hashed_are_not_sent_before_their_volume_is_known_to_differ() {
+    let content = vec![vec![1, 2, 3, 4], vec![5]];
+    let mut bench = Bench::after(&[
+        archived(ZERO, "old", &[9, 9, 9, 9]),
+        Record::Generation { generation: 1 },
+        upload(ZERO, "new"),
+    ]);
+    bench.stored(ZERO, "old", &[9, 9, 9, 9]);
+    bench.world.services[0].uploads.insert("new".into(), Upload::default());
+    let mut chunk = Chunk::new(&bench.world.machine, &content, true);
+    loop {
+        match chunk.step(&mut bench.world.machine) {
+            Ok(Some(line)) => bench.take(line),
+            Ok(None) => panic!("the volume has changed"),
+            Err(error) => break assert_eq!(error.code(), 75, "it notes that it must spool"),
+        }
+        while let Some(action) = bench.next() {
+            assert!(!matches!(action.ask, Ask::Send { .. }), "{action:?}");
+            bench.answer(&action);
+        }
+    }
+    let mut bench = bench.again();
+    bench.take_all(&content);
+    bench.work();
+    bench.judge(&content);
+}
+
 #[test]
 fn a_complete_of_what_was_given_up_holds_up_nothing() {
     let content = vec![vec![1, 2]];
