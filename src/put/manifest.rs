@@ -1,6 +1,6 @@
 //! The manifest: the catalog lines of a stream, as its last archive.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
 use std::io::{BufReader, Read, Seek as _, Write};
 
@@ -9,6 +9,7 @@ use super::plan::{Manifest, Plan};
 use crate::error::{Error, Result};
 use crate::line::{Line, Reader, Stored, Text};
 use crate::spool::StreamDir;
+use crate::treehash::{Fold, Hash};
 
 /// Makes the manifest ready in the spool, and cuts it into parts.
 ///
@@ -60,7 +61,8 @@ pub fn earlier(file: impl Read, stored: &Stored) -> Result<Option<Stored>> {
 /// Writes the manifest: what the journal has of the stream that is stored.
 ///
 /// # Errors
-/// When one cannot be read, or the other not written.
+/// When one cannot be read, or the other not written; or the archives do not
+/// come to what is stored, so that the manifest would be worth nothing: a bug.
 pub fn write(plan: &Plan, journal: impl Read, stored: &Stored, out: &mut dyn Write) -> Result<()> {
     let mut put =
         |line: &Line| -> Result<()> { out.write_all(line.text()?.as_bytes()).map_err(cannot) };
@@ -68,6 +70,7 @@ pub fn write(plan: &Plan, journal: impl Read, stored: &Stored, out: &mut dyn Wri
     plan.snapshots().iter().try_for_each(|snapshot| put(&Line::Snapshot(snapshot.clone())))?;
     let mut lines = Reader::new(BufReader::new(journal));
     let mut seen = HashSet::new();
+    let mut archives: BTreeMap<u32, (u64, Hash)> = BTreeMap::new();
     while let Some(text) = lines.read().map_err(cannot)? {
         let Text::Line(text) = text else { continue };
         let Ok(Some(line)) = Line::parse(&text) else { continue };
@@ -83,7 +86,17 @@ pub fn write(plan: &Plan, journal: impl Read, stored: &Stored, out: &mut dyn Wri
         };
         if volume < stored.volumes && seen.insert((volume, part)) {
             put(&line)?;
+            if let Line::Archive(line) = line {
+                archives.insert(volume, (line.size, line.treehash));
+            }
         }
+    }
+    let size: u64 = archives.values().map(|archive| archive.0).sum();
+    let treehash = archives.values().map(|archive| archive.1).collect::<Fold>().finish();
+    if (size, treehash) != (stored.size, stored.treehash) {
+        return Err(Error::Bug(format!(
+            "the archives of the manifest have {size} bytes, and are not those of the stream"
+        )));
     }
     put(&Line::Stored(stored.clone()))
 }

@@ -330,3 +330,36 @@ fn a_vault_that_nothing_here_knows_of_is_not_written_to() {
     put(&server, &place, &["--assume-new", "v"], &lines).done();
     assert_eq!(server.archives("v").len(), 4);
 }
+
+/// Only the catalog knows of the second attempt when the bytes of the first
+/// one come back: the manifest must tell of the third.
+#[test]
+fn a_spool_that_was_lost_twice_leaves_a_manifest_that_restores() {
+    let place = Place::default();
+    let server = Local::start(&place);
+    let first = pattern(3 * MIB);
+    let mut second = first.clone();
+    second[MIB] ^= 1;
+    let options = ["--trust-eof", "--name", "x"];
+    for (bytes, lost) in [(&first, true), (&second, true), (&second, false)] {
+        let lines = chunk(&place, "x", bytes);
+        let sent = put(&server, &place, &["--create-vault", "v"], before(&lines, "end"));
+        sent.failed(75, NOT_WHOLE);
+        if lost {
+            fs::remove_dir_all(place.spool()).unwrap();
+        } else {
+            let journal = place.stream(&id_of(&lines)).join("put.jsonl");
+            let journal = fs::read_to_string(journal).unwrap();
+            assert_eq!(journal.matches("{\"type\":\"generation\",\"generation\":1}").count(), 1);
+        }
+    }
+    assert_eq!(chunk_as(&place, &first, &options).code(), 75, "it notes that it must spool");
+    let lines = chunk(&place, "x", &first);
+    assert_eq!(put(&server, &place, &["v"], &lines).code(), 0);
+    let archives = server.archives("v");
+    let manifest = archives.last().unwrap();
+    assert_eq!(manifest.description["generation"], 2);
+    let text = String::from_utf8(server.content("v", &manifest.id)).unwrap();
+    is_the_catalogs(&text, &catalog(&place), &manifest.description);
+    assert_eq!(text.matches("{\"type\":\"archive\"").count(), 2, "each volume once");
+}

@@ -406,6 +406,35 @@ fn bytes_that_come_back_are_not_stored_again() {
     assert_eq!(bench.world.services[0].archives.len(), 3, "two, and the manifest");
 }
 
+/// The spool is lost in the second attempt, so that only the catalog knows of
+/// it; then the bytes of the first one come back.
+#[test]
+fn a_journal_that_was_lost_goes_on_with_the_attempt_of_the_catalog() {
+    let (first, second) = (vec![vec![1, 2, 3, 4], vec![5]], vec![vec![1, 2, 3, 9], vec![6, 7]]);
+    let mut bench = Bench::after(&[]);
+    for (content, lost) in [(&first, true), (&second, true), (&second, false)] {
+        for line in bench.chunk(content) {
+            // Never whole, and so never stored.
+            if !matches!(line, Line::End(_)) {
+                bench.take(line);
+            }
+        }
+        bench.work();
+        if lost {
+            bench.world.machine.lose_spool();
+        }
+        bench = bench.again();
+    }
+    let mut chunk = Chunk::new(&bench.world.machine, &first, true);
+    let changed = std::iter::from_fn(|| chunk.step(&mut bench.world.machine).transpose());
+    assert!(changed.last().unwrap().is_err(), "it notes that it must spool");
+    bench = bench.again();
+    bench.take_all(&first);
+    bench.work();
+    bench.judge(&first);
+    assert_eq!(bench.plan.journal().generation, 2);
+}
+
 #[test]
 fn parts_that_the_service_holds_otherwise_than_it_said_are_sent_again() {
     let content = vec![vec![1, 2]];

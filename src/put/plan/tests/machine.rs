@@ -93,6 +93,8 @@ pub struct Books {
     pub dest: String,
     pub region: String,
     receipt: bool,
+    /// The attempt that only the catalog knows of.
+    generation: Option<u32>,
     in_journal: HashSet<String>,
     in_catalog: HashSet<String>,
     /// Whether this process has written to them.
@@ -153,9 +155,11 @@ impl Machine {
             .into_iter()
             .filter(|line| matches!(line, Line::Archive(_) | Line::Stored(_)))
             .collect();
+        let before = if is_under_way { journal.generation } else { 0 };
         journal.complement(known);
+        let generation = Some(journal.generation).filter(|now| *now > before);
         let (dest, region, started) = (dest.to_owned(), region.to_owned(), (false, false));
-        Ok((Books { dest, region, receipt, in_journal, in_catalog, started }, journal))
+        Ok((Books { dest, region, receipt, generation, in_journal, in_catalog, started }, journal))
     }
 
     /// Begins the journal, if it is not begun.
@@ -166,9 +170,15 @@ impl Machine {
             dest: books.dest.clone(),
             region: books.region.clone(),
         };
-        let first = serde_json::to_string(&first).unwrap() + "\n";
-        if books.in_journal.insert(first.clone()) {
-            self.journal.append(&first, &mut books.started.0, dice)?;
+        let mut text = serde_json::to_string(&first).unwrap() + "\n";
+        if !books.in_journal.insert(text.clone()) {
+            text.clear();
+        }
+        if let Some(generation) = books.generation.take() {
+            text += &(serde_json::to_string(&Record::Generation { generation }).unwrap() + "\n");
+        }
+        if !text.is_empty() {
+            self.journal.append(&text, &mut books.started.0, dice)?;
         }
         Ok(())
     }
