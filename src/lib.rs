@@ -24,6 +24,7 @@ pub mod prices;
 pub mod printable;
 pub mod progress;
 pub mod put;
+pub mod reread;
 pub mod sha256x2;
 pub mod spool;
 pub mod state;

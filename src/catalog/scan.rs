@@ -7,6 +7,7 @@ use super::archives::Brief;
 use super::{Catalog, Link};
 use crate::error::{Error, Result};
 use crate::line::{Line, Reader, StreamId, Text, VERSION, is_newer};
+use crate::reread::Span;
 
 /// Lines that were skipped, and the first of them.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -113,9 +114,6 @@ pub fn survey(input: impl BufRead) -> Result<(Catalog, Skipped)> {
 /// Where a line stands among those of its stream: kind, volume, kind in the
 /// volume, and its place there.
 type Place = (u8, u32, u8, u64);
-
-/// A line's first byte, and its length without the newline.
-pub type Span = (u64, u64);
 
 /// Finds the lines of a chain: for each link its hashes and archive, volume
 /// after volume, its snapshots, and `stored`. Of repeated lines the last
