@@ -23,6 +23,7 @@ pub mod planted;
 pub mod prices;
 pub mod printable;
 pub mod progress;
+pub mod prune;
 pub mod put;
 pub mod reread;
 pub mod sha256x2;

@@ -108,4 +108,13 @@ impl Lines<'_> {
         self.here = there + length;
         Ok(&self.line)
     }
+
+    /// The same as text.
+    ///
+    /// # Errors
+    /// When it is none any more, too.
+    pub fn text(&mut self, span: Span) -> Result<&str> {
+        let changed = |_| Error::Data("stdin: was changed while it was read".to_owned());
+        std::str::from_utf8(self.get(span)?).map_err(changed)
+    }
 }

@@ -196,6 +196,7 @@ fn standard_input_that_cannot_be_read_is_74() {
         ("glacier-put", &["v"]),
         ("glacier-get", &[]),
         ("glacier-chain", &["x"]),
+        ("glacier-prune", &["--keep", "last=1"]),
         ("glacier-treehash", &[]),
     ] {
         let mut command = place.tool(name, arguments);
@@ -208,9 +209,13 @@ fn standard_input_that_cannot_be_read_is_74() {
 #[test]
 fn a_copy_that_has_no_place_is_74() {
     let place = Place::default();
-    let mut chain = place.tool("glacier-chain", &["x"]);
-    let ended = run_with(chain.env("TMPDIR", place.path("nowhere")), b"{}\n");
-    ended.failed_like(74, "the copy of the catalog: cannot write (see TMPDIR): ", "");
+    for (name, arguments) in
+        [("glacier-chain", &["x"][..]), ("glacier-prune", &["--keep", "last=1"])]
+    {
+        let mut command = place.tool(name, arguments);
+        let ended = run_with(command.env("TMPDIR", place.path("nowhere")), b"{}\n");
+        ended.failed_like(74, "the copy of the catalog: cannot write (see TMPDIR): ", "");
+    }
 }
 
 #[test]

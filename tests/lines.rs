@@ -326,6 +326,42 @@ mod mirror {
 
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
+    pub struct Kept {
+        r#type: String,
+        name: String,
+        guid: Option<Guid>,
+        host: String,
+        stream: Id,
+        size: u64,
+        dest: String,
+        region: String,
+        stored: Time,
+        reason: String,
+    }
+
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    pub struct Prunable {
+        r#type: String,
+        name: Option<String>,
+        guid: Option<Guid>,
+        host: Option<String>,
+        stream: Option<Id>,
+        size: u64,
+        dest: String,
+        region: String,
+        stored: Option<Time>,
+        reason: String,
+        archives: u64,
+        early_days: Option<u64>,
+        early_fee: Option<String>,
+        free_from: Option<jiff::civil::Date>,
+        currency: Option<String>,
+        prices_date: Option<jiff::civil::Date>,
+    }
+
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
     pub struct Listening {
         r#type: String,
         endpoint: String,
@@ -371,6 +407,8 @@ fn mirrors() -> BTreeMap<&'static str, Mirror> {
         ("chain", reads::<mirror::Chain>),
         ("restorable", reads::<mirror::Restorable>),
         ("plan", reads::<mirror::Plan>),
+        ("kept", reads::<mirror::Kept>),
+        ("prunable", reads::<mirror::Prunable>),
         ("job", reads::<mirror::Job>),
         ("verified", reads::<mirror::Verified>),
         ("deleted", reads::<mirror::Deleted>),

@@ -33,6 +33,7 @@ fn only_what_talks_to_aws_carries_its_sdk() {
         ("glacier-chunk", false),
         ("glacier-window", false),
         ("glacier-chain", false),
+        ("glacier-prune", false),
         ("glacier-local", false),
         ("glacier-put", true),
         ("glacier-get", true),

@@ -130,6 +130,7 @@ fn tool(place: &Place, name: &str, option: &str) -> Command {
     let needed: &[(&str, &str)] = match name {
         "glacier-put" | "glacier-get" => &[("--patience", "0s")],
         "glacier-local" => &[("--root", "root"), ("--listen", "nowhere")],
+        "glacier-prune" => &[("--keep", "last=1")],
         _ => &[],
     };
     for (needed, value) in needed.iter().filter(|(needed, _)| *needed != option) {
@@ -226,6 +227,7 @@ fn every_variable_is_shown_and_not_obeyed() {
                 ("glacier-get", &[]),
                 ("glacier-window", &["--check", "00:00-00:01,00:02-00:01"]),
                 ("glacier-chain", &["x"]),
+                ("glacier-prune", &["--keep", "daily=1"]),
                 ("glacier-local", &[]),
             ] {
                 let mut command = tool(&place, name, "");
@@ -261,6 +263,7 @@ fn what_lines_say_is_shown_and_not_obeyed() {
                 ("glacier-put", &["--dry-run", "v"]),
                 ("glacier-get", &[]),
                 ("glacier-chain", &["x"]),
+                ("glacier-prune", &["--keep", "last=1"]),
                 ("glacier-treehash", &["--check"]),
             ] {
                 let mut command = tool(&place, name, "");

@@ -51,12 +51,12 @@ fn main() -> ExitCode {
         let links = catalog.chain(snapshot, &there)?;
         let spans = scan::select(input.all()?, &links)?;
 
-        let mut lines = input.lines()?;
+        let mut catalog = input.lines()?;
         let mut output = BufWriter::with_capacity(BUFFER, cli::stdout()?.lock());
         let full = |e| Error::io("stdout: cannot write", e);
         output.write_all(head(&links)?.as_bytes()).map_err(full)?;
         for span in spans {
-            output.write_all(lines.get(span)?).map_err(full)?;
+            output.write_all(catalog.get(span)?).map_err(full)?;
             output.write_all(b"\n").map_err(full)?;
         }
         output.flush().map_err(full)

@@ -8,6 +8,7 @@
 
 mod archives;
 pub mod list;
+pub mod roads;
 pub mod scan;
 mod ways;
 
@@ -16,7 +17,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use jiff::Timestamp;
 
-use self::archives::{Archives, Brief, Defect};
+pub use self::archives::Brief;
+use self::archives::{Archives, Defect};
 use self::ways::{Cost, Ways};
 use crate::error::{Error, Result};
 use crate::line::{Deleted, Format, Guid, Snapshot, Stored, StreamId};

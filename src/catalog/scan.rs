@@ -49,7 +49,7 @@ impl Skipped {
     }
 }
 
-fn unreadable(error: io::Error) -> Error {
+pub(crate) fn unreadable(error: io::Error) -> Error {
     Error::io("stdin: cannot read", error)
 }
 
@@ -61,7 +61,7 @@ fn is_like(head: &str, text: &str) -> bool {
 
 /// A line of the type that fills a catalog: not worth parsing before it is
 /// known to be wanted.
-fn is_bulk(text: &str) -> bool {
+pub(crate) fn is_bulk(text: &str) -> bool {
     is_like(r#"{"type":"hashes","#, text)
 }
 
@@ -73,7 +73,7 @@ fn brief(text: &str) -> Option<Brief<'_>> {
 }
 
 /// The stream of a line, if it is written as put writes it.
-fn stream_of(text: &str) -> Option<StreamId> {
+pub(crate) fn stream_of(text: &str) -> Option<StreamId> {
     let (_, rest) = text.split_once(r#""stream":""#)?;
     rest.get(..32)?.parse().ok()
 }

@@ -43,6 +43,11 @@ impl Ways<'_> {
         self.get(index).is_some_and(|chain| chain.disputed)
     }
 
+    /// The streams that this one comes behind.
+    pub fn before(&self, index: usize) -> &[usize] {
+        self.get(index).map_or(&[], |chain| chain.before.as_slice())
+    }
+
     fn get(&self, index: usize) -> Option<&Chain> {
         self.chains.get(index).and_then(Option::as_ref)
     }

@@ -1,6 +1,7 @@
 //! Time zones: which wall-clock time it is where the window is meant.
 
 use jiff::Timestamp;
+use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
 /// A time zone, or the local time of this system.
@@ -39,6 +40,11 @@ impl Zone {
     /// The zone's name, as a stamp has it; local time has none.
     pub fn name(&self) -> Option<&str> {
         self.name.as_deref()
+    }
+
+    /// The day of the calendar on the wall.
+    pub fn date(&self, at: Timestamp) -> Date {
+        self.zone.to_datetime(at).date()
     }
 
     /// Seconds since 00:00 on the clock on the wall.

@@ -1,0 +1,354 @@
+//! What the input says: the streams that are stored, each with the archives
+//! that count, and all else that lies in vaults.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::io::BufRead;
+
+use jiff::Timestamp;
+
+use crate::catalog::roads::{Closed, Road};
+use crate::catalog::scan::{Skipped, is_bulk, stream_of, unreadable};
+use crate::catalog::{Brief, Catalog};
+use crate::description::Kind;
+use crate::error::{Error, Result};
+use crate::line::{Described, Guid, Line, Reader, Snapshot, Stored, StreamId, Text};
+use crate::reread::Span;
+
+/// Which of the destinations, in the order in which the input names them.
+pub type Place = usize;
+
+/// What the input says.
+#[derive(Debug, Default)]
+pub struct Books {
+    places: HashMap<(String, String), Place>,
+    stored: Vec<(Place, Stored, Span)>,
+    snapshots: Vec<Snapshot>,
+    pub(super) pieces: Vec<Piece>,
+    /// Archives and uploads that are gone.
+    pub(super) gone: HashSet<String>,
+    /// Streams of which a line is bad: it may be the `stored` line.
+    pub(super) suspects: HashSet<StreamId>,
+    /// A bad line may be of any stream.
+    pub blind: bool,
+}
+
+/// Something that lies in a vault.
+#[derive(Debug)]
+pub struct Piece {
+    /// What told of it.
+    pub told: Told,
+    /// Where it is.
+    pub place: Place,
+    /// Which stream it is of.
+    pub stream: StreamId,
+    /// Which attempt at it.
+    pub generation: u32,
+    /// Which volume of it.
+    pub volume: u32,
+    /// The service's name for it.
+    pub id: Box<str>,
+    /// Bytes.
+    pub size: u64,
+    /// When it was stored, or begun.
+    pub time: Timestamp,
+    /// Its line.
+    pub span: Span,
+}
+
+/// What told of a piece.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Told {
+    /// The catalog.
+    Archive,
+    /// An inventory of this time: of a volume, or else of a manifest.
+    Inventory(Timestamp, bool),
+    /// The list of unfinished uploads.
+    Upload,
+}
+
+/// A stored stream, in one destination.
+#[derive(Debug)]
+pub struct Copy {
+    /// Where.
+    pub place: Place,
+    /// Its `stored` line that counts.
+    pub stored: Stored,
+    /// Where that is in the input.
+    pub span: Span,
+    /// Its archives that count, in the list of pieces, by volume.
+    pub archives: Vec<usize>,
+    /// The copies that it is based on, in the list of copies.
+    pub before: Vec<usize>,
+    /// Streams in its chain.
+    pub streams: u32,
+    /// The snapshots that it brings back.
+    pub holds: Vec<(String, Option<Guid>)>,
+    /// Why it cannot be brought back.
+    pub closed: Option<Closed>,
+}
+
+impl Books {
+    /// Reads all lines.
+    ///
+    /// # Errors
+    /// When reading fails, or a line is of a later version.
+    pub fn read(input: impl BufRead) -> Result<(Self, Skipped)> {
+        let mut reader = Reader::new(input);
+        let (mut books, mut skipped) = (Self::default(), Skipped::default());
+        while let Some(text) = reader.read().map_err(unreadable)? {
+            let text = match text {
+                Text::Line(text) if is_bulk(&text) => continue,
+                Text::Line(text) => text,
+                Text::Bad(reason) => {
+                    books.blind = true;
+                    skipped.bad(reader.number, reason)?;
+                    continue;
+                }
+            };
+            match Line::parse(&text) {
+                Ok(Some(line)) => books.take(line, (reader.start, length(&text))),
+                Ok(None) => skipped.unknown(),
+                Err(reason) => {
+                    match stream_of(&text) {
+                        Some(stream) => drop(books.suspects.insert(stream)),
+                        None => books.blind = true,
+                    }
+                    skipped.bad(reader.number, reason)?;
+                }
+            }
+        }
+        if books.stored.is_empty() && books.pieces.iter().all(|piece| piece.told == Told::Upload) {
+            return Err(Error::Data(
+                "stdin: no \"stored\" line; is this the catalog of glacier-put?".to_owned(),
+            ));
+        }
+        Ok((books, skipped))
+    }
+
+    fn place(&mut self, dest: &str, region: &str) -> Place {
+        let next = self.places.len();
+        *self.places.entry((dest.to_owned(), region.to_owned())).or_insert(next)
+    }
+
+    fn take(&mut self, line: Line, span: Span) {
+        match line {
+            Line::Stored(stored) => {
+                let place = self.place(&stored.dest, &stored.region);
+                self.stored.push((place, stored, span));
+            }
+            Line::Snapshot(snapshot) => self.snapshots.push(snapshot),
+            Line::Deleted(deleted) => {
+                self.gone.extend(deleted.archive_id.into_iter().chain(deleted.upload_id));
+            }
+            Line::Archive(line) => {
+                let place = self.place(&line.dest, &line.region);
+                self.pieces.push(Piece {
+                    told: Told::Archive,
+                    place,
+                    stream: line.stream,
+                    generation: line.generation,
+                    volume: line.volume,
+                    id: line.archive_id.into(),
+                    size: line.size,
+                    time: line.uploaded,
+                    span,
+                });
+            }
+            Line::Inventoried(line) => {
+                let place = self.place(&line.dest, &line.region);
+                let told = Told::Inventory(line.inventory, line.of.kind == Some(Kind::Volume));
+                let of = (line.archive_id, line.size, line.uploaded);
+                self.pieces.extend(piece(told, place, &line.of, of, span));
+            }
+            Line::Upload(line) => {
+                let place = self.place(&line.dest, &line.region);
+                let of = (line.upload_id, line.size, line.begun);
+                self.pieces.extend(piece(Told::Upload, place, &line.of, of, span));
+            }
+            _ => {}
+        }
+    }
+
+    /// The streams that are stored, each once for every destination.
+    ///
+    /// Each destination is looked at for itself, so that what it has does not
+    /// hang on another. Where a chain has its beginning elsewhere only, it
+    /// is the one that glacier-chain finds in all of them.
+    pub fn copies(&self) -> Vec<Copy> {
+        let lengths = self.lengths();
+        let catalogs: Vec<Catalog> =
+            (0..self.places.len()).map(|place| self.catalog(Some(place))).collect();
+        let disputed = disputed(&catalogs);
+        let mut copies: Vec<Copy> = Vec::new();
+        let mut homes: HashMap<(Place, StreamId), usize> = HashMap::new();
+        for (place, catalog) in catalogs.iter().enumerate() {
+            let first = copies.len();
+            let counted = catalog.counted().zip(catalog.roads(&disputed));
+            copies.extend(counted.map(|((stored, at), road)| {
+                let Road { before, streams, holds, closed } = road;
+                let before = before.into_iter().map(|index| first + index).collect();
+                let span = (at, lengths.get(&at).copied().unwrap_or_default());
+                let (stored, archives) = (stored.clone(), Vec::new());
+                Copy { place, stored, span, archives, before, streams, holds, closed }
+            }));
+            let new = copies.iter().enumerate().skip(first);
+            homes.extend(new.map(|(index, copy)| ((place, copy.stored.stream), index)));
+        }
+        self.shelve(&mut copies, &homes);
+        if self.places.len() > 1 {
+            self.join(&mut copies, &homes, &disputed);
+        }
+        copies
+    }
+
+    /// A catalog of what lies in one place, or in all.
+    fn catalog(&self, place: Option<Place>) -> Catalog {
+        let mut catalog = Catalog::default();
+        let is_wanted = |of: Place| place.is_none_or(|place| of == place);
+        let dest: HashMap<Place, &str> =
+            self.places.iter().map(|((dest, _), place)| (*place, dest.as_str())).collect();
+        for (_, stored, span) in self.stored.iter().filter(|(of, ..)| is_wanted(*of)) {
+            catalog.stored(stored.clone(), span.0);
+        }
+        let archives = self.pieces.iter().filter(|piece| piece.told == Told::Archive);
+        for piece in archives.filter(|piece| is_wanted(piece.place)) {
+            let brief = Brief {
+                v: 1,
+                stream: piece.stream,
+                name: Cow::Borrowed(""),
+                generation: piece.generation,
+                volume: piece.volume,
+                dest: Cow::Borrowed(dest.get(&piece.place).copied().unwrap_or_default()),
+                archive_id: Cow::Borrowed(&piece.id),
+            };
+            catalog.archive(&brief, piece.span.0);
+        }
+        self.gone.iter().for_each(|id| catalog.gone(id));
+        for snapshot in &self.snapshots {
+            if catalog.place(snapshot.stream).is_some() {
+                catalog.snapshot(snapshot.clone());
+            }
+        }
+        catalog.settle();
+        catalog
+    }
+
+    fn lengths(&self) -> HashMap<u64, u64> {
+        self.stored.iter().map(|(.., (at, length))| (*at, *length)).collect()
+    }
+
+    /// Gives each copy its archives that count: of those of a volume the last
+    /// before `stored`.
+    fn shelve(&self, copies: &mut [Copy], homes: &HashMap<(Place, StreamId), usize>) {
+        let mut shelves: HashMap<usize, BTreeMap<u32, usize>> = HashMap::new();
+        for (index, piece) in self.pieces.iter().enumerate() {
+            let Some(home) = homes.get(&(piece.place, piece.stream)) else { continue };
+            if piece.told == Told::Archive
+                && let Some(copy) = copies.get(*home)
+                && piece.generation == copy.stored.generation
+                && piece.volume < copy.stored.volumes
+                && piece.span.0 <= copy.span.0
+            {
+                shelves.entry(*home).or_default().insert(piece.volume, index);
+            }
+        }
+        for (home, shelf) in shelves {
+            if let Some(copy) = copies.get_mut(home) {
+                copy.archives = shelf.into_values().collect();
+            }
+        }
+    }
+
+    /// Finds the chains of copies whose bases are in other destinations only.
+    fn join(
+        &self,
+        copies: &mut [Copy],
+        homes: &HashMap<(Place, StreamId), usize>,
+        disputed: &HashSet<StreamId>,
+    ) {
+        let all = self.catalog(None);
+        let home: Vec<Option<usize>> = all
+            .counted()
+            .map(|(stored, _)| {
+                let place = (stored.dest.clone(), stored.region.clone());
+                homes.get(&(*self.places.get(&place)?, stored.stream)).copied()
+            })
+            .collect();
+        let roads = all.roads(disputed);
+        for copy in copies.iter_mut().filter(|copy| matches!(copy.closed, Some(Closed::Alone(_)))) {
+            let road = all.place(copy.stored.stream).and_then(|place| roads.get(place));
+            if let Some(Road { before, streams, holds, closed: None }) = road.cloned() {
+                let of = |index: usize| home.get(index).copied().flatten();
+                copy.before = before.into_iter().filter_map(of).collect();
+                (copy.streams, copy.holds, copy.closed) = (streams, holds, None);
+            }
+        }
+    }
+
+    /// Counts the `stored` lines' manifests in, too: all ids that a stream
+    /// needs which is stored.
+    pub(super) fn needed_ids<'a>(&'a self, copies: &'a [Copy]) -> HashSet<&'a str> {
+        let stored = copies.iter().filter(|copy| copy.closed != Some(Closed::Deleted));
+        let archives = stored.flat_map(|copy| &copy.archives);
+        let archives = archives.filter_map(|index| self.pieces.get(*index)).map(|piece| &*piece.id);
+        let manifests =
+            self.stored.iter().filter_map(|(_, stored, _)| stored.manifest_id.as_deref());
+        archives.chain(manifests).collect()
+    }
+
+    /// When something of a stream was stored or begun last.
+    pub(super) fn last_moves(&self) -> HashMap<(Place, StreamId), Timestamp> {
+        let pieces = self.pieces.iter().map(|it| ((it.place, it.stream), it.time));
+        let stored = self.stored.iter().map(|(place, it, _)| ((*place, it.stream), it.stored));
+        let mut last = HashMap::new();
+        for (of, time) in pieces.chain(stored) {
+            let known = last.entry(of).or_insert(time);
+            *known = time.max(*known);
+        }
+        last
+    }
+}
+
+/// Streams that are something else in another destination.
+fn disputed(catalogs: &[Catalog]) -> HashSet<StreamId> {
+    let (mut contents, mut disputed) = (HashMap::new(), HashSet::new());
+    for stored in catalogs.iter().flat_map(Catalog::undeleted) {
+        let content = (stored.treehash, stored.size);
+        if *contents.entry(stored.stream).or_insert(content) != content {
+            disputed.insert(stored.stream);
+        }
+    }
+    disputed
+}
+
+fn length(text: &str) -> u64 {
+    u64::try_from(text.len()).unwrap_or(u64::MAX)
+}
+
+/// A piece of ours; what its description does not call so is none.
+fn piece(
+    told: Told,
+    place: Place,
+    of: &Described,
+    (id, size, time): (String, u64, Timestamp),
+    span: Span,
+) -> Option<Piece> {
+    of.kind?;
+    Some(Piece {
+        told,
+        place,
+        stream: of.stream?,
+        generation: of.generation,
+        volume: of.volume.unwrap_or_default(),
+        id: id.into(),
+        size,
+        time,
+        span,
+    })
+}
+
+/// The dataset that a name is of: up to its last `@`; all of a name without.
+pub fn dataset(name: &str) -> &str {
+    name.rsplit_once('@').map_or(name, |(dataset, _)| dataset)
+}
