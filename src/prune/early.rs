@@ -33,7 +33,8 @@ impl Early {
             } else {
                 left
             };
-        let days = left.div_ceil(DAY.unsigned_abs());
+        // Never more than the minimum: times are rounded, and clocks differ.
+        let days = left.div_ceil(DAY.unsigned_abs()).min(prices.minimum_days.into());
         let wall = TimeZone::UTC.to_datetime(free);
         let midnight = wall.time() == Time::midnight();
         let day = if midnight { Ok(wall.date()) } else { wall.date().tomorrow() };
@@ -67,6 +68,7 @@ mod tests {
         assert_eq!(first.fee, prices.storage(1 << 30, 90));
         let last = early(evening, "2027-02-21T22:04:11Z").unwrap();
         assert_eq!((last.days, last.fee), (1, prices.storage(1 << 30, 1)));
+        assert_eq!(early(evening, "2026-11-23T22:04:11Z").map(|early| early.days), Some(90));
         assert_eq!(early(evening, "2027-02-21T22:04:12Z"), None);
         assert_eq!(early(evening, "2030-01-01T00:00:00Z"), None);
         assert_eq!(early(evening, "2027-02-21T22:04:11.5Z").map(|early| early.days), Some(1));
