@@ -542,6 +542,14 @@ pub struct Chain {
     pub streams: u32,
 }
 
+/// How to bring a stream back without this program, for whoever holds the
+/// manifest that begins with it. Readers pass over it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Recipe {
+    /// Lines of plain text.
+    pub text: Vec<String>,
+}
+
 /// A line of a type that this program knows.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
@@ -562,6 +570,7 @@ pub enum Line {
     Job(Job),
     Upload(Upload),
     Inventoried(Inventoried),
+    Recipe(Recipe),
 }
 
 /// When a line may be acted on, as glacier-window(1) stamped it.
@@ -589,7 +598,7 @@ impl Line {
             // Of any kind, as other types may have a field of this name.
             v: Option<serde_json::Value>,
         }
-        const KNOWN: [&str; 15] = [
+        const KNOWN: [&str; 16] = [
             "stream",
             "snapshot",
             "part",
@@ -605,6 +614,7 @@ impl Line {
             "job",
             "upload",
             "inventoried",
+            "recipe",
         ];
         if !text.trim_start().starts_with('{') {
             return Err("not a JSON object".to_owned());

@@ -58,6 +58,13 @@ mod mirror {
 
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
+    pub struct Recipe {
+        r#type: String,
+        text: Vec<String>,
+    }
+
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
     pub struct Plan {
         r#type: String,
         stream: Id,
@@ -414,6 +421,7 @@ fn mirrors() -> BTreeMap<&'static str, Mirror> {
         ("deleted", reads::<mirror::Deleted>),
         ("upload", reads::<mirror::Upload>),
         ("inventoried", reads::<mirror::Inventoried>),
+        ("recipe", reads::<mirror::Recipe>),
         ("description", reads::<mirror::Description>),
     ])
 }
@@ -480,7 +488,7 @@ fn full() -> Vec<String> {
     let described = json!({"generation": 1, "from_guid": "987", "description": "text"});
     lines.push(with("upload", described.clone()));
     lines.push(with("inventoried", described));
-    lines.extend(["volume", "end", "failed", "chain"].map(|of| example(of).to_owned()));
+    lines.extend(["volume", "end", "failed", "chain", "recipe"].map(|of| example(of).to_owned()));
     lines
 }
 
@@ -499,7 +507,7 @@ fn the_examples_are_read_and_written_the_same() {
         assert_eq!(line.text().unwrap(), format!("{text}\n"));
         seen.extend(fields(text).contains("type").then(|| text.split('"').nth(3).unwrap()));
     }
-    assert_eq!(seen.len(), 15, "an example of each: {seen:?}");
+    assert_eq!(seen.len(), 16, "an example of each: {seen:?}");
 }
 
 #[test]

@@ -134,7 +134,8 @@ impl Lines {
             | Line::Verified(_)
             | Line::Job(_)
             | Line::Upload(_)
-            | Line::Inventoried(_) => {}
+            | Line::Inventoried(_)
+            | Line::Recipe(_) => {}
         }
         Ok(())
     }

@@ -187,6 +187,7 @@ fn stream_of(line: &Line) -> Option<StreamId> {
         | Line::Verified(_)
         | Line::Job(_)
         | Line::Upload(_)
-        | Line::Inventoried(_) => None,
+        | Line::Inventoried(_)
+        | Line::Recipe(_) => None,
     }
 }

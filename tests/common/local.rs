@@ -377,7 +377,9 @@ impl Local {
 /// Asserts that the lines of a manifest are those of the catalog.
 #[track_caller]
 pub fn is_the_catalogs(manifest: &str, catalog: &str, of: &Value) {
-    let (first, rest) = manifest.split_once('\n').unwrap();
+    let (recipe, rest) = manifest.split_once('\n').unwrap();
+    assert!(recipe.starts_with("{\"type\":\"recipe\""), "{recipe}");
+    let (first, rest) = rest.split_once('\n').unwrap();
     assert!(first.starts_with("{\"type\":\"stream\""), "{first}");
     let stream = of["stream"].as_str().unwrap();
     let mut expected = Vec::new();

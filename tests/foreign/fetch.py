@@ -72,7 +72,8 @@ assert all(d["v"] == 1 and d["kind"] in ("volume", "manifest") for d, _ in told)
 [(manifest, found)] = [(d, a) for d, a in told if d["kind"] == "manifest" and d["name"] == name]
 lines = archive(found["ArchiveId"], found["Size"], found["SHA256TreeHash"], pieces=False).decode()
 assert all(len(line.encode()) < 4096 for line in lines.splitlines())
-lines = [json.loads(line) for line in lines.splitlines() if line]
+recipe, *lines = [json.loads(line) for line in lines.splitlines() if line]
+assert recipe["type"] == "recipe" and all(len(text) < 200 for text in recipe["text"])
 assert all(line["stream"] == manifest["stream"] for line in lines)
 [stored] = [line for line in lines if line["type"] == "stored"]
 assert "manifest_id" not in stored and stored["guid"] == manifest["guid"]

@@ -363,3 +363,37 @@ fn a_spool_that_was_lost_twice_leaves_a_manifest_that_restores() {
     is_the_catalogs(&text, &catalog(&place), &manifest.description);
     assert_eq!(text.matches("{\"type\":\"archive\"").count(), 2, "each volume once");
 }
+
+#[test]
+fn a_manifest_that_an_earlier_version_began_is_sent_on_as_it_is() {
+    for (damaged, recipe) in [(false, false), (true, true)] {
+        let place = Place::default();
+        let refuse = |call: &str, from: u32| {
+            format!(
+                r#"{{"do":"refuse","code":"AccessDeniedException","call":"{call}","from":{from},"times":"all"}}"#
+            )
+        };
+        let mut server = Local::with_faults(&place, 600, &refuse("InitiateMultipartUpload", 2));
+        let lines = chunk(&place, "x", &pattern(MIB));
+        let run = || put(&server, &place, &["--create-vault", "v"], &lines);
+        assert_eq!(run().code(), 77);
+        // It was made ready, and nothing of it is sent yet.
+        let file = place.stream(&id_of(&lines)).join("manifest.jsonl");
+        let text = fs::read_to_string(&file).unwrap();
+        let (head, rest) = text.split_once('\n').unwrap();
+        assert!(head.starts_with("{\"type\":\"recipe\",\"text\":["), "{head}");
+        let other = if damaged { text.replacen('{', "[", 1) } else { rest.to_owned() };
+        fs::write(&file, other).unwrap();
+        server.fail(&refuse("CompleteMultipartUpload", 1));
+        let run = || put(&server, &place, &["v"], &lines);
+        assert_eq!(run().code(), 77);
+        server.fail("");
+        let sent = server.calls("UploadMultipartPart");
+        let run = || put(&server, &place, &["v"], &lines);
+        run().done();
+        assert_eq!(server.calls("UploadMultipartPart"), sent, "its upload goes on");
+        let manifest = server.archives("v").pop().unwrap();
+        let told = String::from_utf8(server.content("v", &manifest.id)).unwrap();
+        assert_eq!(told, if recipe { text } else { rest.to_owned() });
+    }
+}

@@ -260,12 +260,13 @@ impl Machine {
         let ready = self.manifest.as_deref().and_then(|m| manifest::earlier(m, &stored).unwrap());
         if ready.is_none() {
             let mut text = Vec::new();
-            manifest::write(plan, self.journal.text.as_slice(), &stored, &mut text).unwrap();
+            let form = manifest::Form { stored: stored.clone(), recipe: true };
+            manifest::write(plan, self.journal.text.as_slice(), &form, &mut text).unwrap();
             self.manifest = Some(text);
         }
         let mut text = self.manifest.as_deref().unwrap();
         let parts = std::iter::from_fn(|| Piece::read(&mut text, PART).unwrap()).collect();
-        Manifest { stored: ready.unwrap_or(stored), parts }
+        Manifest { stored: ready.map_or(stored, |form| form.stored), parts }
     }
 
     /// The power fails.
