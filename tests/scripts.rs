@@ -79,6 +79,7 @@ MiB is 2^n (1024). Needs four times that in /dev/shm, and 12 times on disk.";
         ("bench", vec!["1G"], format!("bench: {bench}")),
         ("bench", vec!["-n", "all"], format!("bench: {bench}")),
         ("test", vec!["unit"], "test: usage: scripts/test".into()),
+        ("akashita-paper", vec!["now"], "akashita-paper: usage: scripts/akashita-paper".into()),
         ("need", vec![], "need: usage: scripts/need command ...".into()),
     ] {
         let ran = seen(script(name).args(&arguments).output().unwrap());
@@ -90,4 +91,148 @@ MiB is 2^n (1024). Needs four times that in /dev/shm, and 12 times on disk.";
 fn need_is_silent_when_all_is_there() {
     let ran = seen(script("need").args(["sh", "cat"]).output().unwrap());
     assert_eq!(ran, (Some(0), String::new(), String::new()));
+}
+
+/// What the paper is about: two hosts and vaults, a chain, a stream that is
+/// not of ZFS.
+const STORED: [(&str, &str, &str, &str, &str); 5] = [
+    ("nas", "tank/home@mon", "\"guid\":\"11\",", "my-vault", "2026-11-23"),
+    ("nas", "tank/home@tue", "\"guid\":\"12\",\"from_guid\":\"11\",", "my-vault", "2026-11-24"),
+    ("nas", "tank/enc@mon", "\"guid\":\"21\",", "my-vault", "2026-11-23"),
+    ("nas", "etc-2026-11-23.tar", "", "my-vault", "2026-11-23"),
+    ("desk", "tank/home@mon", "\"guid\":\"31\",", "other", "2026-11-22"),
+];
+
+/// A machine with that catalog, a ZFS with keys, and an AWS CLI.
+fn machine() -> tempfile::TempDir {
+    let top = tempfile::tempdir().unwrap();
+    let mut catalog = String::new();
+    for (number, (host, name, guids, vault, day)) in STORED.into_iter().enumerate() {
+        let what = format!("\"stream\":\"{number:032x}\",\"host\":\"{host}\",\"name\":\"{name}\"");
+        let format = if guids.is_empty() { "bytes" } else { "zfs" };
+        let hash = "9db1aac19432f178bec3cedc1aae212b4829c64677a1e97e478d913ffcf24c91";
+        let place = format!("\"dest\":\"glacier://{vault}\",\"region\":\"eu-central-1\"");
+        let archive = format!(
+            "{{\"type\":\"archive\",\"v\":1,{what},\"volume\":0,\"offset\":0,\"size\":7,\
+             \"treehash\":\"{hash}\",\"part_size\":1048576,{place},\"archive_id\":\"a{number}\",\
+             \"uploaded\":\"{day}T22:04:30Z\"}}\n"
+        );
+        catalog.push_str(&archive);
+        let line = format!(
+            "{{\"type\":\"stored\",\"v\":1,{what},\"format\":\"{format}\",{guids}\"volumes\":1,\"size\":7,\
+             \"treehash\":\"{hash}\",\"whole\":\"zfs\",{place},\
+             \"manifest_id\":\"m\",\"stored\":\"{day}T22:04:31Z\"}}\n"
+        );
+        catalog.push_str(&line);
+    }
+    fs::write(top.path().join("catalog.jsonl"), catalog).unwrap();
+    fs::create_dir(top.path().join("bin")).unwrap();
+    let zfs = "case $1 in\n\
+        --version) echo zfs-2.3.9 ;;\n\
+        *) printf 'tank\\t-\\tnone\\tnone\\ntank/enc\\ttank/enc\\tpassphrase\\tprompt\\n'\n\
+        printf 'tank/enc/sub\\ttank/enc\\tpassphrase\\tnone\\n'\n\
+        printf 'tank/raw\\ttank/raw\\traw\\thttps://me:secret@keys.example/raw\\n' ;;\nesac\n";
+    for (name, text) in [("zfs", zfs), ("aws", "echo 111122223333\n")] {
+        let file = top.path().join("bin").join(name);
+        fs::write(&file, format!("#!/bin/sh\n{text}")).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    top
+}
+
+/// akashita-paper in a shell on that machine, or without what its bin/ has.
+fn paper(top: &Path, shell: &str, bare: bool) -> Command {
+    let tools = Path::new(env!("CARGO_BIN_EXE_glacier-chain")).parent().unwrap().to_owned();
+    let path = std::env::var_os("PATH").unwrap();
+    let mut path: Vec<PathBuf> = std::env::split_paths(&path).collect();
+    if bare {
+        path.retain(|directory| !directory.join("zfs").exists() && !directory.join("aws").exists());
+    } else {
+        path.insert(0, top.join("bin"));
+    }
+    path.insert(0, tools);
+    let mut words = shell.split(' ');
+    let mut command = Command::new(words.next().unwrap());
+    command
+        .args(words)
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/akashita-paper"))
+        .env_clear()
+        .env("PATH", std::env::join_paths(path).unwrap())
+        .env("HOME", top)
+        .env("GLACIER_CATALOG", top.join("catalog.jsonl"))
+        .env("GLACIER_SPOOL", "/spool")
+        .env("AWS_SECRET_ACCESS_KEY", "never-on-paper")
+        .stdin(Stdio::null());
+    command
+}
+
+#[test]
+fn the_paper_tells_what_must_outlive_the_machine_in_any_sh() {
+    let top = machine();
+    for shell in ["sh", "dash", "bash", "busybox sh"] {
+        let Ok(output) = paper(top.path(), shell, false).output() else {
+            skip(&format!("{shell}: not found, akashita-paper is not tried with it"));
+            continue;
+        };
+        let (code, out, err) = seen(output);
+        assert_eq!((code, err.as_str()), (Some(0), ""), "{shell}: {out}");
+        for line in [
+            "account       111122223333",
+            "stored in     glacier://my-vault in eu-central-1",
+            "              glacier://other in eu-central-1",
+            "spool         /spool",
+            concat!("programs      Akashita ", env!("CARGO_PKG_VERSION"), "; zfs-2.3.9"),
+            "  2026-11-22  desk  tank/home@mon  (1 stream, guid 31)",
+            "  2026-11-23  nas  etc-2026-11-23.tar  (1 stream)",
+            "  2026-11-23  nas  tank/enc@mon  (1 stream, guid 21)",
+            "  2026-11-24  nas  tank/home@tue  (2 streams, guid 12)",
+            "  tank/enc  passphrase, prompt; kept at ______________________________",
+            "  tank/raw  raw, https://keys.example/raw; kept at ______________________________",
+        ] {
+            assert!(out.lines().any(|told| told == line), "{shell}: no \"{line}\" in {out}");
+        }
+        assert!(!out.contains("tank/home@mon  (1 stream, guid 11)"), "the newest only: {out}");
+        assert!(!out.contains("tank/enc/sub"), "it has no key of its own: {out}");
+        assert!(!out.contains("me:") && !out.contains("never-on-paper"), "a secret: {out}");
+        assert!(out.lines().count() < 60, "more than a page: {out}");
+    }
+}
+
+#[test]
+fn the_paper_has_a_line_to_write_on_for_what_it_cannot_know() {
+    let top = machine();
+    let (code, out, err) = seen(paper(top.path(), "sh", true).output().unwrap());
+    assert_eq!((code, err.as_str()), (Some(0), ""), "{out}");
+    assert!(out.contains("account       ____"), "{out}");
+    assert!(out.contains("  of streams that a program encrypted (age): kept at ____"), "{out}");
+    // What is many is cut, and said to be.
+    let catalog = top.path().join("catalog.jsonl");
+    let mut text = fs::read_to_string(&catalog).unwrap();
+    let lines: Vec<&str> = text.lines().filter(|line| line.contains("etc-")).collect();
+    let lines = lines.join("\n") + "\n";
+    for number in 100..140 {
+        let id = format!("{number:032x}");
+        let line = lines.replace(&format!("{:032x}", 3), &id);
+        text.push_str(&line.replace("etc-", &format!("{number}-")));
+    }
+    fs::write(&catalog, text).unwrap();
+    let (_, out, _) = seen(paper(top.path(), "sh", true).output().unwrap());
+    assert!(out.contains("  and 24 more: glacier-chain --list <catalog.jsonl"), "{out}");
+    assert!(out.lines().count() < 60, "more than a page: {out}");
+}
+
+#[test]
+fn no_paper_is_printed_of_a_catalog_that_is_none() {
+    let top = machine();
+    let catalog = top.path().join("catalog.jsonl");
+    let name = catalog.display();
+    fs::write(&catalog, "{\"type\":\"stored\",\"v\":2}\n").unwrap();
+    let (code, out, err) = seen(paper(top.path(), "sh", false).output().unwrap());
+    assert_eq!((code, out.as_str()), (Some(65), ""), "{err}");
+    assert!(err.ends_with(&format!("{name}: cannot tell what can be restored\n")), "{err}");
+    fs::remove_file(&catalog).unwrap();
+    let (code, out, err) = seen(paper(top.path(), "sh", false).output().unwrap());
+    let why = "no such catalog; set GLACIER_CATALOG if it is elsewhere";
+    assert_eq!((code, out), (Some(78), String::new()));
+    assert_eq!(err, format!("akashita-paper: {name}: {why}\n"));
 }
