@@ -5,7 +5,7 @@
 //! the stream is stored it is kept as the receipt. Catalog lines stand in it
 //! as they are printed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io::{self, BufRead};
 
 use jiff::Timestamp;
@@ -345,6 +345,11 @@ impl Journal {
 
     /// Takes a catalog line; one of another stream tells nothing of this one.
     pub fn take_line(&mut self, line: Line) {
+        if let Line::Deleted(deleted) = line {
+            // Written here by put, before a new attempt; chunk learns of it.
+            self.drop_those(&deleted.archive_id.into_iter().collect());
+            return;
+        }
         let of = match &line {
             Line::Archive(archive) => archive.stream,
             Line::Stored(stored) => stored.stream,
@@ -403,6 +408,41 @@ impl Journal {
                 line => self.take_line(line),
             }
         }
+    }
+
+    /// Takes out archives that were deleted since, by their names at the
+    /// service. Where one of them was counted the stream is stored no more: a
+    /// new attempt begins, so that its lines and those of what is gone are
+    /// told apart, and what is left is good again if its bytes are. Whether
+    /// that is so.
+    pub fn forget(&mut self, deleted: &HashSet<String>) -> bool {
+        let is_broken = self.drop_those(deleted);
+        if is_broken {
+            self.take(Record::Generation { generation: self.generation.saturating_add(1) });
+        }
+        if !deleted.is_empty() {
+            // That of an attempt before, whose deletion the journal has seen.
+            let current = self.generation;
+            self.stored = self.stored.take().filter(|stored| stored.generation == current);
+        }
+        is_broken
+    }
+
+    /// The same without a new attempt.
+    fn drop_those(&mut self, deleted: &HashSet<String>) -> bool {
+        let is_gone = |archive: &Confirmed| deleted.contains(&archive.archive_id);
+        let manifest = self.stored.as_ref().and_then(|stored| stored.manifest_id.as_ref());
+        let is_broken = self.archives.values().any(is_gone)
+            || manifest.is_some_and(|manifest| deleted.contains(manifest));
+        self.archives.retain(|_, archive| !is_gone(archive));
+        self.earlier.retain(|_, archives| {
+            archives.retain(|archive| !is_gone(archive));
+            !archives.is_empty()
+        });
+        if is_broken {
+            self.stored = None;
+        }
+        is_broken
     }
 
     /// Keeps an archive that only the catalog knows, as the journal of its
@@ -521,6 +561,26 @@ mod tests {
         assert_eq!(journal.archives.keys().copied().collect::<Vec<_>>(), [Target::Volume(0)]);
         assert_eq!(journal.archive(0).unwrap().archive_id, "archive-1-0");
         assert_eq!(journal.archive(1).unwrap().archive_id, "archive-0-1");
+    }
+
+    #[test]
+    fn what_was_deleted_is_known_no_more_and_the_rest_is_of_an_earlier_attempt() {
+        let deleted = |ids: &[&str]| ids.iter().map(|id| (*id).to_owned()).collect();
+        let lines = || vec![archive(0, 0), archive(1, 0)];
+        let mut whole = Journal::default();
+        whole.complement(lines());
+        assert!(!whole.forget(&deleted(&["another"])));
+        assert_eq!((whole.generation, whole.archives.len()), (0, 2));
+        let mut broken = Journal::default();
+        broken.complement(lines());
+        assert!(broken.forget(&deleted(&["archive-0-0"])));
+        assert_eq!((broken.generation, broken.archives.len()), (1, 0));
+        assert_eq!(broken.volumes().into_keys().collect::<Vec<_>>(), [1]);
+        // The attempt that began then is not given up for it again.
+        let mut later = read(&[text(&Record::Generation { generation: 1 })]);
+        later.complement([lines(), vec![archive(0, 1)]].concat());
+        assert!(!later.forget(&deleted(&["archive-0-0"])));
+        assert_eq!((later.generation, later.archives.len()), (1, 1));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! flows through it; akashita(7) and glacier-lines(5) are what it promises.
 
 pub mod append;
+pub mod books;
 pub mod catalog;
 pub mod chunk;
 pub mod cli;

@@ -14,6 +14,8 @@ mod attacks;
 #[path = "put/books.rs"]
 mod books;
 mod common;
+#[path = "put/deleted.rs"]
+mod deleted;
 #[path = "put/edges.rs"]
 mod edges;
 #[path = "put/hours.rs"]

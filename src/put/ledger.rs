@@ -2,96 +2,18 @@
 //! output.
 
 use std::collections::HashSet;
-use std::fs::{self, File};
+use std::fs::File;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
-
-use rustix::fs::{Mode, OFlags};
-use rustix::io::retry_on_intr;
 
 use crate::append::{self, Append};
+use crate::books::Catalog;
 use crate::cli;
 use crate::error::{Error, Result};
 use crate::journal::{Journal, Record, elsewhere};
-use crate::line::{Line, Reader, StreamId, Text};
+use crate::line::{Deleted, Line, StreamId};
 use crate::spool::StreamDir;
-use crate::state;
 use crate::treehash::Hash;
-
-/// The catalog file.
-pub struct Catalog {
-    path: PathBuf,
-    file: Append,
-}
-
-impl Catalog {
-    /// Opens the catalog, and creates it if it is not there.
-    ///
-    /// # Errors
-    /// When that fails.
-    pub fn open(path: &Path) -> Result<Self> {
-        let cannot = |e| Error::io(format!("catalog {}", path.display()), e);
-        state::create(state::parent(path), 0o777).map_err(cannot)?;
-        let is_new = !path.exists();
-        // A FIFO is not waited for; a symbolic link is its user's choice.
-        let flags =
-            OFlags::RDWR | OFlags::APPEND | OFlags::CREATE | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let mode = Mode::RUSR | Mode::WUSR;
-        let file = retry_on_intr(|| rustix::fs::open(path, flags, mode));
-        let file = File::from(file.map_err(|e| cannot(e.into()))?);
-        if !file.metadata().map_err(cannot)?.is_file() {
-            return Err(cannot(std::io::Error::other("not a regular file")));
-        }
-        // I2: what is in the catalog outlives a power cut, so its name must,
-        // be it that of a run that died before it could see to it.
-        let real = fs::canonicalize(path).map_err(cannot)?;
-        match File::open(state::parent(&real)) {
-            Ok(directory) => directory.sync_all().map_err(cannot)?,
-            Err(_) if !is_new => {}
-            Err(e) => return Err(cannot(e)),
-        }
-        let file = Append::new(file);
-        Ok(Self { path: path.to_owned(), file })
-    }
-
-    /// Gives `take` the text of every line that `wanted` takes, unread; what
-    /// cannot be read is left out.
-    ///
-    /// # Errors
-    /// When reading fails.
-    fn scan(&self, wanted: &str, mut take: impl FnMut(&str)) -> Result<()> {
-        let cannot = |e| Error::io(format!("catalog {}", self.path.display()), e);
-        let mut lines = Reader::new(self.file.reader().map_err(cannot)?);
-        while let Some(text) = lines.read().map_err(cannot)? {
-            if let Text::Line(text) = text
-                && text.contains(wanted)
-            {
-                take(&text);
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether anything stored in `dest` is in the catalog.
-    ///
-    /// # Errors
-    /// When reading fails.
-    pub fn knows(&self, dest: &str) -> Result<bool> {
-        let mut known = false;
-        self.scan(dest, |text| {
-            known |= matches!(
-                Line::parse(text),
-                Ok(Some(Line::Archive(archive))) if archive.dest == dest
-            );
-        })?;
-        Ok(known)
-    }
-
-    fn append(&mut self, text: &str) -> Result<()> {
-        self.file.append(&format!("catalog {}", self.path.display()), text)
-    }
-}
 
 /// The books of one stream.
 pub struct Ledger<'a> {
@@ -102,9 +24,11 @@ pub struct Ledger<'a> {
     region: String,
     /// A receipt tells of this stream; it is whole, and stays as it is.
     receipt: bool,
-    /// The attempt that only the catalog knows of, as the journal of it was
-    /// lost.
+    /// The attempt that only the catalog knows of: the journal of it was lost,
+    /// or archives of the one before were deleted.
     generation: Option<u32>,
+    /// The lines of those deletions, until they are in the journal.
+    deletions: String,
     /// What stands in the journal, and in the catalog.
     in_journal: HashSet<u64>,
     in_catalog: HashSet<u64>,
@@ -198,7 +122,6 @@ impl<'a> Ledger<'a> {
         }
         let mut journal = Journal::read(texts.join("\n").as_bytes()).map_err(cannot)?;
         region.map_or(Ok(()), |region| journal.is_in(id, region))?;
-        let receipt = !is_under_way && journal.stored.is_some();
         let told = texts.iter().filter_map(|text| Line::parse(text).ok().flatten());
         told.filter(|line| is_about(line, id, dest)).try_for_each(|line| is_in(&line, region))?;
         if !is_under_way {
@@ -207,19 +130,30 @@ impl<'a> Ledger<'a> {
         let in_journal: HashSet<u64> = texts.iter().map(|text| fingerprint(text)).collect();
         let mut in_catalog = HashSet::new();
         let mut known = Vec::new();
-        catalog.scan(&id.to_string(), |text| {
-            if let Ok(Some(line)) = Line::parse(text)
-                && is_about(&line, id, dest)
-            {
+        let (mut deleted, mut deletions) = (HashSet::new(), String::new());
+        catalog.scan(&id.to_string(), |text| match Line::parse(text) {
+            Ok(Some(Line::Deleted(Deleted { archive_id: Some(archive), .. }))) => {
+                deleted.insert(archive);
+                deletions.extend([text, "\n"]);
+            }
+            Ok(Some(line)) if is_about(&line, id, dest) => {
                 in_catalog.insert(fingerprint(text));
                 if matches!(line, Line::Archive(_) | Line::Stored(_)) {
                     known.push(line);
                 }
             }
+            _ => {}
         })?;
         known.iter().try_for_each(|line| is_in(line, region))?;
+        let has_receipt = !is_under_way && journal.stored.is_some();
         let before = if is_under_way { journal.generation } else { 0 };
         journal.complement(known);
+        // I4: what is not there any more is stored again.  Held by
+        // tests/put/deleted.rs::what_was_deleted_is_stored_again.
+        if !journal.forget(&deleted) {
+            deletions.clear();
+        }
+        let receipt = has_receipt && journal.stored.is_some();
         let generation = Some(journal.generation).filter(|now| *now > before);
         let ledger = Self {
             stream,
@@ -229,6 +163,7 @@ impl<'a> Ledger<'a> {
             region: region.unwrap_or_default().to_owned(),
             receipt,
             generation,
+            deletions,
             in_journal,
             in_catalog,
         };
@@ -261,6 +196,8 @@ impl<'a> Ledger<'a> {
         if self.in_journal.contains(&fingerprint(&text)) {
             text.clear();
         }
+        // glacier-chunk must not believe in what is gone.
+        text += &self.deletions;
         // Else the next run took what is written from here on for the work of
         // an earlier attempt. Held by
         // plan::tests::cases::a_journal_that_was_lost_goes_on_with_the_attempt_of_the_catalog.

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::books::Catalog;
 use crate::error::{Error, Result};
 use crate::line::{Line, Stamp, Stream, StreamId};
 use crate::spool::{Holder, Spool};
@@ -25,7 +26,7 @@ use crate::vault::{Failure, Vault};
 use crate::{cli, description, neighbour, partsize};
 use gate::Gates;
 use inbox::Inbox;
-use ledger::{Catalog, Ledger};
+use ledger::Ledger;
 use plan::Plan;
 use worker::Worker;
 

@@ -308,7 +308,7 @@ impl Local {
 
     /// The body of the answer to a signed request; for the beginning of a
     /// job, which has none, the job's id.
-    fn ask(&self, method: &str, path: &str, body: &[u8]) -> Vec<u8> {
+    pub fn ask(&self, method: &str, path: &str, body: &[u8]) -> Vec<u8> {
         self.ask_with(method, path, &[], body)
     }
 
