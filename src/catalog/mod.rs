@@ -103,6 +103,40 @@ impl Catalog {
         }
     }
 
+    /// The streams that could be restored, and no more once these archives are
+    /// deleted, too; from here on they are. A base that no stream ever held
+    /// is taken to be on the other side.
+    pub fn lost<'i>(&mut self, archives: impl Iterator<Item = &'i str>) -> Vec<&Stored> {
+        let there = self.bases_elsewhere();
+        let count = self.entries.len();
+        let before: Vec<bool> = {
+            let ways = self.ways(&there);
+            (0..count).map(|index| ways.is_there(index)).collect()
+        };
+        archives.for_each(|archive| self.archives.delete(archive));
+        self.settle();
+        let ways = self.ways(&there);
+        let lost = before.into_iter().enumerate();
+        let lost = lost.filter(|(index, before)| *before && !ways.is_there(*index));
+        lost.filter_map(|(index, _)| self.entries.get(index)).map(|entry| &entry.stored).collect()
+    }
+
+    /// How many streams it takes to restore each: more than any of those that
+    /// come before it.
+    pub fn lengths(&self) -> HashMap<StreamId, u32> {
+        let there = self.bases_elsewhere();
+        let ways = self.ways(&there);
+        let entries = self.entries.iter().enumerate();
+        entries.map(|(index, entry)| (entry.stored.stream, ways.cost(index).1)).collect()
+    }
+
+    /// Bases that no stream of the catalog ever held.
+    fn bases_elsewhere(&self) -> HashSet<Guid> {
+        let all = 0..self.entries.len();
+        let held: HashSet<Guid> = all.clone().flat_map(|index| self.provides(index)).collect();
+        all.flat_map(|index| self.needs(index)).filter(|guid| !held.contains(guid)).collect()
+    }
+
     /// Takes a `snapshot` line; of several about one place in a stream the
     /// last counts, as in what [`scan::select`] prints.
     pub fn snapshot(&mut self, snapshot: Snapshot) {
@@ -365,7 +399,7 @@ impl Entry {
             let defect = archives.defect(&stored, at);
             (stored, at, defect)
         });
-        let copies: Vec<_> = copies.collect();
+        let mut copies: Vec<_> = copies.collect();
         // What was deleted disputes nothing.
         let mut contents = copies
             .iter()
@@ -373,11 +407,15 @@ impl Entry {
             .map(|(stored, ..)| (stored.treehash, stored.size));
         let first = contents.next();
         self.disputed = contents.any(|content| Some(content) != first);
-        let best =
-            copies.into_iter().max_by_key(|(stored, _, defect)| (defect.is_none(), stored.stored));
-        if let Some((stored, at, defect)) = best {
-            (self.stored, self.at, self.defect) = (stored, at, defect);
+        let best = copies
+            .iter()
+            .enumerate()
+            .max_by_key(|(_, (stored, _, defect))| (defect.is_none(), stored.stored))
+            .map(|(index, _)| index);
+        if let Some(best) = best {
+            (self.stored, self.at, self.defect) = copies.remove(best);
         }
+        self.others = copies.into_iter().map(|(stored, at, _)| (stored, at)).collect();
     }
 }
 

@@ -158,6 +158,16 @@ impl Spool {
         }
     }
 
+    /// The directories of all streams that are in the spool.
+    ///
+    /// # Errors
+    /// When one cannot be opened.
+    pub fn streams(&self) -> Result<Vec<StreamDir>> {
+        let names = names(&self.directory).map_err(|e| Error::io("spool: cannot read", e))?;
+        let ids = names.iter().filter_map(|name| name.to_str().ok()?.parse().ok());
+        ids.filter_map(|id| self.existing(id).transpose()).collect()
+    }
+
     /// The journals of a stream that is stored, one for each destination.
     ///
     /// # Errors
@@ -209,6 +219,77 @@ impl Spool {
             Ok(false)
         };
         search().map_err(|e| Error::io("spool: cannot read", e))
+    }
+
+    /// Removes the receipt of a stream, whose archives are no more.
+    ///
+    /// # Errors
+    /// When it is there and cannot be removed.
+    pub fn forget_receipt(&self, id: StreamId, receipt: &str) -> Result<()> {
+        let forget = || -> io::Result<()> {
+            let done = match open_directory(&self.directory, DONE) {
+                Ok(done) => done,
+                Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+                Err(e) => return Err(e),
+            };
+            beneath::remove(&done, &format!("{id}.{receipt}.jsonl"))?;
+            beneath::sync(&done)
+        };
+        forget().map_err(|e| Error::io(format!("stream {id}: receipt: cannot remove"), e))
+    }
+
+    /// Removes the directory of a stream in which there is nothing but locks.
+    /// Called with put's lock held.
+    ///
+    /// # Errors
+    /// When it cannot be read or removed.
+    pub fn leave(&self, stream: &StreamDir) -> Result<()> {
+        // A chunk that works in it keeps it.
+        let Ok(_lock) = stream.lock_within(Holder::Chunk, Duration::ZERO) else { return Ok(()) };
+        let id = stream.id;
+        let leave = || -> io::Result<()> {
+            let names = names(&stream.directory)?;
+            let locks = [Holder::Chunk, Holder::Put].map(Holder::file);
+            if names.iter().any(|name| !locks.iter().any(|lock| lock.as_bytes() == name.as_bytes()))
+            {
+                return Ok(());
+            }
+            locks.iter().try_for_each(|lock| beneath::remove(&stream.directory, lock))?;
+            beneath::remove_directory(&self.directory, &id.to_string())
+        };
+        leave().map_err(|e| Error::io(format!("stream {id}: cannot clear its spool"), e))
+    }
+
+    /// Drops a stream that is not stored: all that is in its directory.
+    /// Called with both of its locks held. The lines that put would read go
+    /// first, and the journal last, as it alone knows what the service holds.
+    ///
+    /// # Errors
+    /// When something cannot be removed; the same command goes on from there.
+    pub fn discard(&self, stream: &StreamDir) -> Result<()> {
+        let id = stream.id;
+        let discard = || -> io::Result<()> {
+            let mut all = Vec::new();
+            for name in names(&stream.directory)? {
+                all.push(name.to_str().map_err(io::Error::other)?.to_owned());
+            }
+            let locks = [Holder::Chunk, Holder::Put].map(Holder::file);
+            all.sort_by_key(|name| match name.as_str() {
+                stream::LINES => 0,
+                JOURNAL => 2,
+                name if locks.contains(&name) => 3,
+                _ => 1,
+            });
+            for name in all {
+                if name == JOURNAL {
+                    beneath::sync(&stream.directory)?;
+                }
+                beneath::remove(&stream.directory, &name).map_err(on(&name))?;
+            }
+            beneath::remove_directory(&self.directory, &id.to_string())?;
+            beneath::sync(&self.directory)
+        };
+        discard().map_err(|e| Error::io(format!("stream {id}: cannot clear its spool"), e))
     }
 
     /// Puts the journal of a stored stream under `done/`, as `receipt` unless

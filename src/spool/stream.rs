@@ -17,7 +17,7 @@ use crate::line::StreamId;
 use crate::planted::Fault;
 
 /// What chunk printed, and the same while it prints.
-const LINES: &str = "lines.jsonl";
+pub(super) const LINES: &str = "lines.jsonl";
 const LINES_NEW: &str = "lines.new";
 
 /// The catalog lines of the stream on their way to the service.
@@ -38,7 +38,7 @@ pub enum Holder {
 }
 
 impl Holder {
-    fn file(self) -> &'static str {
+    pub(super) fn file(self) -> &'static str {
         match self {
             Self::Chunk => "chunk.lock",
             Self::Put => "put.lock",

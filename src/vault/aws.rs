@@ -301,6 +301,8 @@ mod tests {
         assert!(matches!(kind("SomethingNewException", 404), Failure::Missing(_)));
         assert!(matches!(kind("SomethingNewException", 403), Failure::Credentials(_)));
         assert!(matches!(kind("", 400), Failure::Refused(_)));
+        assert!(kind("AccessDeniedException", 403).is_denied());
+        assert!(!kind("ExpiredTokenException", 403).is_denied());
         assert!(matches!(kind("ResourceNotFoundException", 404), Failure::Missing(_)));
         assert!(matches!(kind("InvalidParameterValueException", 400), Failure::Refused(_)));
         assert!(matches!(kind("LimitExceededException", 400), Failure::Refused(_)));

@@ -287,6 +287,20 @@ impl Glacier {
         call.send().await.map(drop).map_err(classify)
     }
 
+    /// Whether the vault has a lock, be it complete or in the making: its
+    /// policy may forbid what the user's allows.
+    ///
+    /// # Errors
+    /// When the user may not see it, say.
+    pub async fn has_lock(&self) -> Attempt<bool> {
+        let call = self.client.get_vault_lock().vault_name(&self.vault);
+        match call.send().await.map_err(classify) {
+            Ok(_) => Ok(true),
+            Err(Failure::Missing(_)) => Ok(false),
+            Err(failure) => Err(failure),
+        }
+    }
+
     /// Deletes this vault. The service refuses while its last inventory is
     /// not empty, or older than the last write.
     ///

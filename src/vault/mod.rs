@@ -113,6 +113,11 @@ impl fmt::Display for Failure {
 }
 
 impl Failure {
+    /// Whether the service knows who asks, and does not let them.
+    pub fn is_denied(&self) -> bool {
+        matches!(self, Self::Credentials(text) if text.starts_with("AccessDenied"))
+    }
+
     /// The error that ends the work on `thing`.
     pub fn on(self, thing: &str) -> Error {
         let text = format!("{thing}: {self}");
