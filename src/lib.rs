@@ -27,6 +27,8 @@ pub mod progress;
 pub mod prune;
 pub mod put;
 pub mod reread;
+#[cfg(feature = "glacier")]
+pub mod rm;
 pub mod sha256x2;
 pub mod spool;
 pub mod state;

@@ -195,6 +195,7 @@ fn standard_input_that_cannot_be_read_is_74() {
         ("glacier-window", &["00:00-24:00"][..]),
         ("glacier-put", &["v"]),
         ("glacier-get", &[]),
+        ("glacier-rm", &["v"]),
         ("glacier-chain", &["x"]),
         ("glacier-prune", &["--keep", "last=1"]),
         ("glacier-treehash", &[]),

@@ -79,6 +79,19 @@ mod mirror {
 
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
+    pub struct Doomed {
+        r#type: String,
+        stream: Option<Id>,
+        name: Option<String>,
+        dest: Option<String>,
+        archives: Option<u64>,
+        uploads: Option<u64>,
+        spooled: Option<bool>,
+        size: Option<u64>,
+    }
+
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
     pub struct Snapshot {
         r#type: String,
         stream: Id,
@@ -416,6 +429,7 @@ fn mirrors() -> BTreeMap<&'static str, Mirror> {
         ("plan", reads::<mirror::Plan>),
         ("kept", reads::<mirror::Kept>),
         ("prunable", reads::<mirror::Prunable>),
+        ("doomed", reads::<mirror::Doomed>),
         ("job", reads::<mirror::Job>),
         ("verified", reads::<mirror::Verified>),
         ("deleted", reads::<mirror::Deleted>),

@@ -37,6 +37,7 @@ fn only_what_talks_to_aws_carries_its_sdk() {
         ("glacier-local", false),
         ("glacier-put", true),
         ("glacier-get", true),
+        ("glacier-rm", true),
     ] {
         let Some(carries) = carries_sdk(tool, directory.path()) else { return };
         assert_eq!(carries, expected, "{tool}");

@@ -128,7 +128,7 @@ fn tool(place: &Place, name: &str, option: &str) -> Command {
         .env("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
         .env("AWS_EC2_METADATA_DISABLED", "true");
     let needed: &[(&str, &str)] = match name {
-        "glacier-put" | "glacier-get" => &[("--patience", "0s")],
+        "glacier-put" | "glacier-get" | "glacier-rm" => &[("--patience", "0s")],
         "glacier-local" => &[("--root", "root"), ("--listen", "nowhere")],
         "glacier-prune" => &[("--keep", "last=1")],
         _ => &[],
@@ -149,7 +149,7 @@ fn every_value_of_every_option_is_shown_and_not_obeyed() {
                 let about = format!("{option} {value:.40?}");
                 let mut command = tool(&place, &name, option);
                 command.arg(option).arg(&value);
-                if name == "glacier-put" {
+                if name == "glacier-put" || name == "glacier-rm" {
                     command.arg("v");
                 }
                 if name == "glacier-window" {
@@ -225,6 +225,7 @@ fn every_variable_is_shown_and_not_obeyed() {
                 ("glacier-put", &["v"][..]),
                 ("glacier-chunk", &[]),
                 ("glacier-get", &[]),
+                ("glacier-rm", &["--yes", "v"]),
                 ("glacier-window", &["--check", "00:00-00:01,00:02-00:01"]),
                 ("glacier-chain", &["x"]),
                 ("glacier-prune", &["--keep", "daily=1"]),
@@ -262,6 +263,7 @@ fn what_lines_say_is_shown_and_not_obeyed() {
                 ("glacier-put", &["v"][..]),
                 ("glacier-put", &["--dry-run", "v"]),
                 ("glacier-get", &[]),
+                ("glacier-rm", &["v"]),
                 ("glacier-chain", &["x"]),
                 ("glacier-prune", &["--keep", "last=1"]),
                 ("glacier-treehash", &["--check"]),
@@ -284,7 +286,9 @@ fn what_lines_say_is_shown_and_not_obeyed() {
             "0".repeat(64),
             "0".repeat(64)
         );
-        for (name, argument) in [("glacier-get", "--partial"), ("glacier-chain", "no such")] {
+        for (name, argument) in
+            [("glacier-get", "--partial"), ("glacier-rm", "v"), ("glacier-chain", "no such")]
+        {
             said(tool(&place, name, "").arg(argument), name, &stored, stored.as_bytes());
         }
     }

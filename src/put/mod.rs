@@ -280,6 +280,6 @@ async fn refuse_strangers<V: Vault>(
 }
 
 /// The name of a destination's receipt.
-fn receipt(dest: &str) -> String {
+pub(crate) fn receipt(dest: &str) -> String {
     dest.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect()
 }

@@ -17,7 +17,7 @@ fn delete<'l>(server: &Local, place: &Place, lines: impl IntoIterator<Item = &'l
         server.ask("DELETE", &format!("/-/vaults/v/archives/{id}"), b"");
         let gone = json!({"type": "deleted", "stream": line["stream"], "dest": line["dest"],
             "archive_id": id, "deleted": "2026-11-25T00:00:00Z"});
-        text.push_str(&format!("{gone}\n"));
+        text += &(gone.to_string() + "\n");
     }
     fs::write(place.path("catalog.jsonl"), text).unwrap();
 }
@@ -31,11 +31,7 @@ fn remove_receipt(place: &Place) {
 /// What chain and get bring back of the stream `x`.
 fn restored(server: &Local, place: &Place) -> Vec<u8> {
     let chain = run_with(&mut place.tool("glacier-chain", &["x"]), catalog(place).as_bytes());
-    got(server, place, &chain.done().stdout)
-}
-
-/// What get brings back of the stream that catalog lines tell of.
-fn got(server: &Local, place: &Place, lines: &str) -> Vec<u8> {
+    let lines = chain.done().stdout;
     let mut get = place.tool("glacier-get", &["--tier", "Expedited", "--", "dd", "of=back"]);
     get.arg("status=none");
     run_with(server.client(&mut get), lines.as_bytes()).done();
@@ -137,7 +133,7 @@ fn other_bytes_than_those_that_were_deleted_are_another_attempt() {
     // Killed in the middle, too.
     assert_eq!(put(&server, &place, &["v"], before(&lines, "end")).code(), 75);
     assert!(place.stream(&id_of(&lines)).join("put.jsonl").exists());
-    let again = put(&server, &place, &["v"], &chunk(&place, "x", bytes)).done();
+    put(&server, &place, &["v"], &chunk(&place, "x", bytes)).done();
     assert_eq!(server.archives("v").len(), 3);
-    assert_eq!(got(&server, &place, &again.stdout), bytes);
+    assert_eq!(restored(&server, &place), bytes);
 }
