@@ -18,6 +18,7 @@ pub mod hashing;
 pub mod journal;
 pub mod line;
 pub mod local;
+pub mod ls;
 pub mod neighbour;
 pub mod partsize;
 pub mod planted;
@@ -26,6 +27,7 @@ pub mod printable;
 pub mod progress;
 pub mod prune;
 pub mod put;
+pub mod rebuild;
 pub mod reread;
 #[cfg(feature = "glacier")]
 pub mod rm;

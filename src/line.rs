@@ -452,6 +452,9 @@ pub struct Upload {
     pub part_size: u64,
     /// Bytes that the service holds of it.
     pub size: u64,
+    /// This machine's spool goes on with it.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub spooled: bool,
     /// What it is of, where its description says so.
     #[serde(flatten)]
     pub of: Described,

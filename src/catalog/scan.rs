@@ -38,6 +38,11 @@ impl Skipped {
 
     /// The warning, if there is something to warn of.
     pub fn warning(&self) -> Option<String> {
+        self.warning_of("stdin")
+    }
+
+    /// The same for a catalog that is not standard input.
+    pub fn warning_of(&self, thing: &str) -> Option<String> {
         let lines = |count: u64| if count == 1 { "line" } else { "lines" };
         let bad = self.first.as_ref().map(|(number, reason)| {
             format!("{} bad {} skipped, the first is {number}: {reason}", self.bad, lines(self.bad))
@@ -45,7 +50,7 @@ impl Skipped {
         let unknown = (self.unknown > 0)
             .then(|| format!("{} {} of unknown types skipped", self.unknown, lines(self.unknown)));
         let parts: Vec<String> = bad.into_iter().chain(unknown).collect();
-        (!parts.is_empty()).then(|| format!("stdin: {}", parts.join("; ")))
+        (!parts.is_empty()).then(|| format!("{thing}: {}", parts.join("; ")))
     }
 }
 

@@ -7,7 +7,7 @@
 //! few are in flight, so that the network, both cores and the reader work at
 //! once.
 
-mod jobs;
+pub(crate) mod jobs;
 pub mod output;
 pub mod plan;
 #[cfg(test)]

@@ -44,6 +44,7 @@ fn job(id: &str, archive: &str, state: JobState) -> Job {
         created: None,
         completed: None,
         size: None,
+        partial: false,
     }
 }
 

@@ -101,10 +101,27 @@ impl Spool {
     /// # Errors
     /// When it cannot be opened, or belongs to or is open to other users.
     pub fn open(path: &Path) -> Result<Self> {
+        state::create(path, 0o700)
+            .map_err(|e| Error::io(format!("spool {}", path.display()), e))?;
+        Self::at(path)
+    }
+
+    /// Opens the spool to look at it; `None` if there is none.
+    ///
+    /// # Errors
+    /// As [`Spool::open`].
+    pub fn look(path: &Path) -> Result<Option<Self>> {
+        match path.try_exists() {
+            Ok(false) => Ok(None),
+            Ok(true) => Self::at(path).map(Some),
+            Err(e) => Err(Error::io(format!("spool {}", path.display()), e)),
+        }
+    }
+
+    fn at(path: &Path) -> Result<Self> {
         let spool = |e: io::Error| Error::io(format!("spool {}", path.display()), e);
         let refuse =
             |why: &str| Err(Error::Configuration(format!("spool {}: {why}", path.display())));
-        state::create(path, 0o700).map_err(spool)?;
         // A FIFO would be waited for.
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let directory = match retry_on_intr(|| rustix::fs::open(path, flags, Mode::empty())) {
@@ -158,14 +175,24 @@ impl Spool {
         }
     }
 
+    /// The streams that are in the spool, in the order of their ids.
+    ///
+    /// # Errors
+    /// When the spool cannot be read.
+    pub fn ids(&self) -> Result<Vec<StreamId>> {
+        let names = names(&self.directory).map_err(|e| Error::io("spool: cannot read", e))?;
+        let mut ids: Vec<StreamId> =
+            names.iter().filter_map(|name| name.to_str().ok()?.parse().ok()).collect();
+        ids.sort_unstable();
+        Ok(ids)
+    }
+
     /// The directories of all streams that are in the spool.
     ///
     /// # Errors
     /// When one cannot be opened.
     pub fn streams(&self) -> Result<Vec<StreamDir>> {
-        let names = names(&self.directory).map_err(|e| Error::io("spool: cannot read", e))?;
-        let ids = names.iter().filter_map(|name| name.to_str().ok()?.parse().ok());
-        ids.filter_map(|id| self.existing(id).transpose()).collect()
+        self.ids()?.into_iter().filter_map(|id| self.existing(id).transpose()).collect()
     }
 
     /// The journals of a stream that is stored, one for each destination.

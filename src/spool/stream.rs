@@ -45,7 +45,8 @@ impl Holder {
         }
     }
 
-    fn tool(self) -> &'static str {
+    /// The name of the tool.
+    pub fn tool(self) -> &'static str {
         match self {
             Self::Chunk => "glacier-chunk",
             Self::Put => "glacier-put",
@@ -194,6 +195,45 @@ impl StreamDir {
             }
             _ => false,
         }
+    }
+
+    /// The process that holds the lock of `holder`, as it wrote its number
+    /// down; `None` if none holds it.
+    pub fn holder(&self, holder: Holder) -> Option<String> {
+        if !self.is_locked(holder) {
+            return None;
+        }
+        let mut who = String::new();
+        if let Ok(Some(file)) = open_existing(&self.directory, holder.file()) {
+            let _ = file.take(20).read_to_string(&mut who);
+        }
+        Some(who.trim().to_owned())
+    }
+
+    /// How many parts are here, finished or not.
+    ///
+    /// # Errors
+    /// When the directory cannot be read.
+    pub fn parts(&self) -> Result<u64> {
+        let names = names(&self.directory)
+            .map_err(|e| Error::io(format!("stream {}: cannot read its spool", self.id), e))?;
+        let parts = names.iter().filter(|name| part_of(name).is_some()).count();
+        Ok(u64::try_from(parts).unwrap_or(u64::MAX))
+    }
+
+    /// The lines that chunk printed, and whether they are those of a stream
+    /// that was whole; `None` if there are none.
+    ///
+    /// # Errors
+    /// When they are there and cannot be opened.
+    pub fn lines(&self) -> Result<Option<(File, bool)>> {
+        let open = |name: &str, whole: bool| {
+            let file = open_existing(&self.directory, name).map_err(on(name));
+            file.map(|file| file.map(|file| (file, whole)))
+        };
+        open(LINES, true)
+            .and_then(|lines| lines.map_or_else(|| open(LINES_NEW, false), |it| Ok(Some(it))))
+            .map_err(|e| Error::io(format!("stream {}: its lines: cannot open", self.id), e))
     }
 
     /// Bytes of the parts that `counts` takes, by volume and part.

@@ -144,6 +144,13 @@ fn job(description: GlacierJobDescription) -> Attempt<Job> {
             Some(_) => retrieved.map(|range| range.size).or(archive),
             None => number(description.inventory_size_in_bytes()),
         },
+        partial: description.inventory_retrieval_parameters().is_some_and(|it| {
+            it.format().is_some_and(|format| !format.eq_ignore_ascii_case("JSON"))
+                || it.start_date().is_some()
+                || it.end_date().is_some()
+                || it.limit().is_some()
+                || it.marker().is_some()
+        }),
         id: promised(description.job_id, "job id")?,
         archive_id: description.archive_id,
     })
@@ -470,6 +477,7 @@ impl Vault for Glacier {
             .set_archive_size_in_bytes(answer.archive_size_in_bytes)
             .set_retrieval_byte_range(answer.retrieval_byte_range)
             .set_inventory_size_in_bytes(answer.inventory_size_in_bytes)
+            .set_inventory_retrieval_parameters(answer.inventory_retrieval_parameters)
             .set_tier(answer.tier)
             .set_creation_date(answer.creation_date)
             .set_completion_date(answer.completion_date)

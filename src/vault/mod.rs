@@ -229,6 +229,9 @@ pub struct Job {
     pub completed: Option<Timestamp>,
     /// Bytes of its output, once they are known.
     pub size: Option<u64>,
+    /// An inventory of some archives only, or in another form than JSON:
+    /// another program asked for it, and it is of no use here.
+    pub partial: bool,
 }
 
 /// How far a job is.

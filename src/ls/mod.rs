@@ -1,0 +1,163 @@
+//! glacier-ls(1): what is in vaults, in the spool and in a catalog.
+//!
+//! Each question has a module: `remote` asks the service for its lists,
+//! `inventory` for that of a vault, `diff` compares it with a catalog,
+//! `recover` makes a catalog of it (`crate::rebuild` decides), `spooled` and
+//! `archives` look at what is on this machine. Nothing is ever changed, but
+//! for the jobs that the service is asked for.
+
+pub mod archives;
+pub mod diff;
+pub mod inventory;
+pub mod recover;
+#[cfg(feature = "glacier")]
+pub mod remote;
+pub mod spooled;
+pub mod table;
+
+use std::io::{self, BufRead};
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::catalog::scan::Skipped;
+use crate::cli;
+use crate::description::Kind;
+use crate::error::{Error, Result};
+use crate::line::{Described, Line, MAX, Reader, Text, is_newer};
+use crate::neighbour;
+use table::{Column, Table};
+
+/// How often a wait looks whether anybody reads the answer.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Where answers go: lines as they come, or a table at the end.
+#[derive(Debug)]
+pub struct Printer {
+    heading: String,
+    table: Option<Table>,
+}
+
+impl Printer {
+    /// Prints lines, or a table with these columns.
+    pub fn new(table: bool, columns: &'static [Column]) -> Self {
+        Self { heading: String::new(), table: table.then(|| Table::new(columns)) }
+    }
+
+    /// Prints an answer.
+    ///
+    /// # Errors
+    /// When standard output cannot take it, or it fits no line.
+    pub fn print(
+        &mut self,
+        line: &impl Serialize,
+        row: impl FnOnce() -> Vec<String>,
+    ) -> Result<()> {
+        match &mut self.table {
+            Some(table) => table.row(row()),
+            None => put(line)?,
+        }
+        Ok(())
+    }
+
+    /// Prints what is to stand over all others.
+    ///
+    /// # Errors
+    /// As [`Printer::print`].
+    pub fn head(&mut self, line: &impl Serialize, text: impl FnOnce() -> String) -> Result<()> {
+        if self.table.is_none() {
+            return put(line);
+        }
+        self.heading = cli::printable(&text()) + "\n";
+        Ok(())
+    }
+
+    /// Prints the table, if that is what is printed.
+    ///
+    /// # Errors
+    /// When standard output cannot take it.
+    pub fn finish(self) -> Result<()> {
+        let Some(table) = self.table else { return Ok(()) };
+        cli::put_out((self.heading + &table.text()).as_bytes())
+    }
+}
+
+/// Prints a line, if it is one: what a service says may be of any length.
+fn put(line: &impl Serialize) -> Result<()> {
+    let mut text = serde_json::to_string(line)
+        .map_err(|e| Error::Bug(format!("a line could not be written as JSON: {e}")))?;
+    text.push('\n');
+    if text.len() > MAX {
+        let head: String = text.chars().take(200).collect();
+        return Err(Error::Data(format!("an answer fits no line of {MAX} bytes: {head}")));
+    }
+    cli::put_out(text.as_bytes())
+}
+
+/// Reads the catalog lines of `thing`; bad ones are skipped, with a warning.
+///
+/// # Errors
+/// When it cannot be read, has a line of a later version, or that of `take`.
+pub fn catalog(
+    input: impl BufRead,
+    thing: &str,
+    mut take: impl FnMut(Line) -> Result<()>,
+) -> Result<()> {
+    let mut reader = Reader::new(input).bounded();
+    let mut skipped = Skipped::default();
+    let unreadable = |e: io::Error| match e.kind() {
+        io::ErrorKind::InvalidData => Error::Data(format!("{thing}: {e}")),
+        _ => Error::io(format!("{thing}: cannot read"), e),
+    };
+    while let Some(text) = reader.read().map_err(unreadable)? {
+        let line = match text {
+            Text::Line(text) => Line::parse(&text),
+            Text::Bad(reason) => Err(reason),
+        };
+        match line {
+            Ok(Some(line)) => take(line)?,
+            Ok(None) => skipped.unknown(),
+            Err(reason) if is_newer(&reason) => {
+                return Err(Error::Data(format!("{thing}: line {}: {reason}", reader.number)));
+            }
+            Err(reason) => skipped.bad(reader.number, reason)?,
+        }
+    }
+    if let Some(warning) = skipped.warning_of(thing) {
+        cli::warn(&warning);
+    }
+    Ok(())
+}
+
+/// Waits for the service as long as somebody reads the answer.
+///
+/// # Errors
+/// That of `work`, or that nobody does.
+pub async fn watched<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    let nobody = async {
+        loop {
+            tokio::time::sleep(TICK).await;
+            if let Err(gone) = neighbour::wait(Duration::ZERO) {
+                return gone;
+            }
+        }
+    };
+    tokio::select! {
+        result = work => result,
+        gone = nobody => Err(gone),
+    }
+}
+
+/// What an archive or an upload is, in a cell of a table.
+pub fn what(of: &Described) -> String {
+    let name = of.name.as_deref().unwrap_or_default();
+    match (of.kind, of.volume) {
+        (Some(Kind::Volume), Some(volume)) => format!("{name} volume {volume}"),
+        (Some(Kind::Volume), None) => format!("{name} volume"),
+        (Some(Kind::Manifest), _) => format!("{name} manifest"),
+        (None, _) => match of.description.as_deref().unwrap_or_default() {
+            "" => "not ours, without a description".to_owned(),
+            text => format!("not ours: {text}"),
+        },
+    }
+}

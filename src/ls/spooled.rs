@@ -1,0 +1,200 @@
+//! The spool: which streams are in it, how far each is, and how to go on.
+//!
+//! It is only looked at: locks are asked about and not held, and a spool that
+//! is not there is not created.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{self, BufReader};
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::Printer;
+use super::table::Column;
+use crate::cli;
+use crate::error::{Error, Result};
+use crate::journal::Journal;
+use crate::line::{Line, Reader, Stream, StreamId, Text};
+use crate::spool::{Holder, Spool, StreamDir};
+use crate::units;
+
+/// The columns of its table.
+pub const COLUMNS: &[Column] = &[
+    Column::Left("NAME"),
+    Column::Left("STATE"),
+    Column::Right("PARTS"),
+    Column::Right("SIZE"),
+    Column::Left("NEXT"),
+];
+
+/// How far a stream is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// glacier-put works on it.
+    Sending,
+    /// glacier-chunk works on it.
+    Cutting,
+    /// It is stored, and its receipt is not put away.
+    Stored,
+    /// It was whole, and waits for glacier-put.
+    Spooled,
+    /// It was cut short.
+    Stopped,
+}
+
+impl State {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Sending => "sending",
+            Self::Cutting => "cutting",
+            Self::Stored => "stored",
+            Self::Spooled => "spooled",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
+/// A stream of the spool: its line, and what is known of it here.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Spooled {
+    /// As chunk printed it.
+    #[serde(flatten)]
+    pub stream: Line,
+    /// How far it is.
+    pub state: State,
+    /// Parts in the spool.
+    pub parts: u64,
+    /// Their bytes.
+    pub spooled_size: u64,
+    /// Where it is on its way to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dest: Option<String>,
+    /// Who works on it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub held: Option<String>,
+    /// How to go on.
+    pub next: String,
+}
+
+/// Prints the streams of the spool.
+///
+/// # Errors
+/// When it cannot be read, or standard output cannot take the lines.
+pub fn print(path: &Path, mut printer: Printer) -> Result<()> {
+    if let Some(spool) = Spool::look(path)? {
+        for id in spool.streams()? {
+            // It may be stored meanwhile.
+            let Some(directory) = spool.existing(id)? else { continue };
+            let (parts, size) = (directory.parts()?, directory.used(|_| true)?);
+            let Some((line, whole)) = line(&directory)? else {
+                cli::warn(&format!(
+                    "stream {id}: {parts} parts with {}, and no line tells of what; send it again with the same command",
+                    units::bytes(size)
+                ));
+                continue;
+            };
+            let spooled = spooled(&directory, line, whole, (parts, size))?;
+            let name = match &spooled.stream {
+                Line::Stream(stream) => stream.name.clone(),
+                _ => String::new(),
+            };
+            printer.print(&spooled, || {
+                let (parts, size) = (parts.to_string(), units::bytes(size));
+                vec![name, spooled.state.word().to_owned(), parts, size, spooled.next.clone()]
+            })?;
+        }
+    }
+    printer.finish()
+}
+
+/// The `stream` line of a directory, and whether the stream was whole.
+fn line(directory: &StreamDir) -> Result<Option<(Stream, bool)>> {
+    let id = directory.id();
+    let Some((file, whole)) = directory.lines()? else { return Ok(None) };
+    let mut reader = Reader::new(BufReader::new(file));
+    let first = reader.read().map_err(|e| unreadable(id, e))?;
+    let Some(Text::Line(text)) = first else { return Ok(None) };
+    Ok(match Line::parse(&text) {
+        Ok(Some(Line::Stream(stream))) if stream.stream == id => Some((stream, whole)),
+        _ => None,
+    })
+}
+
+fn unreadable(id: StreamId, e: io::Error) -> Error {
+    Error::io(format!("stream {id}: cannot read its lines"), e)
+}
+
+fn journal(directory: &StreamDir) -> Result<Journal> {
+    let read = |file: File| Journal::read(BufReader::new(file));
+    let journal = directory.existing_journal()?.map(read).transpose();
+    Ok(journal.map_err(|e| unreadable(directory.id(), e))?.unwrap_or_default())
+}
+
+fn spooled(
+    directory: &StreamDir,
+    stream: Stream,
+    whole: bool,
+    (parts, spooled_size): (u64, u64),
+) -> Result<Spooled> {
+    let journal = journal(directory)?;
+    let held: Vec<String> = [Holder::Chunk, Holder::Put]
+        .into_iter()
+        .filter_map(|holder| {
+            let who = directory.holder(holder)?;
+            Some(format!("{} (process {who})", holder.tool()))
+        })
+        .collect();
+    let state = if directory.is_locked(Holder::Put) {
+        State::Sending
+    } else if directory.is_locked(Holder::Chunk) {
+        State::Cutting
+    } else if journal.stored.is_some() {
+        State::Stored
+    } else if whole {
+        State::Spooled
+    } else {
+        State::Stopped
+    };
+    let next = next(state, stream.stream, journal.dest.as_deref());
+    Ok(Spooled {
+        stream: Line::Stream(stream),
+        state,
+        parts,
+        spooled_size,
+        dest: journal.dest,
+        held: (!held.is_empty()).then(|| held.join(", ")),
+        next,
+    })
+}
+
+/// How to go on with a stream, in a command where there is one.
+fn next(state: State, id: StreamId, dest: Option<&str>) -> String {
+    match state {
+        State::Sending | State::Cutting => "is under way".to_owned(),
+        State::Stored | State::Spooled => {
+            let dest = dest.unwrap_or("DEST");
+            format!("cat \"$GLACIER_SPOOL\"/{id}/lines.jsonl | glacier-put {dest}")
+        }
+        State::Stopped => "send it again with the same command, or drop it".to_owned(),
+    }
+}
+
+/// The uploads that the spool goes on with, of all streams on their way to
+/// `dest`.
+///
+/// # Errors
+/// When the spool cannot be read.
+pub fn uploads(path: &Path, dest: &str) -> Result<BTreeSet<String>> {
+    let mut uploads = BTreeSet::new();
+    let Some(spool) = Spool::look(path)? else { return Ok(uploads) };
+    for id in spool.streams()? {
+        let Some(directory) = spool.existing(id)? else { continue };
+        let journal = journal(&directory)?;
+        if journal.dest.as_deref() == Some(dest) {
+            uploads.extend(journal.uploads.into_values().map(|upload| upload.id));
+        }
+    }
+    Ok(uploads)
+}
