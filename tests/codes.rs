@@ -166,6 +166,8 @@ fn a_spool_of_another_user_is_refused() {
     let server = Local::start(&place);
     let mut put = server.put(&place, &["v"]);
     run_with(put.env("GLACIER_SPOOL", &spool), b"").failed(78, &said);
+    let mut ls = place.tool("glacier-ls", &["spool"]);
+    run(ls.env("GLACIER_SPOOL", &spool)).failed(78, &said);
 }
 
 /// Root has a place of its own.
@@ -173,9 +175,13 @@ fn a_spool_of_another_user_is_refused() {
 fn without_a_home_there_is_no_place() {
     let place = Place::default();
     let mut chunk = place.tool("glacier-chunk", &["--trust-eof", "--name", "x"]);
-    chunk.env_remove("HOME").env_remove("GLACIER_SPOOL").current_dir("/");
+    let mut ls = place.tool("glacier-ls", &["spool"]);
+    for tool in [&mut chunk, &mut ls] {
+        tool.env_remove("HOME").env_remove("GLACIER_SPOOL").current_dir("/");
+    }
     if rustix::process::geteuid().is_root() {
         chunk.uid(65534);
+        ls.uid(65534);
         let program = chunk.get_program().to_owned();
         let mut there = Command::new("test");
         if !there.arg("-x").arg(program).uid(65534).status().is_ok_and(|status| status.success()) {
@@ -183,8 +189,9 @@ fn without_a_home_there_is_no_place() {
             return;
         }
     }
-    run_with(&mut chunk, b"bytes")
-        .failed(78, "no state directory: neither HOME nor XDG_STATE_HOME is set");
+    let nowhere = "no state directory: neither HOME nor XDG_STATE_HOME is set";
+    run_with(&mut chunk, b"bytes").failed(78, nowhere);
+    run(&mut ls).failed(78, nowhere);
 }
 
 #[test]

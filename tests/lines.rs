@@ -250,6 +250,7 @@ mod mirror {
         begun: Time,
         part_size: u64,
         size: u64,
+        spooled: Option<bool>,
         kind: Option<String>,
         stream: Option<Id>,
         generation: Option<u64>,
@@ -281,6 +282,57 @@ mod mirror {
         guid: Option<Guid>,
         from_guid: Option<Guid>,
         description: Option<String>,
+    }
+
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    pub struct Inventory {
+        r#type: String,
+        dest: String,
+        region: String,
+        made: Time,
+        age_s: u64,
+        archives: u64,
+        size: u64,
+        foreign: u64,
+        later: Option<u64>,
+    }
+
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    pub struct Vault {
+        r#type: String,
+        name: String,
+        dest: String,
+        region: String,
+        created: Option<Time>,
+        archives: u64,
+        size: u64,
+        inventory: Option<Time>,
+        age_s: Option<u64>,
+    }
+
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    pub struct Retrieval {
+        r#type: String,
+        job_id: String,
+        dest: String,
+        region: String,
+        action: String,
+        state: String,
+        message: Option<String>,
+        tier: Option<String>,
+        created: Option<Time>,
+        completed: Option<Time>,
+        size: Option<u64>,
+        archive_id: Option<String>,
+        range_offset: Option<u64>,
+        range_size: Option<u64>,
+        stream: Option<Id>,
+        name: Option<String>,
+        generation: Option<u64>,
+        volume: Option<u64>,
     }
 
     #[derive(Deserialize)]
@@ -435,6 +487,9 @@ fn mirrors() -> BTreeMap<&'static str, Mirror> {
         ("deleted", reads::<mirror::Deleted>),
         ("upload", reads::<mirror::Upload>),
         ("inventoried", reads::<mirror::Inventoried>),
+        ("inventory", reads::<mirror::Inventory>),
+        ("vault", reads::<mirror::Vault>),
+        ("retrieval", reads::<mirror::Retrieval>),
         ("recipe", reads::<mirror::Recipe>),
         ("description", reads::<mirror::Description>),
     ])
@@ -500,7 +555,9 @@ fn full() -> Vec<String> {
     lines.push(with("verified", json!({"generation": 1})));
     lines.push(with("deleted", json!({"generation": 1, "upload_id": "u", "spooled": true})));
     let described = json!({"generation": 1, "from_guid": "987", "description": "text"});
-    lines.push(with("upload", described.clone()));
+    let mut upload = described.clone();
+    upload["spooled"] = json!(true);
+    lines.push(with("upload", upload));
     lines.push(with("inventoried", described));
     lines.extend(["volume", "end", "failed", "chain", "recipe"].map(|of| example(of).to_owned()));
     lines

@@ -38,6 +38,7 @@ fn only_what_talks_to_aws_carries_its_sdk() {
         ("glacier-put", true),
         ("glacier-get", true),
         ("glacier-rm", true),
+        ("glacier-ls", true),
     ] {
         let Some(carries) = carries_sdk(tool, directory.path()) else { return };
         assert_eq!(carries, expected, "{tool}");

@@ -55,12 +55,30 @@ fn page(name: &str) -> Page {
     page.unwrap_or_else(|| panic!("{name} has no page"))
 }
 
-/// The long options that `--help` lists, but for the two that all have.
+/// The long options that `--help` lists, but for the two that all have, with
+/// those of its subcommands.
 fn options_of(tool: &str) -> BTreeSet<String> {
-    let help = Command::new(bin().join(tool)).arg("--help").output().unwrap();
-    assert!(help.status.success(), "{tool} --help");
+    let mut helps = vec![help(tool, &[])];
+    let subcommands: Vec<String> = match helps[0].split_once("\nCommands:\n") {
+        Some((_, list)) => {
+            let list = list.lines().take_while(|line| !line.is_empty());
+            list.filter_map(|line| line.split_whitespace().next().map(str::to_owned)).collect()
+        }
+        None => Vec::new(),
+    };
+    helps.extend(subcommands.iter().map(|subcommand| help(tool, &[subcommand])));
+    helps.iter().flat_map(|help| options_in(help)).collect()
+}
+
+fn help(tool: &str, words: &[&str]) -> String {
+    let help = Command::new(bin().join(tool)).args(words).arg("--help").output().unwrap();
+    assert!(help.status.success(), "{tool} {words:?} --help");
     let help = String::from_utf8(help.stdout).unwrap();
     assert!(help.lines().all(|line| line.len() <= 110), "{tool} --help is wide:\n{help}");
+    help
+}
+
+fn options_in(help: &str) -> BTreeSet<String> {
     let options = help.lines().filter_map(|line| {
         let line = line.trim_start();
         let line = match line.as_bytes() {
@@ -150,6 +168,9 @@ fn run_examples(page: &Page) {
     let examples = page.examples();
     assert!(!examples.is_empty(), "{}: no command under EXAMPLES", page.name);
     let mut sandbox = Sandbox::new(&bin());
+    if examples.iter().any(|example| example.command.contains("glacier-ls inventory")) {
+        sandbox.pass_a_day();
+    }
     for example in examples {
         let name = &page.name;
         let missing = OTHERS.iter().find(|other| {

@@ -94,9 +94,20 @@ fn tools() -> Vec<String> {
     entries.map(|entry| stem(entry.unwrap().path())).collect()
 }
 
+/// The subcommands of the tools that have some; `None` is for the others.
+fn forms(tool: &str) -> Vec<Option<&'static str>> {
+    match tool {
+        "glacier-ls" => {
+            ["vaults", "inventory", "jobs", "uploads", "spool", "archives"].map(Some).into()
+        }
+        _ => vec![None],
+    }
+}
+
 /// The options of a tool that take a value, as `--help` lists them.
-fn options(place: &Place, tool: &str) -> Vec<String> {
-    let help = common::run(&mut place.tool(tool, &["--help"])).done().stdout;
+fn options(place: &Place, tool: &str, form: Option<&str>) -> Vec<String> {
+    let words: Vec<&str> = form.into_iter().chain(["--help"]).collect();
+    let help = common::run(&mut place.tool(tool, &words)).done().stdout;
     let named = help.lines().filter_map(|line| {
         let (name, rest) = line.trim_start().strip_prefix("--")?.split_once([' ', '\n'])?;
         rest.starts_with('<').then(|| format!("--{name}"))
@@ -139,17 +150,33 @@ fn tool(place: &Place, name: &str, option: &str) -> Command {
     command
 }
 
+/// The same, with a subcommand.
+fn tool_as(place: &Place, name: &str, form: Option<&str>, option: &str) -> Command {
+    let mut command = tool(place, name, option);
+    command.args(form);
+    let asks = matches!(form, Some("vaults" | "inventory" | "jobs" | "uploads"));
+    if asks && option != "--patience" {
+        command.args(["--patience", "0s"]);
+    }
+    command
+}
+
 #[test]
 fn every_value_of_every_option_is_shown_and_not_obeyed() {
     let place = place();
-    for name in tools() {
-        let options = options(&place, &name);
+    let forms = |name: String| forms(&name).into_iter().map(move |form| (name.clone(), form));
+    for (name, form) in tools().into_iter().flat_map(forms) {
+        let options = options(&place, &name, form);
         for option in &options {
             for value in hostile() {
                 let about = format!("{option} {value:.40?}");
-                let mut command = tool(&place, &name, option);
+                let mut command = tool_as(&place, &name, form, option);
                 command.arg(option).arg(&value);
                 if name == "glacier-put" || name == "glacier-rm" {
+                if matches!(form, Some("inventory" | "jobs" | "uploads")) {
+                    command.arg("v");
+                }
+                if name == "glacier-put" {
                     command.arg("v");
                 }
                 if name == "glacier-window" {
@@ -161,7 +188,8 @@ fn every_value_of_every_option_is_shown_and_not_obeyed() {
                 said(&mut command, &name, &about, b"no line\n");
                 let mut glued = OsString::from(format!("{option}="));
                 glued.push(&value);
-                said(tool(&place, &name, option).arg(&glued), &name, &about, b"no line\n");
+                let mut command = tool_as(&place, &name, form, option);
+                said(command.arg(&glued), &name, &about, b"no line\n");
             }
         }
     }
@@ -178,6 +206,9 @@ fn every_argument_is_shown_and_not_obeyed() {
                 let mut command = tool(&place, &name, "");
                 command.arg(&value);
                 said(&mut command, &name, &about, b"no line\n");
+            }
+            for form in forms(&name).into_iter().flatten() {
+                said(tool_as(&place, &name, Some(form), "").arg(&value), &name, &about, b"x\n");
             }
             for begin in ["--", "-", "--no-such=", "--quiet="] {
                 let mut unknown = OsString::from(begin);
@@ -230,6 +261,9 @@ fn every_variable_is_shown_and_not_obeyed() {
                 ("glacier-chain", &["x"]),
                 ("glacier-prune", &["--keep", "daily=1"]),
                 ("glacier-local", &[]),
+                ("glacier-ls", &["inventory", "--patience", "0s"]),
+                ("glacier-ls", &["uploads", "--patience", "0s", "v"]),
+                ("glacier-ls", &["spool"]),
             ] {
                 let mut command = tool(&place, name, "");
                 command.args(arguments).env(variable, &value);
@@ -265,6 +299,7 @@ fn what_lines_say_is_shown_and_not_obeyed() {
                 ("glacier-get", &[]),
                 ("glacier-rm", &["v"]),
                 ("glacier-chain", &["x"]),
+                ("glacier-ls", &["archives"]),
                 ("glacier-prune", &["--keep", "last=1"]),
                 ("glacier-treehash", &["--check"]),
             ] {
@@ -329,6 +364,10 @@ fn what_a_service_answers_is_shown_and_not_obeyed() {
             let mut command = tool(&place, "glacier-put", "");
             command.arg("v").env("AWS_ENDPOINT_URL", refuses(kind, body));
             says_one_line(&mut command, "glacier-put", "an answer", stream.as_bytes());
+            let mut command = tool_as(&place, "glacier-ls", Some("inventory"), "");
+            let body = format!(r#"{{"code":{text},"message":{text},"type":"Client"}}"#);
+            command.arg("v").env("AWS_ENDPOINT_URL", refuses(kind, body));
+            says_one_line(&mut command, "glacier-ls", "an answer", b"");
         }
     }
 }

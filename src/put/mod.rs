@@ -269,7 +269,7 @@ async fn refuse_strangers<V: Vault>(
     match archives {
         Ok(0) => Ok(()),
         Ok(archives) => Err(Error::Configuration(format!(
-            "{}: holds {archives} archives, and neither catalog nor spool knows of any; bring the catalog back, or say --assume-new",
+            "{}: holds {archives} archives, and neither catalog nor spool knows of any; bring the catalog back (glacier-ls inventory --rebuild), or say --assume-new",
             settings.dest
         ))),
         Err(Failure::Missing(why)) => {

@@ -136,6 +136,13 @@ impl Local {
         self.child = serve(&self.root, &self.log, self.speed, address).0;
     }
 
+    /// Lets its hours pass at another speed from now on.
+    pub fn slow(&mut self, speed: u32) {
+        self.speed = speed;
+        self.kill();
+        self.restart();
+    }
+
     /// Lets more than a day of the service pass.
     pub fn pass_a_day(&mut self) {
         self.pass(27);
@@ -304,6 +311,11 @@ impl Local {
             ("x-amz-sha256-tree-hash", treehash.as_str()),
         ];
         self.ask_with("POST", &path, &more, bytes);
+    }
+
+    /// Deletes an archive.
+    pub fn delete(&self, vault: &str, id: &str) {
+        self.ask("DELETE", &format!("/-/vaults/{vault}/archives/{id}"), b"");
     }
 
     /// The body of the answer to a signed request; for the beginning of a

@@ -184,6 +184,13 @@ impl Sandbox {
         (status, String::from_utf8_lossy(&fs::read(output).unwrap()).into_owned())
     }
 
+    /// Lets the service make its first inventory, in a day of its own.
+    pub fn pass_a_day(&mut self) {
+        let (status, output) =
+            self.run("until glacier-ls vaults | grep -q '\"inventory\"'; do sleep 1; done");
+        assert_eq!(status, 0, "{output}");
+    }
+
     fn serve(&mut self, command: &str) -> (i32, String) {
         let mut server =
             self.shell(&format!("exec {command}")).stdout(Stdio::piped()).spawn().unwrap();

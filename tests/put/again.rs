@@ -324,7 +324,7 @@ fn a_vault_that_nothing_here_knows_of_is_not_written_to() {
     fs::remove_dir_all(place.spool()).unwrap();
     let lines = chunk(&place, "x", &bytes);
     let message = "glacier://v: holds 2 archives, and neither catalog nor spool knows of any; \
-                   bring the catalog back, or say --assume-new";
+                   bring the catalog back (glacier-ls inventory --rebuild), or say --assume-new";
     put(&server, &place, &["v"], &lines).failed(78, message);
     assert_eq!(server.archives("v").len(), 2);
     put(&server, &place, &["--assume-new", "v"], &lines).done();
