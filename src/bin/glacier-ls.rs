@@ -80,7 +80,7 @@ enum What {
 #[derive(Args)]
 struct Inventory {
     /// Make the lines of a lost catalog from its manifests
-    #[arg(long, conflicts_with = "table")]
+    #[arg(long)]
     rebuild: bool,
     /// Compare it with this catalog; exit 1 if they differ
     #[arg(long, value_name = "FILE", conflicts_with = "rebuild")]
@@ -126,6 +126,10 @@ fn open(path: &Path) -> Result<(BufReader<File>, String)> {
 
 impl Inventory {
     async fn list(self, table: bool) -> Result<()> {
+        if self.rebuild && table {
+            let why = "--rebuild prints a catalog, and no table; see 'glacier-ls inventory --help'";
+            return Err(Error::Usage(why.to_owned()));
+        }
         let against = self.diff.as_deref().map(open).transpose()?;
         let (vault, patience) = self.service.open(self.dest).await?;
         let progress = Progress::new(self.quiet);

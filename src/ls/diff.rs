@@ -13,7 +13,7 @@ use crate::error::Result;
 use crate::line::{Archive, Deleted, Inventoried, Line, Stored};
 use crate::rebuild::inventoried;
 use crate::units;
-use crate::vault::Inventory;
+use crate::vault::{INVENTORY_LAG, Inventory};
 
 /// A comparison that is under way.
 #[derive(Debug)]
@@ -37,7 +37,7 @@ pub struct Difference {
     pub catalog: Vec<Line>,
     /// Archives of ours that the catalog does not have, or has otherwise.
     pub vault: Vec<Inventoried>,
-    /// Archives of the catalog that are younger than the inventory.
+    /// Archives of the catalog that are too young for the inventory.
     pub later: u64,
 }
 
@@ -135,7 +135,7 @@ impl<'i> Diff<'i> {
             let is_there = self.by_id.contains_key(id.as_str());
             if self.deleted.contains_key(&id) {
                 // Gone, and the catalog knows.
-            } else if !is_there && time >= made {
+            } else if !is_there && made.duration_since(time) < INVENTORY_LAG {
                 difference.later += 1;
             } else {
                 difference.catalog.push(line);

@@ -47,8 +47,8 @@ pub struct Head {
     pub size: u64,
     /// How many of them are not of these tools.
     pub foreign: u64,
-    /// Archives of the catalog that it was compared with that were stored
-    /// later, and were not looked for.
+    /// Archives of the catalog that it was compared with that were stored too
+    /// late to be in it, and are not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub later: Option<u64>,
 }
@@ -85,7 +85,7 @@ impl Head {
             self.foreign,
             table::minute(self.made),
             units::time(Duration::from_secs(self.age_s)),
-            later.map_or_else(String::new, |later| format!("; {later} were stored later")),
+            later.map_or_else(String::new, |later| format!("; {later} of the catalog are younger")),
         )
     }
 }

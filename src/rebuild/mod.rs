@@ -156,7 +156,7 @@ impl<'i> Books<'i> {
             }
         }
         decision.streams.sort_by_key(|number| {
-            self.stored(*number).map(|stored| (stored.stored, stored.stream, stored.generation))
+            self.manifests.get(*number).map(|it| (it.stored.stored, it.uploaded, it.index))
         });
         decision.orphans = (0..self.inventory.archives.len())
             .filter(|index| !needed.contains(index))

@@ -260,6 +260,10 @@ pub struct Inventoried {
     pub created: Timestamp,
 }
 
+/// How long after an archive was stored an inventory must have been made to
+/// prove that it is not there: one is made about once a day.
+pub const INVENTORY_LAG: jiff::SignedDuration = jiff::SignedDuration::from_hours(26);
+
 /// A vault's inventory.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Inventory {

@@ -10,11 +10,7 @@ use crate::error::{Error, Result};
 use crate::journal::{Completing, Confirmed, Record, Target};
 use crate::line::Stored;
 use crate::put::item::{Closed, Item, Phase};
-use crate::vault::Failure;
-
-/// How long after a Complete an inventory must have been made to prove that
-/// there is no archive: one is made about once a day.
-const INVENTORY_LAG: jiff::SignedDuration = jiff::SignedDuration::from_hours(26);
+use crate::vault::{Failure, INVENTORY_LAG};
 
 /// The service makes no new inventory of a vault that does not change. One
 /// that was asked for so long after a Complete is the last there will be:

@@ -21,6 +21,7 @@ pub mod made;
 mod books;
 mod catalog;
 mod lines;
+mod rebuild;
 pub mod request;
 #[cfg(feature = "glacier")]
 mod service;
@@ -36,6 +37,7 @@ pub type Target = (&'static str, fn(&[u8]));
 pub const TARGETS: &[Target] = &[
     ("lines", lines::lines),
     ("catalog", catalog::catalog),
+    ("rebuild", rebuild::rebuild),
     ("stream", stream::stream),
     ("window", window::window),
     ("range", request::range),
