@@ -11,11 +11,20 @@ pub struct Progress(Option<ProgressBar>);
 impl Progress {
     /// Shows progress, unless stderr is no terminal or `quiet`.
     pub fn new(quiet: bool) -> Self {
+        let style =
+            "{msg}  {binary_bytes} of {binary_total_bytes}  {binary_bytes_per_sec}  {eta} left";
+        Self::with(quiet, style)
+    }
+
+    /// The same for what is not counted in bytes: words alone.
+    pub fn in_words(quiet: bool) -> Self {
+        Self::with(quiet, "{msg}")
+    }
+
+    fn with(quiet: bool, style: &str) -> Self {
         if quiet || !io::stderr().is_terminal() {
             return Self(None);
         }
-        let style =
-            "{msg}  {binary_bytes} of {binary_total_bytes}  {binary_bytes_per_sec}  {eta} left";
         let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr());
         // A template that does not parse shows the bar's own.
         if let Ok(style) = ProgressStyle::with_template(style) {

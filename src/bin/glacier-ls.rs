@@ -132,7 +132,7 @@ impl Inventory {
         }
         let against = self.diff.as_deref().map(open).transpose()?;
         let (vault, patience) = self.service.open(self.dest).await?;
-        let progress = Progress::new(self.quiet);
+        let progress = Progress::in_words(self.quiet);
         let found =
             Box::pin(watched(inventory::newest(&vault, patience, self.no_wait, &progress))).await?;
         if self.rebuild {

@@ -120,8 +120,10 @@ impl<'b> Check<'b> {
         if self.stored.is_some() {
             return Err("stands behind \"stored\"".to_owned());
         }
-        let is_copied =
-            matches!(line, Line::Snapshot(_) | Line::Hashes(_) | Line::Archive(_) | Line::Stored(_));
+        let is_copied = matches!(
+            line,
+            Line::Snapshot(_) | Line::Hashes(_) | Line::Archive(_) | Line::Stored(_)
+        );
         if !is_copied {
             // What else a manifest holds is for other readers.
             return match line {
