@@ -74,6 +74,23 @@ fn again(mut run: impl FnMut() -> Ended) -> Ended {
     last.unwrap()
 }
 
+/// Asserts that glacier-lines(5) has each field of these lines in the table
+/// of their type.
+#[track_caller]
+fn are_listed(lines: &[Value], more: &[&str]) {
+    let manual = fs::read_to_string("man/glacier-lines.5").unwrap();
+    for line in lines {
+        let titles = [line["type"].as_str().unwrap()].into_iter().chain(more.iter().copied());
+        let tables: String = titles
+            .map(|title| manual.split_once(&format!(".Ss {title}\n")).unwrap().1)
+            .map(|section| section.split("\n.S").next().unwrap())
+            .collect();
+        for field in line.as_object().unwrap().keys().filter(|field| *field != "type") {
+            assert!(tables.contains(&format!(".It Cm {field} Ta ")), "{field}: {line}");
+        }
+    }
+}
+
 fn kinds(lines: &[Value]) -> Vec<&str> {
     lines.iter().map(|line| line["type"].as_str().unwrap()).collect()
 }
@@ -83,6 +100,7 @@ fn vaults_are_listed_with_the_age_of_their_numbers() {
     let (place, server) = with_inventory();
     let lines = run(&mut ls(&server, &place, &["vaults"])).done().lines();
     assert_eq!(lines.len(), 1);
+    are_listed(&lines, &[]);
     let vault = &lines[0];
     assert_eq!(vault["type"], "vault");
     assert_eq!(
@@ -121,6 +139,7 @@ fn an_inventory_says_how_old_it_is_and_lists_what_is_not_ours() {
         kinds(&lines),
         ["inventory"].iter().chain(&["inventoried"; 4]).copied().collect::<Vec<_>>()
     );
+    are_listed(&lines, &[]);
     let head = &lines[0];
     assert_eq!((&head["archives"], &head["foreign"]), (&json!(4), &json!(1)));
     assert!(head["age_s"].is_u64() && head["later"].is_null(), "{head}");
@@ -172,6 +191,7 @@ fn a_catalog_that_has_all_of_it_does_not_differ() {
     // What is stored now is younger than the inventory.
     store(&server, &place, "y", b"more bytes");
     let lines = diff().done().lines();
+    are_listed(&lines, &[]);
     assert_eq!((kinds(&lines), &lines[0]["later"]), (vec!["inventory"], &json!(2)));
 }
 
@@ -232,6 +252,7 @@ fn jobs_are_told_with_what_the_catalog_knows() {
     run_with(server.client(&mut get), catalog(&place).as_bytes());
     let lines = run(&mut ls(&server, &place, &["jobs", "v"])).done().lines();
     assert_eq!(lines.len(), 3);
+    are_listed(&lines, &[]);
     let mut told: Vec<Value> = lines
         .iter()
         .map(|line| {
@@ -273,6 +294,7 @@ fn with_upload() -> (Place, Local, String) {
     until("the parts are sent", || server.calls("UploadMultipartPart") == 2);
     // While put runs, its stream is told to be on its way.
     let line = run(&mut ls(&server, &place, &["spool"])).done().lines().remove(0);
+    are_listed(std::slice::from_ref(&line), &["state and more in a stream line"]);
     assert_eq!((&line["state"], &line["next"]), (&json!("sending"), &json!("is under way")));
     assert_eq!(line["held"], format!("glacier-put (process {})", put.id()));
     put.kill();
@@ -285,6 +307,7 @@ fn uploads_are_told_with_their_bytes_and_whether_the_spool_goes_on() {
     let (place, server, _) = with_upload();
     let lines = run(&mut ls(&server, &place, &["uploads", "v"])).done().lines();
     assert_eq!(lines.len(), 1);
+    are_listed(&lines, &[]);
     let told = ["type", "kind", "name", "volume", "size", "part_size", "spooled"]
         .map(|field| lines[0][field].clone());
     assert_eq!(json!(told), json!(["upload", "volume", "x", 0, 2 * MIB, MIB, true]));

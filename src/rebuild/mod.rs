@@ -133,26 +133,26 @@ impl<'i> Books<'i> {
             streams.entry(key).or_default().push(number);
         }
         for numbers in streams.values() {
-            let all = || numbers.iter().filter_map(|n| Some((*n, self.manifests.get(*n)?)));
-            let mut whole = all().filter(|(_, manifest)| manifest.missing.is_empty());
-            let Some((_, first)) = whole.next() else {
-                let fewest = all().min_by_key(|(_, manifest)| manifest.missing.len());
-                decision.lacking.extend(fewest.map(|(_, manifest)| lacking(manifest)));
+            let all: Vec<(usize, &Manifest)> =
+                numbers.iter().filter_map(|n| Some((*n, self.manifests.get(*n)?))).collect();
+            let whole: Vec<(usize, &Manifest)> =
+                all.iter().copied().filter(|(_, it)| it.missing.is_empty()).collect();
+            let Some((_, first)) = whole.first() else {
+                let fewest = all.iter().min_by_key(|(_, it)| it.missing.len());
+                decision.lacking.extend(fewest.map(|(_, it)| lacking(it)));
                 continue;
             };
-            if whole.all(|(_, manifest)| manifest.agrees_with(first)) {
-                let time = |manifest: &Manifest| (manifest.stored.stored, manifest.uploaded);
-                let whole = all().filter(|(_, manifest)| manifest.missing.is_empty());
-                if let Some((number, latest)) = whole.max_by_key(|(_, it)| time(it)) {
+            if whole.iter().all(|(_, it)| it.agrees_with(first)) {
+                let latest = whole.iter().max_by_key(|(_, it)| (it.stored.stored, it.uploaded));
+                if let Some((number, latest)) = latest {
                     needed.extend(latest.archives.iter().copied().chain([latest.index]));
-                    decision.streams.push(number);
+                    decision.streams.push(*number);
                 }
             } else {
                 open.insert(first.stored.stream);
-                let whole = all().filter(|(_, manifest)| manifest.missing.is_empty());
-                needed.extend(whole.flat_map(|(_, it)| it.archives.iter().copied()));
-                let whole = all().filter(|(_, manifest)| manifest.missing.is_empty());
-                decision.refused.push(self.dispute(&whole.map(|(_, it)| it).collect::<Vec<_>>()));
+                needed.extend(whole.iter().flat_map(|(_, it)| it.archives.iter().copied()));
+                let disputed: Vec<&Manifest> = whole.iter().map(|(_, it)| *it).collect();
+                decision.refused.push(self.dispute(&disputed));
             }
         }
         decision.streams.sort_by_key(|number| {

@@ -570,4 +570,39 @@ proptest! {
             prop_assert_eq!(plan.streams.iter().map(|stream| stream.id).collect::<Vec<_>>(), stored);
         }
     }
+
+    /// Whatever stands in a manifest, it is refused, or lacks archives, or
+    /// what is printed brings a stream back.
+    #[test]
+    fn a_manifest_with_any_byte_changed_does_no_harm(
+        at in any::<prop::sample::Index>(),
+        byte in any::<u8>(),
+        cut in prop::option::of(any::<prop::sample::Index>()),
+    ) {
+        let mut world = World::default();
+        let put = world.put(&what("a@mon", &[60, 2]), &mut Dice::default());
+        let mut content = world.contents[&put.manifest].clone().into_bytes();
+        let at = at.index(content.len());
+        content[at] = byte;
+        content.truncate(cut.map_or(content.len(), |cut| cut.index(content.len())));
+        let inventory =
+            Inventory { made: Timestamp::UNIX_EPOCH, archives: world.archives.clone() };
+        let mut books = Books::new(&inventory, DEST, REGION);
+        let (index, _) = books.manifests()[0];
+        let checked = books.check(index).read(&content[..]).unwrap();
+        books.take(index, checked);
+        let decision = books.decide();
+        let (taken, refused) = (decision.streams.len(), decision.refused.len());
+        prop_assert_eq!(taken + refused + decision.lacking.len(), 1);
+        if taken == 1 {
+            let mut text = Vec::new();
+            copy(&content[..], Which::Volumes, &mut text).unwrap();
+            let mut lines = Lines::default();
+            for line in String::from_utf8(text).unwrap().lines() {
+                lines.take(Line::parse(line).unwrap().unwrap()).unwrap();
+            }
+            lines.take(Line::Stored(books.stored(0).unwrap().clone())).unwrap();
+            prop_assert_eq!(lines.plan(false).unwrap().streams.len(), 1);
+        }
+    }
 }
