@@ -84,7 +84,7 @@ pub struct Spooled {
 /// When it cannot be read, or standard output cannot take the lines.
 pub fn print(path: &Path, mut printer: Printer) -> Result<()> {
     if let Some(spool) = Spool::look(path)? {
-        for id in spool.streams()? {
+        for id in spool.ids()? {
             // It may be stored meanwhile.
             let Some(directory) = spool.existing(id)? else { continue };
             let (parts, size) = (directory.parts()?, directory.used(|_| true)?);
@@ -189,7 +189,7 @@ fn next(state: State, id: StreamId, dest: Option<&str>) -> String {
 pub fn uploads(path: &Path, dest: &str) -> Result<BTreeSet<String>> {
     let mut uploads = BTreeSet::new();
     let Some(spool) = Spool::look(path)? else { return Ok(uploads) };
-    for id in spool.streams()? {
+    for id in spool.ids()? {
         let Some(directory) = spool.existing(id)? else { continue };
         let journal = journal(&directory)?;
         if journal.dest.as_deref() == Some(dest) {

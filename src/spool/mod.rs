@@ -175,7 +175,7 @@ impl Spool {
         }
     }
 
-    /// The streams that are in the spool, in the order of their ids.
+    /// The ids of the streams that are in the spool, in their order.
     ///
     /// # Errors
     /// When the spool cannot be read.
