@@ -172,11 +172,8 @@ fn every_value_of_every_option_is_shown_and_not_obeyed() {
                 let about = format!("{option} {value:.40?}");
                 let mut command = tool_as(&place, &name, form, option);
                 command.arg(option).arg(&value);
-                if name == "glacier-put" || name == "glacier-rm" {
-                if matches!(form, Some("inventory" | "jobs" | "uploads")) {
-                    command.arg("v");
-                }
-                if name == "glacier-put" {
+                let asks = matches!(form, Some("inventory" | "jobs" | "uploads"));
+                if asks || name == "glacier-put" || name == "glacier-rm" {
                     command.arg("v");
                 }
                 if name == "glacier-window" {
