@@ -558,6 +558,17 @@ impl Vault for Glacier {
         let body = body.map_err(|e| Failure::Passing(root_cause(&e)))?.to_vec();
         read_inventory(&body)
     }
+
+    async fn retrieval_policy(&self) -> Option<String> {
+        // The user may not be allowed to see it.
+        match self.policy().await.ok()? {
+            Policy::None => None,
+            Policy::FreeTier => Some("the account's policy: what is free".to_owned()),
+            Policy::BytesPerHour(bytes) => {
+                Some(format!("the account's policy: {} an hour", units::bytes(bytes)))
+            }
+        }
+    }
 }
 
 impl Glacier {

@@ -335,6 +335,12 @@ pub trait Vault {
     /// The inventory that a finished job brought up.
     async fn inventory(&self, job: &str) -> Attempt<Inventory>;
 
+    /// What the account's data retrieval policy allows, in words, if that is
+    /// known.
+    async fn retrieval_policy(&self) -> Option<String> {
+        None
+    }
+
     /// Whether a download failed because the output of its job is gone, or
     /// the job has failed after it was ready.
     async fn is_gone(&self, job: &str, failure: &Failure) -> bool {
