@@ -7,7 +7,7 @@
 //! never through a symbolic link: nothing that a line says can name another
 //! file (I6). The spool itself may be a symbolic link: its user chose it.
 
-mod beneath;
+pub(crate) mod beneath;
 mod stream;
 
 use std::ffi::CString;
@@ -39,7 +39,7 @@ pub struct Spool {
 }
 
 /// Opens a regular file that is ours alone; no link of either kind.
-fn open_file(directory: &OwnedFd, name: &str, flags: OFlags) -> io::Result<File> {
+pub(crate) fn open_file(directory: &OwnedFd, name: &str, flags: OFlags) -> io::Result<File> {
     let file = beneath::open(directory, name, flags)?;
     let stat = retry_on_intr(|| fstat(&file))?;
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
@@ -67,7 +67,7 @@ fn open_existing(directory: &OwnedFd, name: &str) -> io::Result<Option<File>> {
     }
 }
 
-fn open_directory(directory: &OwnedFd, name: &str) -> io::Result<OwnedFd> {
+pub(crate) fn open_directory(directory: &OwnedFd, name: &str) -> io::Result<OwnedFd> {
     let opened = beneath::open(directory, name, OFlags::RDONLY | OFlags::DIRECTORY)?;
     if !is_ours(&retry_on_intr(|| fstat(&opened))?) {
         return Err(io::Error::other("belongs to another user"));
@@ -95,15 +95,42 @@ fn names(directory: &OwnedFd) -> io::Result<Vec<CString>> {
     Ok(names)
 }
 
+/// Opens a directory that is for its user alone, and creates it if it is not
+/// there. It may be a symbolic link: its user chose it.
+pub(crate) fn open_private(what: &str, path: &Path) -> Result<OwnedFd> {
+    let created = state::create(path, 0o700);
+    created.map_err(|e| Error::io(format!("{what} {}", path.display()), e))?;
+    existing_private(what, path)
+}
+
+/// The same of one that is there.
+fn existing_private(what: &str, path: &Path) -> Result<OwnedFd> {
+    let thing = format!("{what} {}", path.display());
+    let failed = |e: io::Error| Error::io(thing.as_str(), e);
+    let refuse = |why: &str| Err(Error::Configuration(format!("{thing}: {why}")));
+    // A FIFO would be waited for.
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let directory = match retry_on_intr(|| rustix::fs::open(path, flags, Mode::empty())) {
+        Err(Errno::NOTDIR) => return refuse("not a directory"),
+        opened => opened.map_err(|e| failed(e.into()))?,
+    };
+    let stat = retry_on_intr(|| fstat(&directory)).map_err(|e| failed(e.into()))?;
+    if !is_ours(&stat) {
+        return refuse("belongs to another user");
+    }
+    if Mode::from_raw_mode(stat.st_mode).intersects(Mode::RWXG | Mode::RWXO) {
+        return refuse("open to other users; chmod 700 it");
+    }
+    Ok(directory)
+}
+
 impl Spool {
     /// Opens the spool, and creates it if it is not there.
     ///
     /// # Errors
     /// When it cannot be opened, or belongs to or is open to other users.
     pub fn open(path: &Path) -> Result<Self> {
-        state::create(path, 0o700)
-            .map_err(|e| Error::io(format!("spool {}", path.display()), e))?;
-        Self::at(path)
+        Ok(Self { directory: open_private("spool", path)? })
     }
 
     /// Opens the spool to look at it; `None` if there is none.
@@ -113,29 +140,9 @@ impl Spool {
     pub fn look(path: &Path) -> Result<Option<Self>> {
         match path.try_exists() {
             Ok(false) => Ok(None),
-            Ok(true) => Self::at(path).map(Some),
+            Ok(true) => Ok(Some(Self { directory: existing_private("spool", path)? })),
             Err(e) => Err(Error::io(format!("spool {}", path.display()), e)),
         }
-    }
-
-    fn at(path: &Path) -> Result<Self> {
-        let spool = |e: io::Error| Error::io(format!("spool {}", path.display()), e);
-        let refuse =
-            |why: &str| Err(Error::Configuration(format!("spool {}: {why}", path.display())));
-        // A FIFO would be waited for.
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let directory = match retry_on_intr(|| rustix::fs::open(path, flags, Mode::empty())) {
-            Err(Errno::NOTDIR) => return refuse("not a directory"),
-            opened => opened.map_err(|e| spool(e.into()))?,
-        };
-        let stat = retry_on_intr(|| fstat(&directory)).map_err(|e| spool(e.into()))?;
-        if !is_ours(&stat) {
-            return refuse("belongs to another user");
-        }
-        if Mode::from_raw_mode(stat.st_mode).intersects(Mode::RWXG | Mode::RWXO) {
-            return refuse("open to other users; chmod 700 it");
-        }
-        Ok(Self { directory })
     }
 
     /// Bytes that this user may still write to the spool's file system.
