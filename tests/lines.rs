@@ -434,6 +434,26 @@ mod mirror {
 
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
+    pub struct Restore {
+        r#type: String,
+        tier: String,
+        streams: u64,
+        archives: u64,
+        jobs: u64,
+        size: u64,
+        disk: u64,
+        minutes_least: u64,
+        minutes_most: u64,
+        seconds: Option<u64>,
+        retrieval_price: String,
+        transfer_price: String,
+        price: String,
+        currency: String,
+        prices_date: String,
+    }
+
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
     pub struct Listening {
         r#type: String,
         endpoint: String,
@@ -482,6 +502,7 @@ fn mirrors() -> BTreeMap<&'static str, Mirror> {
         ("kept", reads::<mirror::Kept>),
         ("prunable", reads::<mirror::Prunable>),
         ("doomed", reads::<mirror::Doomed>),
+        ("restore", reads::<mirror::Restore>),
         ("job", reads::<mirror::Job>),
         ("verified", reads::<mirror::Verified>),
         ("deleted", reads::<mirror::Deleted>),

@@ -4,17 +4,20 @@
 //! instead of a new one: running the same command again continues the same
 //! retrieval. No job is remembered here; the service's list is the state.
 
-use std::cell::RefCell;
-use std::time::Duration;
+mod ask;
 
-use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
+use std::cell::{Cell, RefCell};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
 use super::Settings;
+use super::ahead::{Meter, Standing, allowance, due};
+use super::estimate::Budget;
 use crate::error::{Error, Result};
-use crate::vault::retry::Trouble;
-use crate::vault::{Failure, Job, JobState, Span, Vault};
+use crate::vault::{Failure, Job, JobState, Span, Tier, Vault};
 
 /// The first and the longest pause between two looks at the service's list;
 /// the services of unit tests are quicker.
@@ -43,23 +46,97 @@ pub struct Jobs<'a, V> {
     archives: Vec<Archive>,
     states: RefCell<Vec<State>>,
     changed: Notify,
+    /// Of those that are begun now.
+    tier: Cell<Tier>,
+    /// How far ahead to ask, if that has a bound: a rate that is assumed.
+    bounded: bool,
+    assumed: Option<u64>,
+    meter: Meter,
+    budget: Option<Budget>,
+    /// The account's policy allows nothing: the next pause.
+    policy: Cell<Option<Duration>>,
+    /// It was told that it does.
+    is_policy_told: Cell<bool>,
+    /// When a job was begun last, or this run.
+    last: Cell<Instant>,
+}
+
+/// A job that was begun, by this run or before.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Begun {
+    /// The service's name for it.
+    pub id: String,
+    /// Its tier, if the service told.
+    pub tier: Option<Tier>,
+    /// When it was asked for, if the service told.
+    pub requested: Option<Timestamp>,
 }
 
 /// How far the job of an archive is.
 #[derive(Clone, Default, Debug)]
 struct State {
-    job: Option<String>,
+    job: Option<Begun>,
+    /// It is being asked for: a second time would cost as much.
+    asking: bool,
     ready: bool,
-    /// A job that has failed or been forgotten in this run; there is only one.
-    /// It may still be listed as ready.
-    gone: Option<String>,
+    /// Jobs that have failed or been forgotten in this run. They may still be
+    /// listed as ready.
+    gone: Vec<String>,
+    /// The present job has brought bytes.
+    is_useful: bool,
+    /// A job that somebody was told of in an earlier run.
+    known: Option<String>,
+    /// Bytes that are still to be fetched; not counted without a bound.
+    left: u64,
+}
+
+impl State {
+    fn id(&self) -> Option<&str> {
+        self.job.as_ref().map(|job| job.id.as_str())
+    }
 }
 
 impl<'a, V: Vault> Jobs<'a, V> {
     /// Nothing is asked yet.
     pub fn new(vaults: &'a [V], archives: Vec<Archive>, settings: &'a Settings) -> Self {
         let states = RefCell::new(vec![State::default(); archives.len()]);
-        Self { vaults, settings, archives, states, changed: Notify::new() }
+        Self {
+            vaults,
+            settings,
+            archives,
+            states,
+            changed: Notify::new(),
+            tier: Cell::new(settings.tier),
+            bounded: false,
+            assumed: None,
+            meter: Meter::default(),
+            budget: None,
+            policy: Cell::default(),
+            is_policy_told: Cell::default(),
+            last: Cell::new(Instant::now()),
+        }
+    }
+
+    /// The same with jobs that were begun before, in the order of the
+    /// archives; they are taken if the service still knows them.
+    #[must_use]
+    pub fn knowing(self, jobs: impl IntoIterator<Item = Option<String>>) -> Self {
+        self.states.borrow_mut().iter_mut().zip(jobs).for_each(|(state, job)| state.known = job);
+        self
+    }
+
+    /// The same, and no more is asked for than comes in a day: bytes of each
+    /// archive, and a rate that is assumed until there is one.
+    #[must_use]
+    pub fn bounded(self, sizes: impl IntoIterator<Item = u64>, assumed: Option<u64>) -> Self {
+        self.states.borrow_mut().iter_mut().zip(sizes).for_each(|(state, left)| state.left = left);
+        Self { bounded: true, assumed, ..self }
+    }
+
+    /// The same, and jobs must not cost more than that.
+    #[must_use]
+    pub fn within(self, budget: Option<Budget>) -> Self {
+        Self { budget, ..self }
     }
 
     /// The vault that holds an archive, and the archive.
@@ -70,6 +147,16 @@ impl<'a, V: Vault> Jobs<'a, V> {
         let archive = self.archives.get(index);
         let vault = archive.and_then(|archive| self.vaults.get(archive.place));
         vault.zip(archive).ok_or_else(|| Error::Bug("an archive is not in the plan".to_owned()))
+    }
+
+    /// Measures how fast bytes come.
+    pub fn meter(&self) -> &Meter {
+        &self.meter
+    }
+
+    /// The job of an archive, if it was asked for.
+    pub fn begun(&self, index: usize) -> Option<Begun> {
+        self.state(index).job
     }
 
     fn state(&self, index: usize) -> State {
@@ -83,9 +170,33 @@ impl<'a, V: Vault> Jobs<'a, V> {
         self.changed.notify_waiters();
     }
 
-    /// How many archives are not ready.
+    /// Bytes of an archive have come.
+    pub fn came(&self, index: usize, bytes: u64) {
+        let mut states = self.states.borrow_mut();
+        let Some(state) = states.get_mut(index) else { return };
+        (state.is_useful, state.left) = (true, state.left.saturating_sub(bytes));
+        let is_last = state.left == 0;
+        let knew = self.meter.rate().is_some();
+        self.meter.came(bytes, is_last);
+        if is_last || !knew && self.meter.rate().is_some() {
+            self.changed.notify_waiters();
+        }
+    }
+
+    /// How many archives are not ready, those among them that are not asked
+    /// for yet.
     pub fn waiting(&self) -> usize {
         self.states.borrow().iter().filter(|state| !state.ready).count()
+    }
+
+    /// How many archives were asked for and are not ready.
+    pub fn asked(&self) -> usize {
+        self.states.borrow().iter().filter(|state| state.job.is_some() && !state.ready).count()
+    }
+
+    /// How many archives are to be asked for later.
+    pub fn later(&self) -> usize {
+        self.states.borrow().iter().filter(|state| state.job.is_none()).count()
     }
 
     /// The exit of `--no-wait`.
@@ -97,21 +208,41 @@ impl<'a, V: Vault> Jobs<'a, V> {
         ))
     }
 
-    /// Takes the jobs that the service knows, and asks for what none brings.
+    /// Takes the jobs that the service knows, and asks for what none brings,
+    /// as far ahead as is allowed.
     ///
     /// # Errors
     /// When the service refuses, or patience is at its end.
     pub async fn start(&self) -> Result<()> {
+        self.look_at_all().await?;
+        self.ask_what_is_due().await
+    }
+
+    /// Takes the jobs that the service knows.
+    ///
+    /// # Errors
+    /// As [`Self::start`]; or when the jobs that it does not know cost more
+    /// than is allowed.
+    pub async fn look_at_all(&self) -> Result<()> {
         for place in 0..self.vaults.len() {
-            self.look(place).await?;
+            if self.archives.iter().any(|archive| archive.place == place) {
+                self.look(place).await?;
+            }
         }
-        let missing: Vec<usize> =
-            (0..self.archives.len()).filter(|index| self.state(*index).job.is_none()).collect();
-        stream::iter(missing)
-            .map(|index| self.ask(index))
-            .buffer_unordered(self.settings.concurrency)
-            .try_collect()
-            .await
+        let Some(budget) = &self.budget else { return Ok(()) };
+        let states = self.states.borrow();
+        let new = states.iter().enumerate().filter(|(_, state)| state.job.is_none());
+        budget.check(self.tier.get(), new.map(|(index, _)| index))
+    }
+
+    /// Which archives to ask for now.
+    fn due(&self) -> Vec<usize> {
+        let states = self.states.borrow();
+        let all = states
+            .iter()
+            .map(|state| Standing { left: state.left, asked: state.job.is_some() || state.asking });
+        let rate = self.meter.rate().or(self.assumed);
+        due(all, if self.bounded { allowance(rate) } else { u64::MAX })
     }
 
     /// Reads a vault's list of jobs into the states.
@@ -124,13 +255,15 @@ impl<'a, V: Vault> Jobs<'a, V> {
             if archive.place != place || state.ready {
                 continue;
             }
-            match &state.job {
+            match state.id() {
                 None => {
-                    if let Some(job) = job_for(&jobs, archive, state.gone.as_deref()) {
+                    if let Some(job) = job_for(&jobs, archive, &state) {
                         self.take(index, job);
+                    } else if let Some(known) = state.known {
+                        self.recall(index, &known).await?;
                     }
                 }
-                Some(id) => match jobs.iter().find(|job| job.id == *id) {
+                Some(id) => match jobs.iter().find(|job| job.id == id) {
                     Some(Job { state: JobState::Waiting, .. }) => {}
                     Some(job @ Job { state: JobState::Ready, .. }) => self.take(index, job),
                     Some(Job { state: JobState::Failed(why), .. }) => {
@@ -148,69 +281,63 @@ impl<'a, V: Vault> Jobs<'a, V> {
         Ok(())
     }
 
+    /// Takes the job that an earlier run has told of, if the service knows it
+    /// though its list does not: a list may be behind, and a new job costs
+    /// money.
+    async fn recall(&self, index: usize, known: &str) -> Result<()> {
+        let (vault, archive) = self.archive(index)?;
+        // It is asked for once: what is gone does not come back.
+        self.change(index, |state| state.known = None);
+        let found = self.settings.patience.with(async || vault.job(known).await).await;
+        match found {
+            Ok(job) => {
+                if job_for(std::slice::from_ref(&job), archive, &self.state(index)).is_some() {
+                    self.take(index, &job);
+                }
+                Ok(())
+            }
+            // What is no job of this vault is asked for anew.
+            Err(Failure::Missing(_) | Failure::Refused(_)) => Ok(()),
+            Err(failure) => Err(failure.on(&archive.thing)),
+        }
+    }
+
     fn take(&self, index: usize, job: &Job) {
         self.change(index, |state| {
-            state.job = Some(job.id.clone());
+            if state.id() != Some(job.id.as_str()) {
+                let Job { id, tier, created: requested, .. } = job.clone();
+                state.job = Some(Begun { id, tier, requested });
+            }
             state.ready = job.state == JobState::Ready;
         });
     }
 
-    /// Asks for an archive. After a failure nothing is asked before the list
-    /// was read: the reply may have been lost, not the request, and a second
-    /// one costs as much.
-    async fn ask(&self, index: usize) -> Result<()> {
-        let (vault, archive) = self.archive(index)?;
-        let gone = self.state(index).gone;
-        let mut trouble = Trouble::default();
-        let mut unsure = false;
-        loop {
-            let failure = if unsure {
-                match vault.jobs().await {
-                    Ok(jobs) => {
-                        if let Some(job) = job_for(&jobs, archive, gone.as_deref()) {
-                            self.take(index, job);
-                            return Ok(());
-                        }
-                        unsure = false;
-                        continue;
-                    }
-                    Err(failure) => failure,
-                }
-            } else {
-                match vault.retrieve(&archive.id, archive.range, self.settings.tier).await {
-                    Ok(id) => {
-                        self.change(index, |state| (state.job, state.ready) = (Some(id), false));
-                        return Ok(());
-                    }
-                    Err(failure) => failure,
-                }
-            };
-            let pause = self.settings.patience.after(&mut trouble, failure);
-            sleep(pause.map_err(|failure| failure.on(&archive.thing))?).await;
-            unsure = true;
-        }
-    }
-
-    /// Gives up a job that failed or whose output is gone, and asks again,
-    /// once for each archive in a run.
+    /// Gives up a job that failed or whose output is gone, and asks again:
+    /// once for each archive in a run, and again when the last one has brought
+    /// bytes, as a slow line may need more than one.
     ///
     /// # Errors
     /// When it is not the first time, or nobody is to wait for the new job.
     pub async fn renew(&self, index: usize, job: &str, why: &str) -> Result<()> {
         let (_, archive) = self.archive(index)?;
         let state = self.state(index);
-        if state.job.as_deref() != Some(job) {
+        if state.id() != Some(job) {
             // Another request has met the same, and a new job is asked for.
             return Ok(());
         }
-        if state.gone.is_some() {
+        if !state.gone.is_empty() && !state.is_useful {
             return Err(Error::Unfinished(format!(
                 "{}: its retrieval failed again: {why}; run the same command again",
                 archive.thing
             )));
         }
-        let gone = Some(job.to_owned());
-        self.change(index, |state| *state = State { gone, ..State::default() });
+        self.change(index, |state| {
+            state.gone.push(job.to_owned());
+            (state.job, state.ready, state.is_useful) = (None, false, false);
+        });
+        if let Some(budget) = &self.budget {
+            budget.check(self.tier.get(), [index])?;
+        }
         self.ask(index).await?;
         if self.settings.no_wait { Err(self.not_ready()) } else { Ok(()) }
     }
@@ -220,21 +347,30 @@ impl<'a, V: Vault> Jobs<'a, V> {
         loop {
             let changed = self.changed.notified();
             if let State { job: Some(job), ready: true, .. } = self.state(index) {
-                return job;
+                return job.id;
             }
             changed.await;
         }
     }
 
-    /// Looks at the jobs that are not ready, for ever.
+    /// Looks at the jobs that are not ready, for ever, and asks for more when
+    /// there is room.
     ///
     /// # Errors
     /// When the service refuses, or patience is at its end.
     pub async fn follow(&self) -> Result<()> {
+        tokio::select! {
+            result = self.watch() => result,
+            result = self.ask_ahead() => result,
+        }
+    }
+
+    /// Looks at the jobs that are not ready, for ever.
+    async fn watch(&self) -> Result<()> {
         let mut pause = PAUSES.0;
         loop {
             let changed = self.changed.notified();
-            if self.waiting() == 0 {
+            if self.asked() == 0 {
                 changed.await;
                 pause = PAUSES.0;
             }
@@ -242,7 +378,8 @@ impl<'a, V: Vault> Jobs<'a, V> {
             pause = pause.mul_f64(1.5).min(PAUSES.1);
             for place in 0..self.vaults.len() {
                 let waits = |(index, archive): (usize, &Archive)| {
-                    archive.place == place && !self.state(index).ready
+                    let state = self.state(index);
+                    archive.place == place && state.job.is_some() && !state.ready
                 };
                 if self.archives.iter().enumerate().any(waits) {
                     self.look(place).await?;
@@ -253,12 +390,15 @@ impl<'a, V: Vault> Jobs<'a, V> {
 }
 
 /// The job that brings up what is needed of an archive and has not failed; one
-/// that is ready before one that is not.
-fn job_for<'j>(jobs: &'j [Job], archive: &Archive, gone: Option<&str>) -> Option<&'j Job> {
+/// that is ready before one that is not, and the one that was told of before
+/// others.
+fn job_for<'j>(jobs: &'j [Job], archive: &Archive, state: &State) -> Option<&'j Job> {
     jobs.iter()
         .filter(|job| job.range == archive.range)
         .filter(|job| job.archive_id.as_deref() == Some(archive.id.as_str()))
-        .filter(|job| gone != Some(job.id.as_str()))
+        .filter(|job| !state.gone.contains(&job.id))
         .filter(|job| !matches!(job.state, JobState::Failed(_)))
-        .max_by_key(|job| job.state == JobState::Ready)
+        .max_by_key(|job| {
+            (job.state == JobState::Ready, state.known.as_deref() == Some(job.id.as_str()))
+        })
 }

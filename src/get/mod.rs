@@ -2,43 +2,44 @@
 //! order.
 //!
 //! I5: no byte is passed on that was not verified against our own part hash,
-//! and success is told only at the proven end of every stream. A download is
-//! a run of whole parts, held in memory until it is verified and written; a
-//! few are in flight, so that the network, both cores and the reader work at
-//! once.
+//! and success is told only at the proven end of every stream. What is in the
+//! output or kept from an earlier run is verified too, and not asked for
+//! again.
 
-pub(crate) mod jobs;
+pub mod ahead;
+mod deliver;
+pub mod estimate;
+pub mod jobs;
+pub mod kept;
 pub mod output;
 pub mod plan;
+mod resume;
 #[cfg(test)]
 mod tests;
+pub mod work;
 
-use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
-use std::io::{self, Write as _};
+use std::cell::Cell;
+use std::fs::File;
+use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::stream::{FuturesOrdered, StreamExt as _};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use tokio::task::{JoinHandle, spawn_blocking};
+use jiff::Timestamp;
 use tokio::time::sleep;
 
+use self::deliver::{Line as Shared, deliver};
+use self::estimate::Bounds;
 use self::jobs::{Archive, Jobs};
+use self::kept::{Keep, Kept};
 use self::output::Output;
-use self::plan::{Plan, Stream, Volume};
-use crate::error::{Error, Result};
-use crate::planted::Fault;
-use crate::sha256x2::Midstate;
-use crate::treehash::{Fold, Hash, LEAF};
-use crate::vault::lanes::Lanes;
-use crate::vault::retry::{Patience, Trouble};
-use crate::vault::{Failure, Tier, Vault};
-
-/// Parts smaller than this are fetched several at a time.
-const REQUEST: u64 = 16 << 20;
-
-/// Bytes in flight, unless a single part is larger.
-const IN_FLIGHT: u64 = 256 << 20;
+use self::plan::Plan;
+use self::work::{Held, Needed, Work};
+use crate::cli;
+use crate::error::Result;
+use crate::line::{Job, Line};
+use crate::units;
+use crate::vault::retry::Patience;
+use crate::vault::{Tier, Vault};
 
 /// What the user may choose.
 #[derive(Debug)]
@@ -55,85 +56,188 @@ pub struct Settings {
     pub progress: bool,
 }
 
-/// A run of whole parts of a volume.
-#[derive(Clone, Copy, Debug)]
-struct Request<'p> {
-    volume: &'p Volume,
-    /// Where the volume's archive is in the list of jobs.
-    archive: usize,
-    offset: u64,
-    size: u64,
-    hashes: &'p [Hash],
-    /// Whether it ends its volume.
-    last: bool,
+/// A plan, where it goes, and what is here of it already.
+pub struct Task<'a> {
+    plan: &'a Plan,
+    output: &'a Output,
+    bounds: &'a Bounds,
+    /// Where each stream's volumes are kept, if they are.
+    kept: Vec<Option<Arc<Kept>>>,
+    /// What is to be done.
+    pub work: Work<'a>,
 }
 
-/// A run of parts that equals its hashes.
-struct Verified {
-    bytes: Vec<u8>,
-    hashes: Vec<Hash>,
-    last: bool,
-}
-
-/// A write on a thread of its own, which gives the buffer back.
-type Writing = JoinHandle<io::Result<Vec<u8>>>;
-
-/// Brings back what `plan` names; `vaults` are its places, in order.
-///
-/// # Errors
-/// The failure that ended it. Nothing that was written is wrong then, but it
-/// is not all.
-pub async fn run<V: Vault>(
-    plan: &Plan,
-    vaults: &[V],
-    settings: &Settings,
-    output: &Output,
-) -> Result<()> {
-    let volumes = || plan.streams.iter().flat_map(|s| s.volumes.iter().map(move |v| (s, v)));
-    let archives = volumes().map(|(stream, volume)| Archive {
-        place: volume.place,
-        id: volume.archive_id.clone(),
-        range: None,
-        thing: format!("{}: volume {}", stream.name, volume.number),
-    });
-    let jobs = Jobs::new(vaults, archives.collect(), settings);
-    tokio::select! {
-        result = jobs.start() => result?,
-        error = output.watch(|| true) => return Err(error),
-    }
-    if settings.no_wait && jobs.waiting() > 0 {
-        return Err(jobs.not_ready());
-    }
-    let bar = progress(plan, settings);
-    let work = async {
-        let mut first = 0;
+impl<'a> Task<'a> {
+    /// Finds what is in the output and what is kept. Nothing is written when
+    /// it is only a `look`, and nothing is asked of the service.
+    ///
+    /// # Errors
+    /// When a file cannot be read, or has bytes of its own.
+    pub async fn prepare(
+        plan: &'a Plan,
+        output: &'a Output,
+        keep: Option<&Keep>,
+        bounds: &'a Bounds,
+        look: bool,
+    ) -> Result<Self> {
+        let passed = match plan.streams.as_slice() {
+            [stream] => output.passed(stream).await?,
+            _ => 0,
+        };
+        let (mut kept, mut held) = (Vec::new(), Vec::new());
         for stream in &plan.streams {
-            deliver(stream, first, &jobs, settings, output, &bar).await?;
-            first += stream.volumes.len();
+            let of_stream = keep.map(|keep| keep.stream(stream, !look)).transpose()?.flatten();
+            for volume in &stream.volumes {
+                held.push(match &of_stream {
+                    Some(kept) if volume.is_wanted() => look_up(kept, volume, look).await?,
+                    _ => Held::Nothing,
+                });
+            }
+            kept.push(of_stream);
         }
-        Ok(())
-    };
-    let told = async {
-        loop {
-            bar.set_message(match jobs.waiting() {
-                0 => String::new(),
-                waiting => format!("{waiting} of {} archives not ready", volumes().count()),
-            });
-            bar.tick();
-            sleep(Duration::from_secs(1)).await;
+        let work = Work::new(plan, passed, &held);
+        Ok(Self { plan, output, bounds, kept, work })
+    }
+
+    /// Whether the service is needed.
+    pub fn asks(&self) -> bool {
+        !self.work.archives.is_empty()
+    }
+
+    /// The jobs of its archives; `vaults` are the plan's places, in order.
+    ///
+    /// # Errors
+    /// No, when more would be downloaded than is allowed.
+    fn jobs<'j, V: Vault>(&self, vaults: &'j [V], settings: &'j Settings) -> Result<Jobs<'j, V>> {
+        let needs = self.work.needs(false);
+        self.bounds.check(&needs)?;
+        let needed = || self.work.archives.iter();
+        let archives = needed().map(|Needed { stream, volume, .. }| Archive {
+            place: volume.place,
+            id: volume.line.archive_id.clone(),
+            range: volume.wanted,
+            thing: format!("{}: volume {}", stream.name, volume.line.volume),
+        });
+        let known = needed().map(|Needed { volume, .. }| {
+            let mut jobs = volume.jobs.iter().rev();
+            jobs.find(|(range, _)| *range == volume.wanted).map(|(_, job)| job.clone())
+        });
+        Ok(Jobs::new(vaults, archives.collect(), settings)
+            .knowing(known)
+            .bounded(needed().map(|needed| needed.left), self.bounds.rate)
+            .within(self.bounds.budget(&needs)))
+    }
+
+    /// Brings it back.
+    ///
+    /// # Errors
+    /// The failure that ended it. Nothing that was written is wrong then, but
+    /// it is not all.
+    pub async fn run<V: Vault>(&self, vaults: &[V], settings: &Settings) -> Result<()> {
+        let (plan, output) = (self.plan, self.output);
+        let jobs = self.jobs(vaults, settings)?;
+        if self.asks() {
+            tokio::select! {
+                result = jobs.start() => result?,
+                error = output.watch(|| true) => return Err(error),
+            }
         }
-    };
-    // While nothing comes, nothing is written, and no write fails.
-    let before = Cell::new(0);
-    let is_still = || before.replace(bar.position()) == bar.position();
-    let result = tokio::select! {
-        result = work => result,
-        result = jobs.follow() => result,
-        error = output.watch(|| jobs.waiting() > 0 || is_still()) => Err(error),
-        () = told => Ok(()),
-    };
-    bar.finish_and_clear();
-    result
+        if settings.no_wait && jobs.asked() > 0 {
+            return Err(jobs.not_ready());
+        }
+        let bar = progress(plan, settings);
+        let shared = Shared { jobs: &jobs, settings, output, bar: &bar };
+        let work = async {
+            for ((stream, pieces), kept) in
+                plan.streams.iter().zip(&self.work.streams).zip(&self.kept)
+            {
+                deliver(stream, pieces, kept.as_ref(), &shared).await?;
+            }
+            Ok(())
+        };
+        let count = self.work.archives.len();
+        let told = async {
+            loop {
+                bar.set_message(match jobs.waiting() {
+                    0 => String::new(),
+                    waiting => format!("{waiting} of {count} archives not ready"),
+                });
+                bar.tick();
+                sleep(Duration::from_secs(1)).await;
+            }
+        };
+        // While nothing comes, nothing is written, and no write fails.
+        let before = Cell::new(0);
+        let is_still = || before.replace(bar.position()) == bar.position();
+        let result = tokio::select! {
+            result = work => result,
+            result = jobs.follow() => result,
+            error = output.watch(|| jobs.waiting() > 0 || is_still()) => Err(error),
+            () = told => Ok(()),
+        };
+        bar.finish_and_clear();
+        result
+    }
+
+    /// Asks for it, and gives the lines by which it can be fetched later.
+    ///
+    /// # Errors
+    /// When the service refuses, or patience is at its end.
+    pub async fn request<V: Vault>(&self, vaults: &[V], settings: &Settings) -> Result<Vec<Line>> {
+        let jobs = self.jobs(vaults, settings)?;
+        if self.asks() {
+            tokio::select! {
+                result = async { jobs.look_at_all().await?; jobs.ask_all().await } => result?,
+                error = self.output.watch(|| true) => return Err(error),
+            }
+        }
+        let later = jobs.later();
+        if later > 0 {
+            let rate = match self.bounds.rate {
+                Some(rate) => format!("at {} a second", units::bytes(rate)),
+                None => "at 7.6 Mbit/s (see --assume-rate)".to_owned(),
+            };
+            cli::warn(&format!(
+                "{} of {} archives are asked for, as much as comes in 20 h {rate}; the others are \
+                 asked for as these come",
+                self.work.archives.len() - later,
+                self.work.archives.len()
+            ));
+        }
+        let mut archives = self.work.archives.iter().enumerate().peekable();
+        let line = |_, volume: &plan::Volume| {
+            let mine = archives.next_if(|(_, needed)| std::ptr::eq(needed.volume, volume));
+            let begun = mine.and_then(|(index, _)| jobs.begun(index));
+            let archive = volume.line.clone();
+            match begun {
+                None => Line::Archive(archive),
+                Some(begun) => Line::Job(Job {
+                    archive,
+                    job_id: begun.id,
+                    tier: begun.tier.unwrap_or(settings.tier).to_string(),
+                    requested: begun.requested.unwrap_or_else(Timestamp::now),
+                    range_offset: volume.wanted.map(|range| range.offset),
+                    range_size: volume.wanted.map(|range| range.size),
+                }),
+            }
+        };
+        Ok(self.plan.lines(line).collect())
+    }
+}
+
+/// What is kept of a volume. One that is whole but for its name is given it.
+async fn look_up(kept: &Arc<Kept>, volume: &plan::Volume, look: bool) -> Result<Held> {
+    let named = |(file, name): (File, String)| (Arc::new(file), Arc::<str>::from(name));
+    if let Some((file, name)) = kept.whole(volume)?.map(named) {
+        return Ok(Held::Whole(file, name));
+    }
+    let Some((file, name)) = kept.begun(volume)?.map(named) else { return Ok(Held::Nothing) };
+    let parts = volume.parts().map(|(part, hash)| (part.size, hash));
+    let bytes = resume::verified(&file, &name, parts).await?;
+    if bytes == volume.line.size && !look {
+        kept.writer(volume, bytes)?.write(&[], bytes, true)?;
+    }
+    Ok(Held::Begun(file, name, bytes))
 }
 
 /// Progress on standard error, if that is a terminal.
@@ -147,189 +251,4 @@ fn progress(plan: &Plan, settings: &Settings) -> ProgressBar {
     // The template is a constant; a bar without it is a bar still.
     ProgressStyle::with_template(style).map(|style| bar.set_style(style)).ok();
     bar
-}
-
-/// The requests of a stream whose first archive is number `first`.
-fn requests(stream: &Stream, first: usize) -> impl Iterator<Item = Request<'_>> {
-    stream.volumes.iter().enumerate().flat_map(move |(index, volume)| {
-        let run = usize::try_from(REQUEST / volume.part_size).unwrap_or(1).max(1);
-        let mut offset = 0;
-        volume.hashes.chunks(run).map(move |hashes| {
-            let parts = u64::try_from(hashes.len()).unwrap_or(u64::MAX);
-            let size = volume.part_size.saturating_mul(parts).min(volume.size - offset);
-            let archive = first + index;
-            let last = offset + size == volume.size;
-            let request = Request { volume, archive, offset, size, hashes, last };
-            offset += size;
-            request
-        })
-    })
-}
-
-/// Fetches, verifies and writes a stream, and ends it.
-async fn deliver<V: Vault>(
-    stream: &Stream,
-    first: usize,
-    jobs: &Jobs<'_, V>,
-    settings: &Settings,
-    output: &Output,
-    bar: &ProgressBar,
-) -> Result<()> {
-    let largest = requests(stream, first).map(|request| request.size).max().unwrap_or(1);
-    let limit = usize::try_from(IN_FLIGHT / largest).unwrap_or(1).clamp(1, settings.concurrency);
-    let lanes = Lanes::new(limit);
-    let mut requests = requests(stream, first);
-    // Written buffers are filled again: fresh memory for each would cost the
-    // kernel more than the network does.
-    let spare: RefCell<Vec<Vec<u8>>> = RefCell::default();
-    let mut flying = FuturesOrdered::new();
-    let mut landed: VecDeque<Verified> = VecDeque::new();
-    let mut writing: Option<Writing> = None;
-    let (mut all, mut of_volume, mut size) = (Fold::default(), Fold::default(), 0_u64);
-    loop {
-        if writing.is_none()
-            && let Some(Verified { bytes, hashes, last }) = landed.pop_front()
-        {
-            for hash in hashes {
-                of_volume.push(hash);
-            }
-            if last {
-                all.push(std::mem::take(&mut of_volume).finish());
-            }
-            let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-            size = size.saturating_add(length);
-            bar.inc(length);
-            let sink = output.open()?;
-            writing = Some(spawn_blocking(move || (&*sink).write_all(&bytes).map(|()| bytes)));
-        }
-        // What is being written counts as in flight: it is in memory.
-        while flying.len() + landed.len() + usize::from(writing.is_some()) < lanes.open()
-            && let Some(request) = requests.next()
-        {
-            flying.push_back(fetch(request, jobs, settings, &lanes, &spare));
-        }
-        if writing.is_none() && flying.is_empty() {
-            break;
-        }
-        tokio::select! {
-            Some(verified) = flying.next() => landed.push_back(verified?),
-            written = joined(&mut writing) => {
-                writing = None;
-                match written? {
-                    Ok(bytes) => spare.borrow_mut().push(bytes),
-                    Err(e) => return Err(output.failed(e).await),
-                }
-            }
-        }
-    }
-    if size != stream.size || stream.treehash.is_some_and(|treehash| treehash != all.finish()) {
-        return Err(Error::Bug(format!(
-            "{}: verified parts do not give the stream that was planned",
-            stream.name
-        )));
-    }
-    output.end().await
-}
-
-/// The end of the write that is under way; never, if none is.
-async fn joined(writing: &mut Option<Writing>) -> Result<io::Result<Vec<u8>>> {
-    match writing {
-        Some(writing) => {
-            writing.await.map_err(|e| Error::Bug(format!("a thread did not end well: {e}")))
-        }
-        None => std::future::pending().await,
-    }
-}
-
-/// Downloads a run of parts until it equals its hashes.
-async fn fetch<V: Vault>(
-    request: Request<'_>,
-    jobs: &Jobs<'_, V>,
-    settings: &Settings,
-    lanes: &Lanes,
-    spare: &RefCell<Vec<Vec<u8>>>,
-) -> Result<Verified> {
-    let (vault, archive) = jobs.archive(request.archive)?;
-    let Request { offset, size, last, .. } = request;
-    let room = usize::try_from(size).unwrap_or(usize::MAX);
-    let mut trouble = Trouble::default();
-    loop {
-        let job = jobs.ready(request.archive).await;
-        // Reserved at its exact size: growing would take twice the memory.
-        let mut bytes = spare.borrow_mut().pop().unwrap_or_default();
-        bytes.clear();
-        bytes.try_reserve_exact(room).map_err(|_| {
-            let size = crate::units::bytes(size);
-            let thing = format!("{}: no memory for a part of {size}", archive.thing);
-            Error::io(thing, io::ErrorKind::OutOfMemory)
-        })?;
-        let lane = lanes.enter().await;
-        let fetched =
-            vault.fetch(&job, offset, size, &mut |piece| take(&mut bytes, piece, room)).await;
-        drop(lane);
-        let failure = match fetched {
-            Err(failure) if vault.is_gone(&job, &failure).await => {
-                jobs.renew(request.archive, &job, &failure.to_string()).await?;
-                continue;
-            }
-            Err(failure) => failure,
-            Ok(()) => match verify(bytes, request).await? {
-                Ok((bytes, hashes)) => {
-                    lanes.worked();
-                    return Ok(Verified { bytes, hashes, last });
-                }
-                Err(part) => {
-                    let why = format!("part {part} does not equal its hash; none of it passed on");
-                    Failure::Damaged(why)
-                }
-            },
-        };
-        lanes.failed(&failure);
-        let pause = settings.patience.after(&mut trouble, failure);
-        sleep(pause.map_err(|failure| failure.on(&archive.thing))?).await;
-    }
-}
-
-/// Takes a piece, but not more than was asked for: one byte more is enough to
-/// be told from what was.
-fn take(bytes: &mut Vec<u8>, piece: &[u8], room: usize) {
-    let length = piece.len().min(room.saturating_add(1).saturating_sub(bytes.len()));
-    bytes.extend_from_slice(piece.get(..length).unwrap_or_default());
-}
-
-/// What a run of parts was found to be: itself and its hashes, or the number
-/// of the first part that differs.
-type Checked = Result<(Vec<u8>, Vec<Hash>), usize>;
-
-/// Hashes a run of parts on a thread of its own, and compares.
-async fn verify(bytes: Vec<u8>, request: Request<'_>) -> Result<Checked> {
-    let expected = request.hashes.to_vec();
-    let whole = u64::try_from(bytes.len()) == Ok(request.size);
-    let part_size = usize::try_from(request.volume.part_size).unwrap_or(usize::MAX);
-    let first = usize::try_from(request.offset / request.volume.part_size).unwrap_or(usize::MAX);
-    let checked = spawn_blocking(move || {
-        let found: Vec<Hash> = bytes.chunks(part_size).map(tree).collect();
-        let differs = expected.iter().zip(&found).position(|(expected, found)| expected != found);
-        match differs {
-            Some(_) if Fault::PartHash.is_planted() => Ok((bytes, expected)),
-            None if whole && found.len() == expected.len() => Ok((bytes, found)),
-            differs => Err(first.saturating_add(differs.unwrap_or(0))),
-        }
-    });
-    checked.await.map_err(|e| Error::Bug(format!("a thread did not end well: {e}")))
-}
-
-/// The tree hash of a part, two leaves at a time.
-fn tree(part: &[u8]) -> Hash {
-    let mut fold = Fold::default();
-    for pair in part.chunks(2 * LEAF) {
-        let (left, right) = pair.split_at(pair.len().min(LEAF));
-        let (mut a, mut b) = (Midstate::default(), Midstate::default());
-        Midstate::update_two((&mut a, left), (&mut b, right));
-        fold.push(Hash(a.finish()));
-        if !right.is_empty() {
-            fold.push(Hash(b.finish()));
-        }
-    }
-    fold.finish()
 }

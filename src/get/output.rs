@@ -1,21 +1,26 @@
-//! Where streams go: standard output, or a command that is run for each.
+//! Where streams go: standard output, a command that is run for each, or a
+//! file that is gone on with.
 //!
 //! A command cannot tell a stream that was cut short from one that ended, so
 //! on failure it is killed before its input is closed (I5).
 
+mod file;
+
 use std::cell::RefCell;
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::process::ExitStatusExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::sleep;
 
+use self::file::Target;
+use super::plan::Stream;
 use crate::cli;
 use crate::error::{Error, Result};
 use crate::neighbour;
@@ -27,6 +32,7 @@ const LOOK: Duration = Duration::from_millis(250);
 #[derive(Debug)]
 pub struct Output {
     command: Vec<OsString>,
+    target: Option<Target>,
     /// What is written to now.
     sink: RefCell<Option<Arc<File>>>,
     child: RefCell<Option<Child>>,
@@ -44,7 +50,51 @@ impl Output {
         {
             return Err(Error::Command(127, format!("{}: no such command", name(&command))));
         }
-        Ok(Self { command, sink: RefCell::default(), child: RefCell::default() })
+        Ok(Self { command, target: None, sink: RefCell::default(), child: RefCell::default() })
+    }
+
+    /// A file, which is gone on with where it ends. It is created unless it is
+    /// only looked at.
+    ///
+    /// # Errors
+    /// When it is no file, or cannot be opened or locked.
+    pub fn file(path: PathBuf, looks: bool) -> Result<Self> {
+        let target = Some(Target::open(path, looks)?);
+        let (sink, child) = (RefCell::default(), RefCell::default());
+        Ok(Self { command: Vec::new(), target, sink, child })
+    }
+
+    /// Whether it is a file.
+    pub fn is_file(&self) -> bool {
+        self.target.is_some()
+    }
+
+    /// Bytes of the stream that are there already and need not come again.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or has bytes that are not the stream's.
+    pub async fn passed(&self, stream: &Stream) -> Result<u64> {
+        match &self.target {
+            Some(target) => target.passed(stream).await,
+            None => Ok(0),
+        }
+    }
+
+    /// Writes bytes to what [`Self::open`] gave.
+    ///
+    /// # Errors
+    /// When they are not taken; or the file begins with others.
+    pub fn write(sink: &File, unproven: u64, bytes: &[u8]) -> io::Result<()> {
+        if unproven > 0 {
+            file::compare(sink, unproven, bytes)?;
+        }
+        (&*sink).write_all(bytes)
+    }
+
+    /// Bytes at the beginning of a file that are too few to be told from
+    /// others before the first ones come; asked once.
+    pub fn unproven(&self) -> u64 {
+        self.target.as_ref().map_or(0, Target::unproven)
     }
 
     /// Whether it can take several streams.
@@ -60,6 +110,11 @@ impl Output {
     pub fn open(&self) -> Result<Arc<File>> {
         if let Some(sink) = &*self.sink.borrow() {
             return Ok(sink.clone());
+        }
+        if let Some(target) = &self.target {
+            let sink = target.begin()?;
+            *self.sink.borrow_mut() = Some(Arc::clone(&sink));
+            return Ok(sink);
         }
         let fd: OwnedFd = match self.command.split_first() {
             None => cli::stdout()?
@@ -92,6 +147,9 @@ impl Output {
         // A stream without bytes starts the command here.
         self.open()?;
         self.sink.borrow_mut().take();
+        if let Some(target) = &self.target {
+            return target.end();
+        }
         match self.status().await? {
             None => Ok(()),
             Some(status) => self.check(status),
@@ -142,6 +200,9 @@ impl Output {
     /// The error that a failed write stands for. A command that reads no more
     /// is waited for: its status tells why.
     pub async fn failed(&self, error: io::Error) -> Error {
+        if let Some(target) = &self.target {
+            return target.failed(error);
+        }
         if self.command.is_empty() {
             return Error::io("stdout: cannot write", error);
         }
@@ -163,6 +224,9 @@ impl Output {
     /// program that waits is not told: the reader of standard output is gone
     /// while `waiting`, or the command has failed.
     pub async fn watch(&self, waiting: impl Fn() -> bool) -> Error {
+        if self.is_file() {
+            return std::future::pending().await;
+        }
         loop {
             sleep(Duration::from_secs(1)).await;
             let seen = if self.command.is_empty() {

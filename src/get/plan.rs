@@ -5,21 +5,28 @@
 //! archive's tree hash, those of archives to that of `stored`, and counts,
 //! sizes and offsets must fit, or there is no plan.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+mod again;
+mod chosen;
 
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::io::{self, BufRead};
+
+use crate::catalog::scan::Skipped;
 use crate::error::{Error, Result};
-use crate::line::{Archive, Chain, Hashes, Line, Stored, StreamId};
+use crate::line::{Archive, Chain, Hashes, Job, Line, Reader, Snapshot, Stored, StreamId, Text};
 use crate::partsize;
 use crate::treehash::{Fold, Hash};
-use crate::vault::Dest;
+use crate::vault::{Dest, Span};
 
 /// What is to be fetched, in the order in which it is passed on.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct Plan {
     /// The destinations that hold it.
     pub places: Vec<Place>,
     /// The streams.
     pub streams: Vec<Stream>,
+    /// The heads of the chains that they are.
+    pub chains: Vec<Chain>,
     /// What is left out, when that was allowed.
     pub warnings: Vec<String>,
 }
@@ -46,23 +53,26 @@ pub struct Stream {
     pub treehash: Option<Hash>,
     /// Its volumes, in order.
     pub volumes: Vec<Volume>,
+    /// The snapshots that it holds, as its lines say.
+    pub snapshots: Vec<Snapshot>,
+    /// Its `stored` line, if it has one.
+    pub stored: Option<Stored>,
 }
 
 /// A volume, which is one archive.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Volume {
-    /// Which volume of the stream, from 0.
-    pub number: u32,
+    /// Its line.
+    pub line: Archive,
     /// Which of the plan's places holds it.
     pub place: usize,
-    /// The service's name for it.
-    pub archive_id: String,
-    /// Bytes.
-    pub size: u64,
-    /// Bytes in a part.
-    pub part_size: u64,
     /// The tree hash of each part.
     pub hashes: Vec<Hash>,
+    /// What of it is wanted, in whole parts, or no bytes; all of it if absent.
+    pub wanted: Option<Span>,
+    /// The jobs that were asked for, by what of it they bring up; the last
+    /// ones count.
+    pub jobs: Vec<(Option<Span>, String)>,
 }
 
 /// Catalog lines as they come.
@@ -73,6 +83,8 @@ pub struct Lines {
     chains: Vec<(Chain, HashSet<StreamId>)>,
     /// Archives that are gone.
     deleted: HashSet<String>,
+    /// Jobs by their archives.
+    jobs: HashMap<String, Vec<(Option<Span>, String)>>,
     count: u64,
 }
 
@@ -84,6 +96,7 @@ struct Gathered {
     /// Where its first `stored` line stands, or its first line if none does.
     order: (bool, u64),
     attempts: Vec<Attempt>,
+    snapshots: Vec<Snapshot>,
 }
 
 /// The lines of one generation of a stream at one destination.
@@ -107,6 +120,32 @@ struct Found {
 }
 
 impl Lines {
+    /// Reads standard input to its end; what is no line is skipped.
+    ///
+    /// # Errors
+    /// When it cannot be read, tells of a failure, is of a later version, or
+    /// has no end.
+    pub fn read(input: impl BufRead) -> Result<(Self, Skipped)> {
+        let mut reader = Reader::new(input).bounded();
+        let unreadable = |e: io::Error| match e.kind() {
+            io::ErrorKind::InvalidData => Error::Data(format!("stdin: {e}")),
+            _ => Error::io("stdin: cannot read", e),
+        };
+        let (mut lines, mut skipped) = (Self::default(), Skipped::default());
+        while let Some(text) = reader.read().map_err(unreadable)? {
+            let line = match text {
+                Text::Line(text) => Line::parse(&text),
+                Text::Bad(reason) => Err(reason),
+            };
+            match line {
+                Ok(Some(line)) => lines.take(line)?,
+                Ok(None) => skipped.unknown(),
+                Err(reason) => skipped.bad(reader.number, reason)?,
+            }
+        }
+        Ok((lines, skipped))
+    }
+
     /// Takes a line. Those that tell nothing about archives are ignored.
     ///
     /// # Errors
@@ -119,11 +158,14 @@ impl Lines {
                 found.hashes.insert(part, treehashes);
             }
             Line::Archive(archive) => self.archive(archive),
-            Line::Job(job) if job.range_size.is_none() => self.archive(job.archive),
+            Line::Job(job) => self.job(job),
             Line::Deleted(deleted) => self.deleted.extend(deleted.archive_id),
             Line::Stored(stored) => self.stored(stored)?,
             Line::Snapshot(snapshot) => {
-                self.stream(snapshot.stream);
+                let known = &mut self.stream(snapshot.stream).snapshots;
+                if !known.contains(&snapshot) {
+                    known.push(snapshot);
+                }
             }
             Line::Chain(chain) => self.chains.push((chain, HashSet::new())),
             Line::Failed(failed) => return Err(Error::from_code(failed.code, failed.message)),
@@ -132,12 +174,21 @@ impl Lines {
             | Line::Volume(_)
             | Line::End(_)
             | Line::Verified(_)
-            | Line::Job(_)
             | Line::Upload(_)
             | Line::Inventoried(_)
             | Line::Recipe(_) => {}
         }
         Ok(())
+    }
+
+    /// A job tells all that the line of its archive does.
+    fn job(&mut self, job: Job) {
+        let offset = job.range_offset.unwrap_or(0);
+        let range = job.range_size.map(|size| Span { offset, size });
+        let jobs = self.jobs.entry(job.archive.archive_id.clone()).or_default();
+        jobs.retain(|(known, _)| *known != range);
+        jobs.push((range, job.job_id));
+        self.archive(job.archive);
     }
 
     fn archive(&mut self, archive: Archive) {
@@ -152,7 +203,8 @@ impl Lines {
         let index = *self.by_id.entry(id).or_insert(self.streams.len());
         if index == self.streams.len() {
             let order = (false, self.count);
-            self.streams.push(Gathered { id, name: None, order, attempts: Vec::new() });
+            let (attempts, snapshots) = (Vec::new(), Vec::new());
+            self.streams.push(Gathered { id, name: None, order, attempts, snapshots });
         }
         #[expect(clippy::indexing_slicing, reason = "every index in by_id was pushed just above")]
         &mut self.streams[index]
@@ -194,10 +246,18 @@ impl Lines {
         for gathered in &mut self.streams {
             gathered.forget(&self.deleted);
         }
-        let mut plan = Plan { places: Vec::new(), streams: Vec::new(), warnings: Vec::new() };
+        let mut plan = Plan::default();
+        for (chain, _) in self.chains {
+            if !plan.chains.contains(&chain) {
+                plan.chains.push(chain);
+            }
+        }
         for gathered in self.streams {
             let stream = gathered.plan(partial, &mut plan)?;
             plan.streams.extend(stream);
+        }
+        for volume in plan.streams.iter_mut().flat_map(|stream| &mut stream.volumes) {
+            volume.jobs = self.jobs.get(&volume.line.archive_id).cloned().unwrap_or_default();
         }
         if plan.streams.is_empty() {
             return Err(Error::Data(
@@ -259,7 +319,7 @@ impl Gathered {
             return lacking(partial, plan, format!("{name}: no \"archive\" line"));
         };
         let why = match attempt.whole(self.id, &name, plan) {
-            Ok(stream) => return Ok(Some(stream)),
+            Ok(stream) => return Ok(Some(Stream { snapshots: self.snapshots, ..stream })),
             Err(why) => format!("{name}: {why}"),
         };
         if !partial {
@@ -267,14 +327,22 @@ impl Gathered {
         }
         plan.warnings.push(why);
         attempt.settle();
-        let mut stream = Stream { id: self.id, name, size: 0, treehash: None, volumes: Vec::new() };
+        let mut stream = Stream {
+            id: self.id,
+            name,
+            size: 0,
+            treehash: None,
+            volumes: Vec::new(),
+            snapshots: self.snapshots,
+            stored: attempt.stored.clone(),
+        };
         let end = attempt.volumes.last_key_value().map_or(0, |(last, _)| last.saturating_add(1));
         let end = attempt.stored.as_ref().map_or(end, |stored| stored.volumes.max(end));
         let mut missing = 0;
         for (number, found) in &attempt.volumes {
             match found.volume(*number, plan) {
-                Ok((volume, _)) => {
-                    stream.size = stream.size.saturating_add(volume.size);
+                Ok(volume) => {
+                    stream.size = stream.size.saturating_add(volume.line.size);
                     stream.volumes.push(volume);
                 }
                 Err(why) => {
@@ -334,15 +402,15 @@ impl Attempt {
                 .volumes
                 .get(&number)
                 .ok_or_else(|| format!("volume {number}: no \"archive\" line"))?;
-            let (volume, archive) = found.volume(number, plan)?;
-            if archive.offset != end {
+            let volume = found.volume(number, plan)?;
+            if volume.line.offset != end {
                 return Err(format!(
                     "volume {number}: begins at {}, not where the one before ends, at {end}",
-                    archive.offset
+                    volume.line.offset
                 ));
             }
-            end = end.checked_add(volume.size).ok_or("its size is beyond 2^64")?;
-            fold.push(archive.treehash);
+            end = end.checked_add(volume.line.size).ok_or("its size is beyond 2^64")?;
+            fold.push(volume.line.treehash);
             volumes.push(volume);
         }
         if end != stored.size {
@@ -354,14 +422,21 @@ impl Attempt {
         if fold.finish() != stored.treehash {
             return Err("its volumes' hashes do not give the tree hash of \"stored\"".to_owned());
         }
-        let (name, treehash) = (name.to_owned(), Some(stored.treehash));
-        Ok(Stream { id, name, size: end, treehash, volumes })
+        Ok(Stream {
+            id,
+            name: name.to_owned(),
+            size: end,
+            treehash: Some(stored.treehash),
+            volumes,
+            snapshots: Vec::new(),
+            stored: Some(stored.clone()),
+        })
     }
 }
 
 impl Found {
     /// The volume, if it has all its lines and they fit.
-    fn volume(&self, number: u32, plan: &mut Plan) -> Result<(Volume, &Archive), String> {
+    fn volume(&self, number: u32, plan: &mut Plan) -> Result<Volume, String> {
         let archive =
             self.archive.as_ref().ok_or_else(|| format!("volume {number}: no \"archive\" line"))?;
         let bad = |why: &str| format!("volume {number}: {why}");
@@ -401,10 +476,9 @@ impl Found {
             plan.places.push(place);
             plan.places.len() - 1
         });
-        let archive_id = archive.archive_id.clone();
-        Ok((Volume { number, place, archive_id, size, part_size, hashes }, archive))
+        Ok(Volume { line: archive.clone(), place, hashes, wanted: None, jobs: Vec::new() })
     }
 }
 
 #[cfg(test)]
-pub(super) mod tests;
+pub(in crate::get) mod tests;

@@ -7,10 +7,11 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::Instant;
 
+use super::deliver::{requests, tree};
 use super::plan::tests::{MIB, data, lines, plan};
 use super::*;
-use crate::line::Line;
-use crate::vault::{Attempt, Body, Dest, Inventory, Job, JobState, Listed, Span};
+use crate::treehash::{Hash, LEAF};
+use crate::vault::{Attempt, Body, Dest, Failure, Inventory, Job, JobState, Listed, Span};
 
 /// What goes wrong with a call: its number among its kind, and how.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -241,7 +242,11 @@ fn get(
     let plan = plan(lines, false).unwrap();
     let output = Output::new(command).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let result = runtime.block_on(run(&plan, std::slice::from_ref(vault), settings, &output));
+    let bounds = Bounds::default();
+    let result = runtime.block_on(async {
+        let task = Task::prepare(&plan, &output, None, &bounds, false).await?;
+        task.run(std::slice::from_ref(vault), settings).await
+    });
     drop(output);
     runtime.shutdown_background();
     result
@@ -437,15 +442,17 @@ fn the_tree_of_a_part_is_its_tree_hash() {
 fn requests_are_runs_of_whole_parts() {
     let stream = data(35 * LEAF + 77);
     let plan = plan(&lines(1, "a", &stream, 32), false).unwrap();
-    let found: Vec<(usize, u64, u64, usize, bool)> = requests(&plan.streams[0], 5)
-        .map(|r| (r.archive, r.offset, r.size, r.hashes.len(), r.last))
+    let work = Work::new(&plan, MIB, &[]);
+    let found: Vec<(u32, u64, u64, usize, bool)> = requests(&work.streams[0])
+        .map(|r| (r.volume.line.volume, r.offset, r.size, r.hashes.len(), r.last))
         .collect();
     assert_eq!(
         found,
         [
-            (5, 0, 16 * MIB, 16, false),
-            (5, 16 * MIB, 16 * MIB, 16, true),
-            (6, 0, 3 * MIB + 77, 4, true)
+            (0, 0, MIB, 1, false),
+            (0, MIB, 16 * MIB, 16, false),
+            (0, 17 * MIB, 15 * MIB, 15, true),
+            (1, 0, 3 * MIB + 77, 4, true)
         ]
     );
 }

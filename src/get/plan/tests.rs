@@ -145,7 +145,8 @@ fn the_last_archive_before_stored_counts() {
     lines.insert(0, Line::Archive(other.clone()));
     other.archive_id = "later".into();
     lines.push(Line::Archive(other));
-    let id = |lines: &[Line]| plan(lines, false).unwrap().streams[0].volumes[0].archive_id.clone();
+    let id =
+        |lines: &[Line]| plan(lines, false).unwrap().streams[0].volumes[0].line.archive_id.clone();
     assert_eq!(id(&lines), "t@mon/0");
     lines.push(lines[lines.len() - 2].clone());
     assert_eq!(id(&lines), "later");
@@ -234,7 +235,8 @@ fn partial_takes_what_is_there_in_order() {
         .cloned()
         .collect();
     let part = plan(&without, true).unwrap();
-    let numbers: Vec<u32> = part.streams[0].volumes.iter().map(|volume| volume.number).collect();
+    let numbers: Vec<u32> =
+        part.streams[0].volumes.iter().map(|volume| volume.line.volume).collect();
     assert_eq!((numbers, part.streams[0].treehash), (vec![0, 2], None));
     assert_eq!(
         part.warnings,
@@ -309,4 +311,100 @@ fn what_was_deleted_is_not_planned() {
         (error.code(), error.to_string().as_str()),
         (65, "a: volume 2: its archive was deleted")
     );
+}
+
+#[test]
+fn the_lines_of_a_plan_make_the_same_plan() {
+    let mut given = lines(1, "t@mon", &data(103 * LEAF + 5), 60);
+    let snapshot = format!(
+        r#"{{"type":"snapshot","stream":"{:032x}","name":"t@mon","guid":"7","offset":0}}"#,
+        1
+    );
+    given.insert(3, Line::parse(&snapshot).unwrap().unwrap());
+    given.extend(lines(2, "t@tue", &data(LEAF), 4));
+    let head = format!(r#"{{"type":"chain","stream":"{:032x}","streams":2}}"#, 2);
+    given.insert(0, Line::parse(&head).unwrap().unwrap());
+    let once = plan(&given, false).unwrap();
+    let again: Vec<Line> = once.lines(|_, volume| Line::Archive(volume.line.clone())).collect();
+    assert_eq!(plan(&again, false).unwrap(), once);
+    // Fifty hashes a line.
+    assert_eq!(again.len(), 1 + (2 + 1 + 1 + 1 + 1 + 1) + 3);
+    assert!(matches!(again.first(), Some(Line::Chain(_))));
+}
+
+#[test]
+fn a_job_is_its_archive_and_known() {
+    let given = lines(1, "t@mon", &data(3 * LEAF), 2);
+    let expected = plan(&given, false).unwrap();
+    let part = Span { offset: MIB, size: MIB };
+    let with_jobs: Vec<Line> = expected
+        .lines(|number, volume| {
+            let range = (number == 1).then_some(part);
+            Line::Job(Job {
+                archive: volume.line.clone(),
+                job_id: format!("job {number}"),
+                tier: "Bulk".into(),
+                requested: "2026-01-01T00:00:00Z".parse().unwrap(),
+                range_offset: range.map(|range| range.offset),
+                range_size: range.map(|range| range.size),
+            })
+        })
+        .collect();
+    let mut found = plan(&with_jobs, false).unwrap();
+    let jobs: Vec<_> =
+        found.streams[0].volumes.iter_mut().flat_map(|v| std::mem::take(&mut v.jobs)).collect();
+    assert_eq!(jobs, [(None, "job 0".to_owned()), (Some(part), "job 1".to_owned())]);
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn volumes_are_chosen_by_number() {
+    let mut one = plan(&lines(1, "a", &data(7 * LEAF + 5), 2), false).unwrap();
+    one.choose_volumes(&[3, 1]).unwrap();
+    let stream = &one.streams[0];
+    let wanted: Vec<bool> = stream.volumes.iter().map(Volume::is_wanted).collect();
+    assert_eq!((wanted, stream.size), (vec![false, true, false, true], 3 * MIB + 5));
+    assert_eq!(stream.treehash, None);
+    let error = one.choose_volumes(&[4]).unwrap_err();
+    assert_eq!(
+        (error.code(), error.to_string().as_str()),
+        (64, "--volume 4: a has no such volume here; it has 4, from 0")
+    );
+    let two = [lines(1, "a", &data(LEAF), 2), lines(2, "b", &data(LEAF), 2)].concat();
+    let error = plan(&two, false).unwrap().choose_volumes(&[0]).unwrap_err();
+    assert_eq!(
+        (error.code(), error.to_string().as_str()),
+        (64, "--volume is for one stream; stdin has 2")
+    );
+}
+
+#[test]
+fn a_range_is_whole_parts_of_each_volume() {
+    let given = lines(1, "a", &data(7 * LEAF + 5), 2);
+    let chosen = |first, last| {
+        let mut plan = plan(&given, false).unwrap();
+        plan.choose_range(first, last).map(|()| plan)
+    };
+    let found = chosen(MIB, 6 * MIB - 1).unwrap();
+    let stream = &found.streams[0];
+    let spans: Vec<_> = stream.volumes.iter().map(|volume| volume.wanted).collect();
+    let nothing = Some(Span { offset: 0, size: 0 });
+    assert_eq!(spans, [Some(Span { offset: MIB, size: MIB }), None, None, nothing]);
+    assert_eq!((stream.size, stream.volumes[0].parts().count()), (5 * MIB, 1));
+    let end = chosen(7 * MIB, 7 * MIB + 4).unwrap();
+    assert_eq!(end.streams[0].volumes[3].wanted, Some(Span { offset: MIB, size: 5 }));
+    for (first, last, told) in [
+        (5, 9, "--range 5-9: not whole parts; 0-1048575 is"),
+        (0, MIB, "--range 0-1048576: not whole parts; 0-2097151 is"),
+        (MIB, 9 * MIB, "--range 1048576-9437184: not whole parts; 1048576-7340036 is"),
+        (9 * MIB, 9 * MIB, "--range 9437184-9437184: a has no such bytes here"),
+    ] {
+        let error = chosen(first, last).unwrap_err();
+        assert_eq!((error.code(), error.to_string().as_str()), (64, told));
+    }
+    // What lacks lines cannot be in it.
+    let mut less = plan(&given, false).unwrap();
+    less.streams[0].volumes.remove(1);
+    let error = less.choose_range(0, 7 * MIB + 4).unwrap_err();
+    assert!(error.to_string().ends_with("volumes of a are left out of it"), "{error}");
 }

@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 
 use super::*;
 use crate::dice::{Dice, cases, dice};
+use crate::error::Error;
 
 /// What is in the vault, and what went wrong with it for good.
 #[derive(Default)]
@@ -229,18 +230,69 @@ struct Run {
     dice: Dice,
     no_wait: bool,
     concurrency: usize,
+    rate: Option<u64>,
 }
 
 fn run() -> impl Strategy<Value = Run> {
     let fuse = prop::option::of(0..40_usize);
-    (fuse, dice(300), prop::bool::weighted(0.2), 1..4_usize)
-        .prop_map(|(fuse, dice, no_wait, concurrency)| Run { fuse, dice, no_wait, concurrency })
+    // At one byte a second no second archive is asked for ahead.
+    let rate = prop::option::of(prop::sample::select(vec![1, 20, 60]));
+    (fuse, dice(300), prop::bool::weighted(0.2), 1..4_usize, rate).prop_map(
+        |(fuse, dice, no_wait, concurrency, rate)| Run { fuse, dice, no_wait, concurrency, rate },
+    )
 }
 
 /// Streams by their size in bytes.
 fn streams() -> impl Strategy<Value = Vec<usize>> {
     prop::collection::vec((0..5_usize, 0..3_usize), 1..4)
         .prop_map(|sizes| sizes.into_iter().map(|(parts, odd)| parts * LEAF + odd * 1000).collect())
+}
+
+/// Where streams go.
+enum Goal {
+    Command,
+    /// A command, with volumes kept in a directory.
+    Keep(PathBuf),
+    File(PathBuf),
+}
+
+impl Goal {
+    /// The files that hold bytes of the service.
+    fn files(&self) -> Vec<PathBuf> {
+        match self {
+            Self::Command => Vec::new(),
+            Self::File(path) => vec![path.clone()],
+            Self::Keep(path) => std::fs::read_dir(path)
+                .into_iter()
+                .flatten()
+                .flat_map(|stream| std::fs::read_dir(stream.unwrap().path()).unwrap())
+                .map(|file| file.unwrap().path())
+                .collect(),
+        }
+    }
+
+    fn contents(&self) -> BTreeMap<PathBuf, Vec<u8>> {
+        let files = self.files().into_iter();
+        files.filter_map(|path| Some((path.clone(), std::fs::read(path).ok()?))).collect()
+    }
+
+    /// A power cut takes some of what was not yet durable, or leaves zeros.
+    fn cut(&self, dice: &mut Dice) {
+        for path in self.files() {
+            let is_durable = path.extension().is_some_and(|end| end == "volume");
+            let Ok(mut bytes) = std::fs::read(&path) else { continue };
+            if is_durable || bytes.is_empty() || !dice.once_in(2) {
+                continue;
+            }
+            let length = dice.below(bytes.len());
+            if dice.once_in(2) && length > LEAF {
+                bytes[length..].fill(0);
+            } else {
+                bytes.truncate(length);
+            }
+            std::fs::write(&path, bytes).unwrap();
+        }
+    }
 }
 
 struct Model {
@@ -272,6 +324,24 @@ impl Model {
 
     /// True if all came back, false if it was killed.
     fn run(&self, run: &Run) -> Result<bool> {
+        self.run_into(run, &Goal::Command)
+    }
+
+    /// The same, into a file or with what is kept.
+    fn run_into(&self, run: &Run, goal: &Goal) -> Result<bool> {
+        loop {
+            match self.attempt(run, goal) {
+                // A child that another test has begun holds a lock for a
+                // moment, until it is a program of its own.
+                Err(Error::Unfinished(text)) if text.contains("works on it") => {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                ended => return ended,
+            }
+        }
+    }
+
+    fn attempt(&self, run: &Run, goal: &Goal) -> Result<bool> {
         let service = &self.service;
         *service.dice.borrow_mut() = run.dice.clone();
         service.fuse.set(run.fuse);
@@ -283,20 +353,39 @@ impl Model {
             Settings { no_wait: run.no_wait, concurrency: run.concurrency, ..settings() };
         let collected = Collected::new();
         let plan = plan(&self.lines, false).unwrap();
-        let output = Output::new(collected.command(COLLECT)).unwrap();
+        let output = match goal {
+            Goal::File(path) => Output::file(path.clone(), false)?,
+            _ => Output::new(collected.command(COLLECT)).unwrap(),
+        };
+        let keep = match goal {
+            Goal::Keep(path) => Some(Keep::open(path)?),
+            _ => None,
+        };
+        let bounds = Bounds { rate: run.rate, ..Bounds::default() };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let result = runtime.block_on(async {
             tokio::select! {
-                result = super::run(&plan, std::slice::from_ref(service), &settings, &output) => {
-                    result.map(|()| true)
-                }
+                result = async {
+                    let task = Task::prepare(&plan, &output, keep.as_ref(), &bounds, false).await?;
+                    task.run(std::slice::from_ref(service), &settings).await
+                } => result.map(|()| true),
                 () = service.killed.notified() => Ok(false),
             }
         });
         drop(output);
-        runtime.shutdown_background();
+        // What is being written holds its lock, as no dead process does.
+        runtime.shutdown_timeout(Duration::from_secs(30));
         // I5: nothing wrong was passed on, and no stream ended early.
-        let bytes = collected.bytes();
+        let bytes = match goal {
+            Goal::File(path) => [std::fs::read(path).unwrap(), b"end\n".to_vec()].concat(),
+            _ => collected.bytes(),
+        };
+        if let Goal::File(_) = goal {
+            if matches!(result, Ok(true)) {
+                assert!(bytes == self.expected, "I5: told as whole, and it is not");
+            }
+            return result;
+        }
         assert!(self.expected.starts_with(&bytes), "I5: what was passed on differs");
         if matches!(result, Ok(true)) {
             assert!(bytes == self.expected, "I5: told as whole, and it is not");
@@ -307,7 +396,7 @@ impl Model {
 
 /// A run in which nothing goes wrong.
 fn quiet() -> Run {
-    Run { fuse: None, dice: Dice::default(), no_wait: false, concurrency: 3 }
+    Run { fuse: None, dice: Dice::default(), no_wait: false, concurrency: 3, rate: None }
 }
 
 proptest! {
@@ -335,6 +424,50 @@ proptest! {
         let begun = model.service.begun.get();
         prop_assert!(model.run(&quiet()).unwrap());
         prop_assert_eq!(model.service.begun.get(), begun);
+    }
+
+    #[test]
+    fn what_came_is_not_asked_for_again(
+        sizes in streams(),
+        runs in prop::collection::vec((run(), dice(8)), 0..6),
+        into_a_file in any::<bool>(),
+    ) {
+        let sizes = if into_a_file { &sizes[..1] } else { &sizes[..] };
+        let model = Model::new(sizes);
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("it");
+        let goal = if into_a_file { Goal::File(path) } else { Goal::Keep(path) };
+        let right = |before: &BTreeMap<PathBuf, Vec<u8>>| {
+            for (path, bytes) in goal.contents() {
+                let is_right = if into_a_file {
+                    model.expected.starts_with(&bytes)
+                } else {
+                    let whole = path.extension().is_some_and(|end| end == "volume");
+                    let mut archives = model.service.shelf.archives.values();
+                    archives.any(|it| it.starts_with(&bytes) && (!whole || *it == bytes))
+                };
+                // What a power cut has left may be untouched.
+                prop_assert!(is_right || before.get(&path) == Some(&bytes), "I5: {path:?}");
+            }
+            Ok(())
+        };
+        for (run, dice) in &runs {
+            let before = goal.contents();
+            if let Err(error) = model.run_into(run, &goal) {
+                prop_assert!(matches!(error.code(), 65 | 75), "{error}");
+            }
+            right(&before)?;
+            goal.cut(&mut dice.clone());
+        }
+        let before = goal.contents();
+        if model.run_into(&quiet(), &goal).is_err() {
+            prop_assert!(model.run_into(&quiet(), &goal).unwrap());
+        }
+        right(&before)?;
+        // Once more, when the service knows no job any more: nothing is asked.
+        model.service.jobs.borrow_mut().clear();
+        prop_assert!(model.run_into(&quiet(), &goal).unwrap());
+        prop_assert_eq!(model.service.calls.get(), 0);
     }
 
     #[test]

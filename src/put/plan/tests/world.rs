@@ -166,9 +166,9 @@ impl World {
             let volumes = &plan.streams[0].volumes;
             assert_eq!(volumes.len(), content.len(), "{source}");
             for (volume, parts) in volumes.iter().zip(content) {
-                let archive = &service.archives[&volume.archive_id];
+                let archive = &service.archives[&volume.line.archive_id];
                 assert_eq!(archive.treehash, fold(parts), "{source}");
-                assert_eq!(archive.size, volume.size, "{source}");
+                assert_eq!(archive.size, volume.line.size, "{source}");
             }
         }
         let end = lines(content).pop();

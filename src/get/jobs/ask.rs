@@ -1,0 +1,146 @@
+//! Asking for archives: each once, in the tier there is capacity for, and as
+//! much as the account's policy allows.
+
+use std::time::Instant;
+
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
+use jiff::Timestamp;
+use tokio::time::sleep;
+
+use super::{Begun, Jobs, PAUSES, job_for};
+use crate::cli;
+use crate::error::{Error, Result};
+use crate::vault::retry::Trouble;
+use crate::vault::{Failure, Tier, Vault};
+
+impl<V: Vault> Jobs<'_, V> {
+    /// Asks for what is due. What the account's policy does not allow now
+    /// stays due.
+    pub(super) async fn ask_what_is_due(&self) -> Result<()> {
+        stream::iter(self.due())
+            .map(|index| self.ask(index))
+            .buffer_unordered(self.settings.concurrency)
+            .try_collect()
+            .await
+    }
+
+    /// Asks for all that is allowed, and waits where the account's policy
+    /// says so.
+    ///
+    /// # Errors
+    /// As [`Jobs::start`].
+    pub async fn ask_all(&self) -> Result<()> {
+        while !self.due().is_empty() {
+            if let Some(pause) = self.policy.get() {
+                sleep(pause).await;
+            }
+            self.ask_what_is_due().await?;
+        }
+        Ok(())
+    }
+
+    /// Asks for more whenever there is room, for ever.
+    pub(super) async fn ask_ahead(&self) -> Result<()> {
+        loop {
+            let changed = self.changed.notified();
+            if let Some(pause) = self.policy.get() {
+                sleep(pause).await;
+            } else if self.due().is_empty() {
+                changed.await;
+            }
+            self.ask_what_is_due().await?;
+        }
+    }
+
+    /// Asks for an archive. After a failure nothing is asked before the list
+    /// was read: the reply may have been lost, not the request, and a second
+    /// one costs as much.
+    pub(super) async fn ask(&self, index: usize) -> Result<()> {
+        if self.state(index).asking {
+            return Ok(());
+        }
+        self.change(index, |state| state.asking = true);
+        let asked = self.ask_once(index).await;
+        self.change(index, |state| state.asking = false);
+        asked
+    }
+
+    async fn ask_once(&self, index: usize) -> Result<()> {
+        let (vault, archive) = self.archive(index)?;
+        let mut trouble = Trouble::default();
+        let mut unsure = false;
+        loop {
+            let failure = if unsure {
+                match vault.jobs().await {
+                    Ok(jobs) => {
+                        if let Some(job) = job_for(&jobs, archive, &self.state(index)) {
+                            self.take(index, job);
+                            return Ok(());
+                        }
+                        unsure = false;
+                        continue;
+                    }
+                    Err(failure) => failure,
+                }
+            } else {
+                let tier = self.tier.get();
+                match vault.retrieve(&archive.id, archive.range, tier).await {
+                    Ok(id) => {
+                        self.begins(index, id, tier);
+                        return Ok(());
+                    }
+                    Err(Failure::Capacity(why)) if tier == Tier::Expedited => {
+                        self.fall_back(&why);
+                        continue;
+                    }
+                    Err(failure @ Failure::Policy(_)) => {
+                        return self.forbidden(vault, &archive.thing, failure).await;
+                    }
+                    Err(failure) => failure,
+                }
+            };
+            let pause = self.settings.patience.after(&mut trouble, failure);
+            sleep(pause.map_err(|failure| failure.on(&archive.thing))?).await;
+            unsure = true;
+        }
+    }
+
+    fn begins(&self, index: usize, id: String, tier: Tier) {
+        self.last.set(Instant::now());
+        self.policy.set(None);
+        if let Some(budget) = &self.budget {
+            budget.spend(tier, index);
+        }
+        let job = Begun { id, tier: Some(tier), requested: Some(Timestamp::now()) };
+        self.change(index, |state| (state.job, state.ready) = (Some(job), false));
+    }
+
+    /// The other archives of this run go without an expedited job, too.
+    fn fall_back(&self, why: &str) {
+        if self.tier.replace(Tier::Standard) == Tier::Expedited {
+            cli::warn(&format!("{why}: Standard is asked for instead of Expedited"));
+        }
+    }
+
+    /// The account's policy allows no more for now: waits until it allows the
+    /// next archive, as long as patience lasts.
+    async fn forbidden(&self, vault: &V, thing: &str, failure: Failure) -> Result<()> {
+        let says = vault.retrieval_policy().await.map(|says| format!(" ({says})"));
+        let text = format!("{failure}{}", says.unwrap_or_default());
+        if self.settings.no_wait {
+            return Err(Error::Unfinished(format!(
+                "{thing}: {text}; run the same command again later"
+            )));
+        }
+        if self.last.get().elapsed() >= self.settings.patience.limit {
+            return Err(Failure::Policy(text).on(thing));
+        }
+        if !self.is_policy_told.replace(true) {
+            cli::warn(&format!("{thing}: {text}; it is asked for when that allows it"));
+        }
+        // Several may be told the same at once.
+        let next = self.policy.get().map_or(PAUSES.0, |pause| pause.mul_f64(1.5));
+        self.policy.set(Some(next.min(PAUSES.1)));
+        Ok(())
+    }
+}

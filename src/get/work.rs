@@ -1,0 +1,197 @@
+//! What is still to be done of a plan: which bytes are here already, which
+//! are read from a disk, and which archives the service must bring up.
+
+use std::fs::File;
+use std::sync::Arc;
+
+use super::estimate::Needs;
+use super::plan::{Plan, Stream, Volume};
+use crate::vault::Span;
+
+/// Where a run of bytes comes from.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// It is in the output.
+    Passed,
+    /// A file of `--keep`, and what messages call it.
+    Kept(Arc<File>, Arc<str>),
+    /// The job of an archive, by its number in the work.
+    Asked(usize),
+}
+
+/// A run of whole parts of a volume.
+#[derive(Clone, Debug)]
+pub struct Piece<'p> {
+    /// Of which volume.
+    pub volume: &'p Volume,
+    /// Where it begins and ends in the volume.
+    pub span: Span,
+    /// Where it comes from.
+    pub source: Source,
+}
+
+/// An archive that the service must bring up.
+#[derive(Clone, Copy, Debug)]
+pub struct Needed<'p> {
+    /// Of which stream.
+    pub stream: &'p Stream,
+    /// Which volume it is.
+    pub volume: &'p Volume,
+    /// Bytes of it that are to be downloaded.
+    pub left: u64,
+}
+
+/// What is to be done.
+#[derive(Debug, Default)]
+pub struct Work<'p> {
+    /// The pieces of each stream, in order.
+    pub streams: Vec<Vec<Piece<'p>>>,
+    /// The archives that the service must bring up, in order.
+    pub archives: Vec<Needed<'p>>,
+}
+
+/// What `--keep` has of a volume.
+#[derive(Clone, Debug, Default)]
+pub enum Held {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// Verified bytes from its beginning.
+    Begun(Arc<File>, Arc<str>, u64),
+    /// All of it, which is verified when it is read.
+    Whole(Arc<File>, Arc<str>),
+}
+
+impl Held {
+    /// Bytes from the beginning of the volume, and where they are.
+    fn prefix(&self, size: u64) -> (u64, Source) {
+        match self {
+            Self::Nothing => (0, Source::Passed),
+            Self::Begun(file, name, bytes) => {
+                (*bytes, Source::Kept(Arc::clone(file), Arc::clone(name)))
+            }
+            Self::Whole(file, name) => (size, Source::Kept(Arc::clone(file), Arc::clone(name))),
+        }
+    }
+}
+
+impl<'p> Work<'p> {
+    /// The work of a plan whose first `passed` bytes are in the output, where
+    /// `held` has one for each volume.
+    pub fn new(plan: &'p Plan, mut passed: u64, held: &[Held]) -> Self {
+        let mut work = Self::default();
+        let mut held = held.iter();
+        for stream in &plan.streams {
+            let mut pieces = Vec::new();
+            for volume in &stream.volumes {
+                let span = volume.span();
+                let end = span.offset.saturating_add(span.size);
+                let there = passed.min(span.size);
+                passed = passed.saturating_sub(there);
+                let nothing = Held::Nothing;
+                let (kept, file) = held.next().unwrap_or(&nothing).prefix(volume.line.size);
+                // A prefix is of the volume, not of what is wanted of it.
+                let passed_to = span.offset.saturating_add(there);
+                let kept_to = kept.clamp(passed_to, end);
+                let mut add = |from: u64, to: u64, source| {
+                    if to > from {
+                        let span = Span { offset: from, size: to.saturating_sub(from) };
+                        pieces.push(Piece { volume, span, source });
+                    }
+                };
+                add(span.offset, passed_to, Source::Passed);
+                add(passed_to, kept_to, file);
+                add(kept_to, end, Source::Asked(work.archives.len()));
+                if end > kept_to {
+                    let left = end.saturating_sub(kept_to);
+                    work.archives.push(Needed { stream, volume, left });
+                }
+            }
+            work.streams.push(pieces);
+        }
+        work
+    }
+
+    /// What it needs of the service, and of the disk if what comes is
+    /// `written` there.
+    pub fn needs(&self, written: bool) -> Needs {
+        let size = self.archives.iter().map(|archive| archive.left).fold(0, u64::saturating_add);
+        let volumes = |pieces: &Vec<Piece<'_>>| {
+            let mut numbers: Vec<u32> =
+                pieces.iter().map(|piece| piece.volume.line.volume).collect();
+            numbers.dedup();
+            numbers.len()
+        };
+        Needs {
+            streams: self.streams.len(),
+            archives: self.streams.iter().map(volumes).sum(),
+            jobs: self.archives.iter().map(|archive| archive.volume.span().size).collect(),
+            size,
+            disk: if written { size } else { 0 },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::get::plan::tests::{MIB, data, lines, plan};
+    use crate::treehash::LEAF;
+
+    /// Volume, offset and size in MiB, and source.
+    type Found = (u32, u64, u64, char);
+
+    /// The pieces of a stream of 2, 2 and 1 parts, and what is left of each
+    /// archive.
+    fn pieces(passed: u64, held: &[Held]) -> (Vec<Found>, Vec<u64>) {
+        let plan = plan(&lines(1, "a", &data(5 * LEAF), 2), false).unwrap();
+        let work = Work::new(&plan, passed, held);
+        let pieces = work.streams[0].iter().map(|piece| {
+            let source = match piece.source {
+                Source::Passed => 'p',
+                Source::Kept(..) => 'k',
+                Source::Asked(_) => 'a',
+            };
+            let Span { offset, size } = piece.span;
+            (piece.volume.line.volume, offset / MIB, size / MIB, source)
+        });
+        (pieces.collect(), work.archives.iter().map(|archive| archive.left / MIB).collect())
+    }
+
+    fn kept() -> (Arc<File>, Arc<str>) {
+        (Arc::new(tempfile::tempfile().unwrap()), "x".into())
+    }
+
+    #[test]
+    fn what_is_in_the_output_is_not_asked_for() {
+        let all = vec![(0, 0, 2, 'a'), (1, 0, 2, 'a'), (2, 0, 1, 'a')];
+        assert_eq!(pieces(0, &[]), (all, vec![2, 2, 1]));
+        let rest = vec![(0, 0, 2, 'p'), (1, 0, 1, 'p'), (1, 1, 1, 'a'), (2, 0, 1, 'a')];
+        assert_eq!(pieces(3 * MIB, &[]), (rest, vec![1, 1]));
+        let none = vec![(0, 0, 2, 'p'), (1, 0, 2, 'p'), (2, 0, 1, 'p')];
+        assert_eq!(pieces(5 * MIB, &[]), (none, vec![]));
+    }
+
+    #[test]
+    fn what_is_kept_is_read_and_not_asked_for() {
+        let (file, name) = kept();
+        let held = [
+            Held::Whole(Arc::clone(&file), Arc::clone(&name)),
+            Held::Begun(file, name, MIB),
+            Held::Nothing,
+        ];
+        let rest = vec![(0, 0, 2, 'k'), (1, 0, 1, 'k'), (1, 1, 1, 'a'), (2, 0, 1, 'a')];
+        assert_eq!(pieces(0, &held), (rest, vec![1, 1]));
+    }
+
+    #[test]
+    fn needs_are_those_of_what_is_asked_for() {
+        let mut plan = plan(&lines(1, "a", &data(5 * LEAF), 2), false).unwrap();
+        plan.choose_range(MIB, 4 * MIB - 1).unwrap();
+        let needs = Work::new(&plan, 0, &[]).needs(true);
+        let jobs = vec![MIB, 2 * MIB];
+        let expected = Needs { streams: 1, archives: 2, jobs, size: 3 * MIB, disk: 3 * MIB };
+        assert_eq!(needs, expected);
+        assert_eq!(Work::new(&plan, 2 * MIB, &[]).needs(false).size, MIB);
+    }
+}
