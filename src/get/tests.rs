@@ -336,6 +336,36 @@ fn output_that_is_gone_is_asked_for_once_more() {
 }
 
 #[test]
+fn output_that_expires_as_it_comes_is_asked_for_each_time() {
+    let stream = data(64 * LEAF);
+    let vault = Double::new(&[("a", &stream)], 64, &[Fault::Expire(2)]);
+    let collected = Collected::new();
+    let settings = Settings { concurrency: 1, ..settings() };
+    get(&vault, &lines(1, "a", &stream, 64), &settings, collected.command(COLLECT)).unwrap();
+    // Four requests, and a job for each, as three of them expire.
+    assert_eq!((vault.asked.get(), vault.fetched.get()), (4, 7));
+    assert!(collected.bytes().starts_with(&stream));
+}
+
+#[test]
+fn no_more_is_asked_for_than_comes_in_twenty_hours() {
+    let stream = data(6 * LEAF);
+    let vault = Double::new(&[("a", &stream)], 2, &[Fault::Never]);
+    vault.jobs.borrow_mut().push(job("first", "a/0", JobState::Waiting));
+    let plan = plan(&lines(1, "a", &stream, 2), false).unwrap();
+    let output = Output::new(Vec::new()).unwrap();
+    // Three volumes of 2 MiB; two come in 20 hours.
+    let bounds = Bounds { rate: Some(60), ..Bounds::default() };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let task = Task::prepare(&plan, &output, None, &bounds, true).await.unwrap();
+        let lines = task.request(std::slice::from_ref(&vault), &settings()).await.unwrap();
+        let jobs = lines.iter().filter(|line| matches!(line, Line::Job(_))).count();
+        assert_eq!((jobs, vault.asked.get()), (2, 1), "one was known");
+    });
+}
+
+#[test]
 fn a_lost_reply_does_not_pay_twice() {
     let (result, _, vault) = get_two(&[Fault::LoseReply], &settings());
     result.unwrap();

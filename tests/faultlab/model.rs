@@ -6,8 +6,8 @@ use std::process::Command;
 
 use crate::lab::{Chance, Lab, Tally};
 
-/// The properties, two of put and two of get.
-const PROPERTIES: [&str; 4] = [
+/// The properties, two of put and three of get.
+const PROPERTIES: [&str; 5] = [
     "put::plan::tests::properties::running_it_again_heals_and_stores_nothing_twice",
     "put::plan::tests::properties::whatever_happens_it_heals_or_says_why_not",
     "get::tests::model::running_it_again_brings_all_back_and_pays_nothing_twice",
@@ -18,7 +18,7 @@ const PROPERTIES: [&str; 4] = [
 /// Sequences of one property with one seed.
 const BATCH: u64 = 50;
 
-/// `runs` sequences of put, and as many of get.
+/// `runs` sequences of put, and half as many again of get.
 pub fn run(lab: &Lab, runs: u64) -> Tally {
     let program = match library() {
         Ok(program) => program,
