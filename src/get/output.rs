@@ -53,8 +53,8 @@ impl Output {
         Ok(Self { command, target: None, sink: RefCell::default(), child: RefCell::default() })
     }
 
-    /// A file, which is gone on with where it ends. It is created unless it is
-    /// only looked at.
+    /// A file, which is gone on with where it ends, and created with its first
+    /// byte; or only looked at.
     ///
     /// # Errors
     /// When it is no file, or cannot be opened or locked.

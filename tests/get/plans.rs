@@ -41,6 +41,7 @@ fn a_limit_of_bytes_refuses_before_anything_is_asked() {
         scene.run(&[how, &["--max-bytes", "4M", "--output", "file"]].concat()).failed(1, said);
     }
     assert_eq!(scene.calls(), [0; 3]);
+    assert!(!scene.place.path("file").exists());
     let planned = scene.run(&["--plan", "--max-bytes", "4M"]);
     assert_eq!((planned.code(), planned.lines().len()), (1, 3), "the plan is printed");
     let (ended, bytes) = scene.fetch(&["--max-bytes", "4194309"], &scene.lines);

@@ -5,8 +5,8 @@
 //! refused. One that is shorter than the first part cannot be told from that
 //! before the part is there, and is compared with it then.
 
-use std::cell::Cell;
-use std::fs::File;
+use std::cell::{Cell, RefCell};
+use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Seek as _, SeekFrom};
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
@@ -24,8 +24,8 @@ use crate::state;
 #[derive(Debug)]
 pub struct Target {
     path: PathBuf,
-    /// Absent if it is only looked at, and not there.
-    file: Option<Arc<File>>,
+    /// Absent until the first byte, where it is created.
+    file: RefCell<Option<Arc<File>>>,
     /// Bytes of the stream that are there, verified.
     passed: Cell<u64>,
     /// Bytes that are to be compared with the first ones that come.
@@ -33,39 +33,40 @@ pub struct Target {
 }
 
 impl Target {
+    /// Opens it, if it is there.
     pub fn open(path: PathBuf, looks: bool) -> Result<Self> {
-        let thing = || format!("output {}", path.display());
-        let flags = i32::try_from((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits()).unwrap_or(0);
-        let mut options = File::options();
-        options.read(true).write(!looks).mode(0o600).custom_flags(flags);
-        let opened = match options.open(&path) {
-            Err(e) if e.kind() == ErrorKind::NotFound && looks => None,
-            Err(e) if e.kind() == ErrorKind::NotFound => Some(create(&mut options, &path)),
-            opened => Some(opened),
-        };
+        let (passed, unproven) = (Cell::default(), Cell::default());
+        let target = Self { path, file: RefCell::default(), passed, unproven };
+        match options(!looks).open(&target.path) {
+            Err(e) if e.kind() == ErrorKind::NotFound => {}
+            opened => target.take(opened)?,
+        }
+        Ok(target)
+    }
+
+    /// Takes the file that was opened, if it is one and nobody else has it.
+    fn take(&self, opened: io::Result<File>) -> Result<()> {
+        let name = self.name();
         let cannot = |e: io::Error| match e.raw_os_error() {
             Some(code) if code == Errno::LOOP.raw_os_error() => {
-                Error::Data(format!("{}: a symbolic link, which is not followed", thing()))
+                Error::Data(format!("{name}: a symbolic link, which is not followed"))
             }
-            _ => Error::io(thing(), e),
+            _ => Error::io(name.as_str(), e),
         };
-        let file = opened.transpose().map_err(cannot)?;
-        if let Some(file) = &file {
-            if !file.metadata().map_err(cannot)?.is_file() {
-                return Err(Error::Data(format!("{}: not a regular file", thing())));
-            }
-            match flock(file, FlockOperation::NonBlockingLockExclusive) {
-                Err(Errno::WOULDBLOCK) => {
-                    return Err(Error::Unfinished(format!(
-                        "{}: another program works on it; run the same command later",
-                        thing()
-                    )));
-                }
-                locked => locked.map_err(|e| cannot(e.into()))?,
-            }
+        let file = opened.map_err(cannot)?;
+        if !file.metadata().map_err(cannot)?.is_file() {
+            return Err(Error::Data(format!("{name}: not a regular file")));
         }
-        let file = file.map(Arc::new);
-        Ok(Self { path, file, passed: Cell::default(), unproven: Cell::default() })
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Err(Errno::WOULDBLOCK) => {
+                return Err(Error::Unfinished(format!(
+                    "{name}: another program works on it; run the same command later"
+                )));
+            }
+            locked => locked.map_err(|e| cannot(e.into()))?,
+        }
+        *self.file.borrow_mut() = Some(Arc::new(file));
+        Ok(())
     }
 
     fn name(&self) -> String {
@@ -74,14 +75,14 @@ impl Target {
 
     /// See [`super::Output::passed`].
     pub async fn passed(&self, stream: &Stream) -> Result<u64> {
-        let Some(file) = &self.file else { return Ok(0) };
+        let Some(file) = self.file.borrow().clone() else { return Ok(0) };
         let name = self.name();
         let length = file.metadata().map_err(|e| Error::io(name.as_str(), e))?.len();
         let parts = || {
             let volumes = stream.volumes.iter();
             volumes.flat_map(|volume| volume.parts().map(|(part, hash)| (part.size, hash)))
         };
-        let passed = resume::verified(file, &name, parts()).await?;
+        let passed = resume::verified(&file, &name, parts()).await?;
         let first = parts().next().map_or(0, |(size, _)| size);
         if passed == 0 && length >= first.max(1) {
             return Err(other(&name));
@@ -102,20 +103,23 @@ impl Target {
     /// The file, where the stream goes on; what is not verified is cut off.
     pub fn begin(&self) -> Result<Arc<File>> {
         let cannot = |e| Error::io(format!("{}: cannot write", self.name()), e);
-        let Some(file) = &self.file else {
-            return Err(Error::Bug("a file that was only looked at is written".to_owned()));
+        if self.file.borrow().is_none() {
+            self.take(create(&self.path))?;
+        }
+        let Some(file) = self.file.borrow().clone() else {
+            return Err(Error::Bug("a file that was opened is not there".to_owned()));
         };
         let passed = self.passed.get();
         if passed > 0 {
             file.set_len(passed).map_err(cannot)?;
         }
-        (&**file).seek(SeekFrom::Start(passed)).map_err(cannot)?;
-        Ok(Arc::clone(file))
+        (&*file).seek(SeekFrom::Start(passed)).map_err(cannot)?;
+        Ok(file)
     }
 
     /// Makes it durable.
     pub fn end(&self) -> Result<()> {
-        let Some(file) = &self.file else { return Ok(()) };
+        let Some(file) = self.file.borrow().clone() else { return Ok(()) };
         file.sync_all().map_err(|e| self.failed(e))
     }
 
@@ -132,9 +136,17 @@ fn other(name: &str) -> Error {
     Error::Data(format!("{name}: has other bytes than the stream; name another file"))
 }
 
+/// How the file is opened: no link, and nothing that would be waited for.
+fn options(writes: bool) -> OpenOptions {
+    let flags = i32::try_from((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits()).unwrap_or(0);
+    let mut options = OpenOptions::new();
+    options.read(true).write(writes).mode(0o600).custom_flags(flags);
+    options
+}
+
 /// Creates the file, and makes its name durable.
-fn create(options: &mut std::fs::OpenOptions, path: &Path) -> io::Result<File> {
-    let file = options.create_new(true).open(path)?;
+fn create(path: &Path) -> io::Result<File> {
+    let file = options(true).create_new(true).open(path)?;
     File::open(state::parent(path))?.sync_all()?;
     Ok(file)
 }
