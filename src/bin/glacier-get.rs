@@ -151,7 +151,7 @@ async fn work(plan: &Plan, options: &Options, output: &Output) -> Result<()> {
     let bounds = Bounds { cost, bytes: options.max_bytes, rate: options.assume_rate };
     let looks = options.plan || options.request;
     let keep = options.keep.as_deref().filter(|keep| !looks || keep.exists());
-    let keep = keep.map(Keep::open).transpose()?;
+    let keep = keep.map(|keep| Keep::open(keep, looks)).transpose()?;
     let task = Task::prepare(plan, output, keep.as_ref(), &bounds, looks).await?;
     if options.plan { estimate(&task, options, &bounds) } else { bring(&task, plan, options).await }
 }

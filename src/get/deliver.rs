@@ -7,9 +7,7 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 
 use futures_util::stream::{FuturesOrdered, StreamExt as _};
@@ -20,7 +18,7 @@ use tokio::time::sleep;
 use super::Settings;
 use super::ahead::Busy;
 use super::jobs::Jobs;
-use super::kept::{Kept, Writer};
+use super::kept::{Held, Kept, Writer};
 use super::output::Output;
 use super::plan::{Stream, Volume};
 use super::work::{Piece, Source};
@@ -224,7 +222,7 @@ async fn bring<'p, V: Vault>(
             let hashes = request.hashes.to_vec();
             Ok(Verified { request, bytes: Vec::new(), hashes })
         }
-        Source::Kept(file, name) => read(request, file, &name, spare).await,
+        Source::Kept(held) => read(request, held, spare).await,
         Source::Asked(archive) => fetch(request, archive, jobs, settings, lanes, spare).await,
     }
 }
@@ -244,19 +242,18 @@ fn buffer(spare: &RefCell<Vec<Vec<u8>>>, room: usize, thing: &str) -> Result<Vec
 /// Reads a run of parts from a file of `--keep`, and verifies it again.
 async fn read<'p>(
     request: Request<'p>,
-    file: Arc<File>,
-    name: &str,
+    held: Held,
     spare: &RefCell<Vec<Vec<u8>>>,
 ) -> Result<Verified<'p>> {
     let (offset, room) = (request.offset, usize::try_from(request.size).unwrap_or(usize::MAX));
-    let mut bytes = buffer(spare, room, name)?;
+    let name = held.name();
+    let mut bytes = buffer(spare, room, &name)?;
     let reading = spawn_blocking(move || {
         bytes.resize(room, 0);
-        file.read_exact_at(&mut bytes, offset).map(|()| bytes)
+        held.read(&mut bytes, offset).map(|()| bytes)
     });
     let read = reading.await.map_err(|e| Error::Bug(format!("a thread did not end well: {e}")))?;
-    let bytes = read.map_err(|e| Error::io(format!("{name}: cannot read"), e))?;
-    match verify(bytes, &request).await? {
+    match verify(read?, &request).await? {
         Ok((bytes, hashes)) => Ok(Verified { request, bytes, hashes }),
         Err(part) => Err(Error::Data(format!(
             "{name}: part {part} does not equal its hash; remove the file, and it is brought back \

@@ -19,7 +19,8 @@ use super::plan::{Stream, Volume};
 use crate::error::{Error, Result};
 use crate::spool::{beneath, open_directory, open_file, open_private};
 
-/// The directory of `--keep`.
+/// The directory of `--keep`. Only it stays open: of streams and volumes
+/// there may be more than files can be.
 #[derive(Debug)]
 pub struct Keep {
     directory: OwnedFd,
@@ -30,7 +31,14 @@ pub struct Keep {
 /// The directory of a stream in it.
 #[derive(Debug)]
 pub struct Kept {
-    directory: OwnedFd,
+    keep: Arc<Keep>,
+    id: String,
+}
+
+/// A file that holds a volume, or the beginning of one.
+#[derive(Clone, Debug)]
+pub struct Held {
+    kept: Arc<Kept>,
     name: String,
 }
 
@@ -43,42 +51,31 @@ pub struct Writer {
 }
 
 impl Keep {
-    /// Opens it, and creates it if it is not there.
+    /// Opens it, and creates it if it is not there. Nobody else writes to it
+    /// meanwhile, unless it is only looked at.
     ///
     /// # Errors
-    /// When it cannot be opened, or belongs to or is open to other users.
-    pub fn open(path: &Path) -> Result<Self> {
+    /// When it cannot be opened or locked, or belongs to or is open to other
+    /// users.
+    pub fn open(path: &Path, looks: bool) -> Result<Arc<Self>> {
         let directory = open_private("keep", path)?;
-        Ok(Self { directory, name: format!("keep {}", path.display()) })
-    }
-
-    /// The directory of a stream, if there is one or it is to be created.
-    /// Nobody else writes to it meanwhile.
-    ///
-    /// # Errors
-    /// When it cannot be created, opened or locked.
-    pub fn stream(&self, stream: &Stream, create: bool) -> Result<Option<Arc<Kept>>> {
-        let id = stream.id.to_string();
-        let name = format!("{}/{id}", self.name);
-        let failed = |e: io::Error| Error::io(name.as_str(), e);
-        if create {
-            beneath::make(&self.directory, &id).map_err(failed)?;
-        }
-        let directory = match open_directory(&self.directory, &id) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-            opened => opened.map_err(failed)?,
-        };
-        if create {
+        let name = format!("keep {}", path.display());
+        if !looks {
             match flock(&directory, FlockOperation::NonBlockingLockExclusive) {
                 Err(Errno::WOULDBLOCK) => {
                     return Err(Error::Unfinished(format!(
-                        "{name}: another glacier-get works on it; run the same command later"
+                        "{name}: another program works on it; run the same command later"
                     )));
                 }
-                locked => locked.map_err(|e| failed(e.into()))?,
+                locked => locked.map_err(|e| Error::io(name.as_str(), e))?,
             }
         }
-        Ok(Some(Arc::new(Kept { directory, name })))
+        Ok(Arc::new(Self { directory, name }))
+    }
+
+    /// The directory of a stream.
+    pub fn stream(self: &Arc<Self>, stream: &Stream) -> Arc<Kept> {
+        Arc::new(Kept { keep: Arc::clone(self), id: stream.id.to_string() })
     }
 }
 
@@ -87,32 +84,45 @@ fn file_of(volume: &Volume) -> String {
     format!("{}-{}.volume", volume.line.generation, volume.line.volume)
 }
 
+/// What is not there is nothing.
+fn found<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        result => result.map(Some),
+    }
+}
+
 impl Kept {
-    fn open(&self, name: &str, flags: OFlags) -> Result<Option<File>> {
-        match open_file(&self.directory, name, flags) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-            opened => opened.map(Some).map_err(|e| self.failed(name, e)),
-        }
+    fn directory(&self) -> io::Result<OwnedFd> {
+        open_directory(&self.keep.directory, &self.id)
+    }
+
+    fn called(&self, name: &str) -> String {
+        format!("{}/{}/{name}", self.keep.name, self.id)
     }
 
     fn failed(&self, name: &str, e: io::Error) -> Error {
-        Error::io(format!("{}/{name}", self.name), e)
+        Error::io(self.called(name), e)
     }
 
-    /// The whole volume, and what messages call it.
+    /// The file of the whole volume, if there is one.
     ///
     /// # Errors
-    /// When it cannot be opened, or has not the volume's size.
-    pub fn whole(&self, volume: &Volume) -> Result<Option<(File, String)>> {
+    /// When it cannot be looked at, or has not the volume's size.
+    pub fn whole(self: &Arc<Self>, volume: &Volume) -> Result<Option<Held>> {
         let name = file_of(volume);
-        let Some(file) = self.open(&name, OFlags::RDONLY)? else { return Ok(None) };
-        let size = file.metadata().map_err(|e| self.failed(&name, e))?.len();
-        let name = format!("{}/{name}", self.name);
-        if size == volume.line.size {
-            return Ok(Some((file, name)));
+        let stat = found(self.directory()).and_then(|directory| match directory {
+            Some(directory) => beneath::stat(&directory, &name),
+            None => Ok(None),
+        });
+        let Some(stat) = stat.map_err(|e| self.failed(&name, e))? else { return Ok(None) };
+        if u64::try_from(stat.st_size) == Ok(volume.line.size) {
+            return Ok(Some(Held { kept: Arc::clone(self), name }));
         }
         Err(Error::Data(format!(
-            "{name}: has {size} bytes, the volume {}; remove it, and it is brought back again",
+            "{}: has {} bytes, the volume {}; remove it, and it is brought back again",
+            self.called(&name),
+            stat.st_size,
             volume.line.size
         )))
     }
@@ -121,10 +131,10 @@ impl Kept {
     ///
     /// # Errors
     /// When it cannot be opened.
-    pub fn begun(&self, volume: &Volume) -> Result<Option<(File, String)>> {
-        let name = file_of(volume) + ".new";
-        let file = self.open(&name, OFlags::RDONLY)?;
-        Ok(file.map(|file| (file, format!("{}/{name}", self.name))))
+    pub fn begun(self: &Arc<Self>, volume: &Volume) -> Result<Option<(Held, File)>> {
+        let held = Held { kept: Arc::clone(self), name: file_of(volume) + ".new" };
+        let file = found(held.open()).map_err(|e| self.failed(&held.name, e))?;
+        Ok(file.map(|file| (held, file)))
     }
 
     /// Writes a volume from here on; what is behind it in the file is cut
@@ -135,10 +145,32 @@ impl Kept {
     pub fn writer(self: &Arc<Self>, volume: &Volume, from: u64) -> Result<Writer> {
         let name = file_of(volume);
         let new = format!("{name}.new");
-        let file = open_file(&self.directory, &new, OFlags::RDWR | OFlags::CREATE)
+        let file = beneath::make(&self.keep.directory, &self.id)
+            .and_then(|_| self.directory())
+            .and_then(|directory| open_file(&directory, &new, OFlags::RDWR | OFlags::CREATE))
             .and_then(|file| file.set_len(from).map(|()| file))
             .map_err(|e| self.failed(&new, e))?;
         Ok(Writer { kept: Arc::clone(self), file: Arc::new(file), name })
+    }
+}
+
+impl Held {
+    fn open(&self) -> io::Result<File> {
+        open_file(&self.kept.directory()?, &self.name, OFlags::RDONLY)
+    }
+
+    /// What messages call it.
+    pub fn name(&self) -> String {
+        self.kept.called(&self.name)
+    }
+
+    /// Reads bytes of it; nothing of them is verified yet.
+    ///
+    /// # Errors
+    /// When it cannot be opened or read, or ends before.
+    pub fn read(&self, bytes: &mut [u8], offset: u64) -> Result<()> {
+        let read = self.open().and_then(|file| file.read_exact_at(bytes, offset));
+        read.map_err(|e| Error::io(format!("{}: cannot read", self.name()), e))
     }
 }
 
@@ -154,9 +186,9 @@ impl Writer {
         if !is_last {
             return Ok(());
         }
-        let directory = &self.kept.directory;
         self.file.sync_all().map_err(failed)?;
-        beneath::rename((directory, &new), (directory, &self.name)).map_err(failed)?;
-        beneath::sync(directory).map_err(failed)
+        let directory = self.kept.directory().map_err(failed)?;
+        beneath::rename((&directory, &new), (&directory, &self.name)).map_err(failed)?;
+        beneath::sync(&directory).map_err(failed)
     }
 }

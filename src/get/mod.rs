@@ -19,7 +19,6 @@ mod tests;
 pub mod work;
 
 use std::cell::Cell;
-use std::fs::File;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,7 +32,7 @@ use self::jobs::{Archive, Jobs};
 use self::kept::{Keep, Kept};
 use self::output::Output;
 use self::plan::Plan;
-use self::work::{Held, Needed, Work};
+use self::work::{Needed, Prefix, Work};
 use crate::cli;
 use crate::error::Result;
 use crate::line::{Job, Line};
@@ -76,7 +75,7 @@ impl<'a> Task<'a> {
     pub async fn prepare(
         plan: &'a Plan,
         output: &'a Output,
-        keep: Option<&Keep>,
+        keep: Option<&Arc<Keep>>,
         bounds: &'a Bounds,
         look: bool,
     ) -> Result<Self> {
@@ -86,11 +85,11 @@ impl<'a> Task<'a> {
         };
         let (mut kept, mut held) = (Vec::new(), Vec::new());
         for stream in &plan.streams {
-            let of_stream = keep.map(|keep| keep.stream(stream, !look)).transpose()?.flatten();
+            let of_stream = keep.map(|keep| keep.stream(stream));
             for volume in &stream.volumes {
                 held.push(match &of_stream {
                     Some(kept) if volume.is_wanted() => look_up(kept, volume, look).await?,
-                    _ => Held::Nothing,
+                    _ => None,
                 });
             }
             kept.push(of_stream);
@@ -226,18 +225,19 @@ impl<'a> Task<'a> {
 }
 
 /// What is kept of a volume. One that is whole but for its name is given it.
-async fn look_up(kept: &Arc<Kept>, volume: &plan::Volume, look: bool) -> Result<Held> {
-    let named = |(file, name): (File, String)| (Arc::new(file), Arc::<str>::from(name));
-    if let Some((file, name)) = kept.whole(volume)?.map(named) {
-        return Ok(Held::Whole(file, name));
+async fn look_up(kept: &Arc<Kept>, volume: &plan::Volume, look: bool) -> Result<Prefix> {
+    let size = volume.line.size;
+    if let Some(held) = kept.whole(volume)? {
+        return Ok(Some((held, size)));
     }
-    let Some((file, name)) = kept.begun(volume)?.map(named) else { return Ok(Held::Nothing) };
+    let Some((held, file)) = kept.begun(volume)? else { return Ok(None) };
     let parts = volume.parts().map(|(part, hash)| (part.size, hash));
-    let bytes = resume::verified(&file, &name, parts).await?;
-    if bytes == volume.line.size && !look {
+    let bytes = resume::verified(&Arc::new(file), &held.name(), parts).await?;
+    if bytes == size && !look {
         kept.writer(volume, bytes)?.write(&[], bytes, true)?;
+        return Ok(kept.whole(volume)?.map(|held| (held, size)));
     }
-    Ok(Held::Begun(file, name, bytes))
+    Ok(Some((held, bytes)))
 }
 
 /// Progress on standard error, if that is a terminal.

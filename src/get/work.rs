@@ -1,10 +1,8 @@
 //! What is still to be done of a plan: which bytes are here already, which
 //! are read from a disk, and which archives the service must bring up.
 
-use std::fs::File;
-use std::sync::Arc;
-
 use super::estimate::Needs;
+use super::kept::Held;
 use super::plan::{Plan, Stream, Volume};
 use crate::vault::Span;
 
@@ -13,8 +11,8 @@ use crate::vault::Span;
 pub enum Source {
     /// It is in the output.
     Passed,
-    /// A file of `--keep`, and what messages call it.
-    Kept(Arc<File>, Arc<str>),
+    /// A file of `--keep`.
+    Kept(Held),
     /// The job of an archive, by its number in the work.
     Asked(usize),
 }
@@ -50,35 +48,15 @@ pub struct Work<'p> {
     pub archives: Vec<Needed<'p>>,
 }
 
-/// What `--keep` has of a volume.
-#[derive(Clone, Debug, Default)]
-pub enum Held {
-    /// Nothing.
-    #[default]
-    Nothing,
-    /// Verified bytes from its beginning.
-    Begun(Arc<File>, Arc<str>, u64),
-    /// All of it, which is verified when it is read.
-    Whole(Arc<File>, Arc<str>),
-}
-
-impl Held {
-    /// Bytes from the beginning of the volume, and where they are.
-    fn prefix(&self, size: u64) -> (u64, Source) {
-        match self {
-            Self::Nothing => (0, Source::Passed),
-            Self::Begun(file, name, bytes) => {
-                (*bytes, Source::Kept(Arc::clone(file), Arc::clone(name)))
-            }
-            Self::Whole(file, name) => (size, Source::Kept(Arc::clone(file), Arc::clone(name))),
-        }
-    }
-}
+/// What `--keep` has of a volume: a file, and how many bytes of it from its
+/// beginning; all of a volume that is whole, which is verified when it is
+/// read.
+pub type Prefix = Option<(Held, u64)>;
 
 impl<'p> Work<'p> {
     /// The work of a plan whose first `passed` bytes are in the output, where
     /// `held` has one for each volume.
-    pub fn new(plan: &'p Plan, mut passed: u64, held: &[Held]) -> Self {
+    pub fn new(plan: &'p Plan, mut passed: u64, held: &[Prefix]) -> Self {
         let mut work = Self::default();
         let mut held = held.iter();
         for stream in &plan.streams {
@@ -88,8 +66,8 @@ impl<'p> Work<'p> {
                 let end = span.offset.saturating_add(span.size);
                 let there = passed.min(span.size);
                 passed = passed.saturating_sub(there);
-                let nothing = Held::Nothing;
-                let (kept, file) = held.next().unwrap_or(&nothing).prefix(volume.line.size);
+                let held = held.next().and_then(Option::as_ref);
+                let kept = held.map_or(0, |(_, bytes)| *bytes);
                 // A prefix is of the volume, not of what is wanted of it.
                 let passed_to = span.offset.saturating_add(there);
                 let kept_to = kept.clamp(passed_to, end);
@@ -100,7 +78,9 @@ impl<'p> Work<'p> {
                     }
                 };
                 add(span.offset, passed_to, Source::Passed);
-                add(passed_to, kept_to, file);
+                if let Some((held, _)) = held {
+                    add(passed_to, kept_to, Source::Kept(held.clone()));
+                }
                 add(kept_to, end, Source::Asked(work.archives.len()));
                 if end > kept_to {
                     let left = end.saturating_sub(kept_to);
@@ -135,6 +115,7 @@ impl<'p> Work<'p> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::get::kept::Keep;
     use crate::get::plan::tests::{MIB, data, lines, plan};
     use crate::treehash::LEAF;
 
@@ -142,10 +123,17 @@ mod tests {
     type Found = (u32, u64, u64, char);
 
     /// The pieces of a stream of 2, 2 and 1 parts, and what is left of each
-    /// archive.
-    fn pieces(passed: u64, held: &[Held]) -> (Vec<Found>, Vec<u64>) {
+    /// archive, where so many MiB of each volume are kept.
+    fn pieces(passed: u64, kept: &[u64]) -> (Vec<Found>, Vec<u64>) {
+        let directory = tempfile::tempdir().unwrap();
+        let keep = Keep::open(&directory.path().join("kept"), false).unwrap();
         let plan = plan(&lines(1, "a", &data(5 * LEAF), 2), false).unwrap();
-        let work = Work::new(&plan, passed, held);
+        let stream = keep.stream(&plan.streams[0]);
+        let held = kept.iter().zip(&plan.streams[0].volumes).map(|(size, volume)| {
+            stream.writer(volume, *size * MIB).unwrap();
+            stream.begun(volume).unwrap().map(|(held, _)| (held, *size * MIB))
+        });
+        let work = Work::new(&plan, passed, &held.collect::<Vec<_>>());
         let pieces = work.streams[0].iter().map(|piece| {
             let source = match piece.source {
                 Source::Passed => 'p',
@@ -156,10 +144,6 @@ mod tests {
             (piece.volume.line.volume, offset / MIB, size / MIB, source)
         });
         (pieces.collect(), work.archives.iter().map(|archive| archive.left / MIB).collect())
-    }
-
-    fn kept() -> (Arc<File>, Arc<str>) {
-        (Arc::new(tempfile::tempfile().unwrap()), "x".into())
     }
 
     #[test]
@@ -174,14 +158,8 @@ mod tests {
 
     #[test]
     fn what_is_kept_is_read_and_not_asked_for() {
-        let (file, name) = kept();
-        let held = [
-            Held::Whole(Arc::clone(&file), Arc::clone(&name)),
-            Held::Begun(file, name, MIB),
-            Held::Nothing,
-        ];
         let rest = vec![(0, 0, 2, 'k'), (1, 0, 1, 'k'), (1, 1, 1, 'a'), (2, 0, 1, 'a')];
-        assert_eq!(pieces(0, &held), (rest, vec![1, 1]));
+        assert_eq!(pieces(0, &[2, 1]), (rest, vec![1, 1]));
     }
 
     #[test]

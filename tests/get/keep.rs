@@ -123,11 +123,23 @@ fn a_directory_that_is_open_to_others_is_refused() {
 fn a_directory_that_another_program_works_on_is_75() {
     let scene = Scene::new();
     scene.fetch(&KEPT, &scene.lines).0.done();
-    let other = File::open(scene.kept()[0].parent().unwrap()).unwrap();
+    let other = File::open(scene.place.path("kept")).unwrap();
     flock(&other, FlockOperation::LockExclusive).unwrap();
-    scene.run(&KEPT).failed_like(
-        75,
-        "keep kept/",
-        ": another glacier-get works on it; run the same command later",
-    );
+    let said = "keep kept: another program works on it; run the same command later";
+    scene.run(&KEPT).failed(75, said);
+    // One that only looks does not mind.
+    assert_eq!(scene.run(&[&KEPT[..], &["--plan"]].concat()).done().lines()[0]["jobs"], 0);
+}
+
+/// Of volumes there may be thousands.
+#[test]
+fn volumes_that_are_kept_are_not_all_open_at_once() {
+    let scene = Scene::of(7200, 48 * MIB, "1M");
+    let feed = "'exec cat >/dev/null'";
+    let arguments = [&KEPT[..], &["--", "sh", "-c", feed]].concat().join(" ");
+    for _ in 0..2 {
+        let ended = scene.within("ulimit -n 40;", &arguments);
+        assert_eq!((ended.code(), ended.stderr.as_str()), (0, ""));
+    }
+    assert_eq!((scene.calls()[0], names(&scene).len()), (48, 48));
 }

@@ -25,11 +25,16 @@ impl Scene {
     }
 
     pub fn with_speed(speed: u32) -> Self {
+        Self::of(speed, 4 * MIB + 5, "2M")
+    }
+
+    /// One with a stream of another size, in other volumes.
+    pub fn of(speed: u32, size: usize, volume: &str) -> Self {
         let place = Place::default();
         let server = Local::fast(&place, speed);
-        let bytes = pattern(4 * MIB + 5);
+        let bytes = pattern(size);
         let mut chunk = place.tool("glacier-chunk", &["--trust-eof", "--name", "x"]);
-        chunk.args(["--part-size", "1M", "--volume-size", "2M", "--spool-limit", "none"]);
+        chunk.args(["--part-size", "1M", "--volume-size", volume, "--spool-limit", "none"]);
         let lines = run_with(&mut chunk, &bytes).done().stdout;
         run_with(&mut server.put(&place, &["--create-vault", "v"]), lines.as_bytes()).done();
         let lines = catalog(&place);

@@ -23,8 +23,9 @@ fn a_request_prints_the_lines_to_fetch_by_and_fetches_nothing() {
     assert_eq!(types(&asked.stdout), ["hashes", "job", "hashes", "job", "hashes", "job", "stored"]);
     let job = &asked.of_type("job")[0];
     assert_eq!((&job["tier"], &job["volume"]), (&"Expedited".into(), &0.into()));
-    let archive = scene.lines.lines().find(|line| line.contains("\"archive\"")).unwrap();
-    let archive: Value = serde_json::from_str(archive).unwrap();
+    let lines = scene.lines.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let archive =
+        lines.into_iter().find(|it| it["type"] == "archive" && it["volume"] == 0).unwrap();
     for (field, value) in archive.as_object().unwrap().iter().filter(|(name, _)| *name != "type") {
         assert_eq!(&job[field], value, "{field}");
     }

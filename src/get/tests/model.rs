@@ -363,7 +363,7 @@ impl Model {
             _ => Output::new(collected.command(COLLECT)).unwrap(),
         };
         let keep = match goal {
-            Goal::Keep(path) => Some(Keep::open(path)?),
+            Goal::Keep(path) => Some(Keep::open(path, false)?),
             _ => None,
         };
         let bounds = Bounds { rate: run.rate, ..Bounds::default() };
