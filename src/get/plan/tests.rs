@@ -1,6 +1,6 @@
 use super::*;
 use crate::line::Format;
-use crate::treehash::{LEAF, TreeHash};
+use crate::treehash::{Fold, LEAF, TreeHash};
 use proptest::prelude::*;
 
 pub(crate) const MIB: u64 = LEAF as u64;
