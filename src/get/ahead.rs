@@ -15,7 +15,8 @@ pub const DAY: Duration = Duration::from_hours(20);
 /// 7.6 Mbit/s.
 pub const FIRST: u64 = 64 << 30;
 
-/// How long bytes must have come before their rate says something.
+/// How long bytes must have come before their rate says something: a small
+/// archive is over before the line is full, and would make it look slow.
 const TELLS: Duration = Duration::from_secs(10);
 
 /// An archive as this decision sees it.
@@ -61,8 +62,6 @@ pub struct Meter {
     busy: Cell<Duration>,
     under_way: Cell<usize>,
     since: Cell<Option<Instant>>,
-    /// Enough is known, however short it took.
-    is_settled: Cell<bool>,
 }
 
 /// Something is under way, until this is dropped.
@@ -78,10 +77,9 @@ impl Meter {
         Busy(self)
     }
 
-    /// Bytes have come; whether they were the last of an archive.
-    pub fn came(&self, bytes: u64, is_last: bool) {
+    /// Bytes have come.
+    pub fn came(&self, bytes: u64) {
         self.bytes.set(self.bytes.get().saturating_add(bytes));
-        self.is_settled.set(self.is_settled.get() || is_last);
     }
 
     fn time(&self) -> Duration {
@@ -91,7 +89,7 @@ impl Meter {
     /// Bytes a second, once that is known; at least one.
     pub fn rate(&self) -> Option<u64> {
         let (bytes, time) = (self.bytes.get(), self.time());
-        if bytes == 0 || (time < TELLS && !self.is_settled.get()) {
+        if bytes == 0 || time < TELLS {
             return None;
         }
         let rate = u128::from(bytes) * 1000 / time.as_millis().max(1);
@@ -154,12 +152,11 @@ mod tests {
         let meter = Meter::default();
         assert_eq!(meter.rate(), None);
         let (first, second) = (meter.begin(), meter.begin());
-        meter.came(5000, false);
+        meter.came(10_000);
         assert_eq!(meter.rate(), None, "too short to tell");
-        meter.came(5000, true);
-        assert!(meter.rate().is_some(), "a whole archive came");
         drop(first);
         drop(second);
+        assert!(meter.since.get().is_none(), "nothing is under way");
         meter.busy.set(Duration::from_secs(10));
         assert_eq!(meter.rate(), Some(1000));
     }

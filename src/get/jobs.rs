@@ -177,7 +177,7 @@ impl<'a, V: Vault> Jobs<'a, V> {
         (state.is_useful, state.left) = (true, state.left.saturating_sub(bytes));
         let is_last = state.left == 0;
         let knew = self.meter.rate().is_some();
-        self.meter.came(bytes, is_last);
+        self.meter.came(bytes);
         if is_last || !knew && self.meter.rate().is_some() {
             self.changed.notify_waiters();
         }
