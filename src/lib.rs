@@ -37,6 +37,7 @@ pub mod state;
 pub mod treehash;
 pub mod units;
 pub mod vault;
+pub mod verify;
 pub mod window;
 mod wording;
 pub mod zfs_stream;

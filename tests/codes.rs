@@ -203,6 +203,7 @@ fn standard_input_that_cannot_be_read_is_74() {
         ("glacier-put", &["v"]),
         ("glacier-get", &[]),
         ("glacier-rm", &["v"]),
+        ("glacier-verify", &[]),
         ("glacier-chain", &["x"]),
         ("glacier-prune", &["--keep", "last=1"]),
         ("glacier-treehash", &[]),

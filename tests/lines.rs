@@ -225,6 +225,38 @@ mod mirror {
 
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
+    pub struct Sample {
+        r#type: String,
+        stream: Id,
+        host: String,
+        name: String,
+        generation: Option<u64>,
+        volume: u64,
+        part: u64,
+        parts: u64,
+        offset: u64,
+        size: u64,
+        dest: String,
+        region: String,
+        archive_id: String,
+    }
+
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    pub struct Cost {
+        r#type: String,
+        tier: String,
+        jobs: u64,
+        size: u64,
+        retrieval: String,
+        transfer: String,
+        price: String,
+        currency: String,
+        prices_date: String,
+    }
+
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
     pub struct Deleted {
         r#type: String,
         stream: Option<Id>,
@@ -505,6 +537,8 @@ fn mirrors() -> BTreeMap<&'static str, Mirror> {
         ("restore", reads::<mirror::Restore>),
         ("job", reads::<mirror::Job>),
         ("verified", reads::<mirror::Verified>),
+        ("sample", reads::<mirror::Sample>),
+        ("cost", reads::<mirror::Cost>),
         ("deleted", reads::<mirror::Deleted>),
         ("upload", reads::<mirror::Upload>),
         ("inventoried", reads::<mirror::Inventoried>),

@@ -39,6 +39,7 @@ fn only_what_talks_to_aws_carries_its_sdk() {
         ("glacier-get", true),
         ("glacier-rm", true),
         ("glacier-ls", true),
+        ("glacier-verify", true),
     ] {
         let Some(carries) = carries_sdk(tool, directory.path()) else { return };
         assert_eq!(carries, expected, "{tool}");

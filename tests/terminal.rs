@@ -139,7 +139,7 @@ fn tool(place: &Place, name: &str, option: &str) -> Command {
         .env("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
         .env("AWS_EC2_METADATA_DISABLED", "true");
     let needed: &[(&str, &str)] = match name {
-        "glacier-put" | "glacier-get" | "glacier-rm" => &[("--patience", "0s")],
+        "glacier-put" | "glacier-get" | "glacier-rm" | "glacier-verify" => &[("--patience", "0s")],
         "glacier-local" => &[("--root", "root"), ("--listen", "nowhere")],
         "glacier-prune" => &[("--keep", "last=1")],
         _ => &[],
@@ -254,6 +254,7 @@ fn every_variable_is_shown_and_not_obeyed() {
                 ("glacier-chunk", &[]),
                 ("glacier-get", &[]),
                 ("glacier-rm", &["--yes", "v"]),
+                ("glacier-verify", &[]),
                 ("glacier-window", &["--check", "00:00-00:01,00:02-00:01"]),
                 ("glacier-chain", &["x"]),
                 ("glacier-prune", &["--keep", "daily=1"]),
@@ -318,9 +319,12 @@ fn what_lines_say_is_shown_and_not_obeyed() {
             "0".repeat(64),
             "0".repeat(64)
         );
-        for (name, argument) in
-            [("glacier-get", "--partial"), ("glacier-rm", "v"), ("glacier-chain", "no such")]
-        {
+        for (name, argument) in [
+            ("glacier-get", "--partial"),
+            ("glacier-rm", "v"),
+            ("glacier-chain", "no such"),
+            ("glacier-verify", "--dry-run"),
+        ] {
             said(tool(&place, name, "").arg(argument), name, &stored, stored.as_bytes());
         }
     }

@@ -122,11 +122,8 @@ async fn bring(task: &Task<'_>, plan: &Plan, options: &Options) -> Result<()> {
     let mut vaults = Vec::new();
     // What is all here needs no credentials.
     for place in plan.places.iter().filter(|_| task.asks()) {
-        let mut access = options.access.clone();
-        if access.region.is_none() && !place.region.is_empty() {
-            access.region = Some(place.region.clone());
-        }
-        vaults.push(Glacier::open(place.dest.clone(), &access).await?);
+        let vault = Glacier::open_in(place.dest.clone(), &place.region, &options.access);
+        vaults.push(vault.await?);
     }
     let settings = Settings {
         tier: options.tier,

@@ -61,6 +61,19 @@ impl Glacier {
         Self::new(&config, Some(chain), dest, access.timeout)
     }
 
+    /// The same, for what lines say where it is stored: their region counts,
+    /// unless it is empty or the user names another.
+    ///
+    /// # Errors
+    /// As [`aws::load`].
+    pub async fn open_in(dest: Dest, region: &str, access: &Access) -> Result<Self> {
+        let mut access = access.clone();
+        if access.region.is_none() && !region.is_empty() {
+            access.region = Some(region.to_owned());
+        }
+        Self::open(dest, &access).await
+    }
+
     /// The same, with a configuration that is loaded already.
     ///
     /// # Errors
