@@ -14,7 +14,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use common::{Ended, Place, program, run};
-use local::{Local, files};
+use local::{Local, catalog, files, sorted};
 use skip::skip;
 
 const DATASETS: [&str; 2] = ["home", "mail"];
@@ -100,7 +100,8 @@ fn all_come_back(place: &Place, local: &Local, streams: &[Vec<Vec<u8>>; 2], days
 fn every_snapshot_of_two_datasets_comes_back() {
     let Some(streams) = streams() else { return skip("zstd: not found; try scripts/test") };
     let place = Place::default();
-    let local = Local::start(&place);
+    // Inventories and manifests take hours of the service.
+    let mut local = Local::fast(&place, 3600);
     let work = new_directory(&place, "work");
     let [home, mail] = &streams;
     for (sent, dataset) in home.iter().zip(mail).flat_map(|(a, b)| [(a, "home"), (b, "mail")]) {
@@ -115,4 +116,21 @@ fn every_snapshot_of_two_datasets_comes_back() {
 
     let every: Vec<usize> = (0..DAYS).collect();
     all_come_back(&place, &local, &streams, &every);
+
+    // The machine burns down; a day later there is an inventory.
+    let lost = catalog(&place);
+    fs::remove_file(place.path("catalog.jsonl")).unwrap();
+    fs::remove_dir_all(place.spool()).unwrap();
+    local.pass_a_day();
+    let rebuild = format!("glacier-ls inventory --rebuild --tier Expedited {VAULT} >\"$CATALOG\"");
+    pipe(&place, &local, &work, &rebuild).done();
+    assert_eq!(sorted(&catalog(&place)), sorted(&lost));
+    all_come_back(&place, &local, &streams, &[0, 5, DAYS - 1]);
+    let foreign = pipe(&place, &local, &work, &format!("glacier-ls inventory {VAULT}")).done();
+    let foreign: Vec<_> = foreign.of_type("inventoried");
+    let foreign = foreign.iter().filter(|line| line["kind"].is_null()).collect::<Vec<_>>();
+    assert_eq!(foreign.len(), 1, "it is listed");
+    assert_eq!(foreign[0]["description"], "photos of somebody else");
+    let id = foreign[0]["archive_id"].as_str().unwrap();
+    assert_eq!(local.content(VAULT, id), b"not ours", "and left alone");
 }
