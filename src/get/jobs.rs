@@ -335,9 +335,6 @@ impl<'a, V: Vault> Jobs<'a, V> {
             state.gone.push(job.to_owned());
             (state.job, state.ready, state.is_useful) = (None, false, false);
         });
-        if let Some(budget) = &self.budget {
-            budget.check(self.tier.get(), [index])?;
-        }
         self.ask(index).await?;
         if self.settings.no_wait { Err(self.not_ready()) } else { Ok(()) }
     }

@@ -22,6 +22,8 @@ enum Fault {
     Cut(usize),
     /// Every n-th download finds the job's output gone, and the job with it.
     Expire(usize),
+    /// The output of the job called "first" is gone, though it is listed.
+    Gone,
     /// The first reply to a request for an archive is lost.
     LoseReply,
     /// Jobs fail as soon as they are looked at.
@@ -182,6 +184,9 @@ impl Vault for Double {
                 Fault::Cut(every) if hit(*every) => {
                     sink(&bytes[..bytes.len() / 2]);
                     return Err(Failure::Passing("connection reset".into()));
+                }
+                Fault::Gone if id == "first" => {
+                    return Err(Failure::Missing("the output is gone".into()));
                 }
                 Fault::Expire(every) if hit(*every) => {
                     self.jobs.borrow_mut().retain(|job| job.id != id);
@@ -485,4 +490,19 @@ fn requests_are_runs_of_whole_parts() {
             (1, 0, 3 * MIB + 77, 4, true)
         ]
     );
+}
+
+#[test]
+fn a_job_that_is_gone_is_not_asked_for_again_while_another_is_there() {
+    let stream = data(LEAF);
+    // An earlier run has met that the first is gone, asked for the second, and
+    // was killed; the list has both.
+    let vault = Double::new(&[("a", &stream)], 2, &[Fault::Gone, Fault::Slow]);
+    vault
+        .jobs
+        .borrow_mut()
+        .extend([job("first", "a/0", JobState::Ready), job("second", "a/0", JobState::Waiting)]);
+    let collected = Collected::new();
+    get(&vault, &lines(1, "a", &stream, 2), &settings(), collected.command(COLLECT)).unwrap();
+    assert_eq!(vault.asked.get(), 0);
 }

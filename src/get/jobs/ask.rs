@@ -54,7 +54,8 @@ impl<V: Vault> Jobs<'_, V> {
 
     /// Asks for an archive. After a failure nothing is asked before the list
     /// was read: the reply may have been lost, not the request, and a second
-    /// one costs as much.
+    /// one costs as much. The same where a job has come to nothing: an earlier
+    /// run may have met that before, and asked for another.
     pub(super) async fn ask(&self, index: usize) -> Result<()> {
         if self.state(index).asking {
             return Ok(());
@@ -68,7 +69,8 @@ impl<V: Vault> Jobs<'_, V> {
     async fn ask_once(&self, index: usize) -> Result<()> {
         let (vault, archive) = self.archive(index)?;
         let mut trouble = Trouble::default();
-        let mut unsure = false;
+        let renewed = !self.state(index).gone.is_empty();
+        let mut unsure = renewed;
         loop {
             let failure = if unsure {
                 match vault.jobs().await {
@@ -84,6 +86,9 @@ impl<V: Vault> Jobs<'_, V> {
                 }
             } else {
                 let tier = self.tier.get();
+                if let Some(budget) = self.budget.as_ref().filter(|_| renewed) {
+                    budget.check(tier, [index])?;
+                }
                 match vault.retrieve(&archive.id, archive.range, tier).await {
                     Ok(id) => {
                         self.begins(index, id, tier);
