@@ -177,7 +177,13 @@ fn next(state: State, id: StreamId, dest: Option<&str>) -> String {
             let dest = dest.unwrap_or("DEST");
             format!("cat \"$GLACIER_SPOOL\"/{id}/lines.jsonl | glacier-put {dest}")
         }
-        State::Stopped => "send it again with the same command, or drop it".to_owned(),
+        State::Stopped => {
+            let dest = dest.unwrap_or("DEST");
+            format!(
+                "send it again with the same command, or drop it: glacier-ls spool | grep {id} | \
+                 glacier-rm --yes {dest}"
+            )
+        }
     }
 }
 
