@@ -36,6 +36,12 @@ pub fn is_newer(reason: &str) -> bool {
     reason.contains(NEWER)
 }
 
+/// The time, to the second as lines have it.
+pub fn now() -> Timestamp {
+    let now = Timestamp::now();
+    now.round(jiff::Unit::Second).unwrap_or(now)
+}
+
 /// Names a stream: the first half of a SHA-256 hash over what makes it this
 /// stream; 32 lower-case hexadecimal digits in text.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -401,7 +407,7 @@ pub struct Verified {
 
 /// What is gone for good. An archive that was deleted is in the catalog, too:
 /// what needs it is not restorable any more.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Deleted {
     /// Which stream it was of, if of any.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -434,19 +434,7 @@ fn what_was_deleted_is_not_restored_but_another_copy_is() {
         stored: "2025-01-01T00:00:00Z".parse().unwrap(),
         ..here.clone()
     };
-    let deleted = |id: &str| Deleted {
-        stream: None,
-        name: None,
-        generation: 0,
-        volume: None,
-        dest: None,
-        region: None,
-        archive_id: Some(id.to_owned()),
-        upload_id: None,
-        spooled: false,
-        size: None,
-        deleted: now(),
-    };
+    let deleted = |id: &str| Deleted { archive_id: Some(id.to_owned()), ..Deleted::default() };
     let of = |gone: &[&str]| {
         let lines = [there.clone(), here.clone()];
         lacking(&lines, &[], |catalog| {

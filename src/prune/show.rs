@@ -230,41 +230,20 @@ pub fn explained<'a>(copies: &[Copy], fates: &[Fate], prices: &'a Prices) -> Vec
 /// When it is no line any more.
 pub fn orphan<'a>(text: &str, orphan: &Orphan, prices: &'a Prices) -> Result<Explained<'a>> {
     let (size, reason) = (orphan.size, orphan.reason.clone());
-    let about = match parsed(text)? {
-        Line::Archive(line) => About {
-            name: Some(line.name),
-            host: Some(line.host),
-            stream: Some(line.stream),
-            dest: line.dest,
-            region: line.region,
-            ..About::default()
-        },
-        Line::Stored(line) => About {
-            name: Some(line.name),
-            host: Some(line.host),
-            stream: Some(line.stream),
-            dest: line.dest,
-            region: line.region,
-            ..About::default()
-        },
-        Line::Inventoried(line) => About {
-            name: line.of.name,
-            host: line.of.host,
-            stream: line.of.stream,
-            dest: line.dest,
-            region: line.region,
-            ..About::default()
-        },
-        Line::Upload(line) => About {
-            name: line.of.name,
-            host: line.of.host,
-            stream: line.of.stream,
-            dest: line.dest,
-            region: line.region,
-            ..About::default()
-        },
+    let (name, host, stream, dest, region) = match parsed(text)? {
+        Line::Archive(line) => {
+            (Some(line.name), Some(line.host), Some(line.stream), line.dest, line.region)
+        }
+        Line::Stored(line) => {
+            (Some(line.name), Some(line.host), Some(line.stream), line.dest, line.region)
+        }
+        Line::Inventoried(line) => {
+            (line.of.name, line.of.host, line.of.stream, line.dest, line.region)
+        }
+        Line::Upload(line) => (line.of.name, line.of.host, line.of.stream, line.dest, line.region),
         _ => return Err(Error::Bug("an orphan of another type".to_owned())),
     };
+    let about = About { name, host, stream, dest, region, ..About::default() };
     Ok(Explained::Prunable {
         about: About { size, reason, ..about },
         archives: usize::from(orphan.archive),

@@ -8,7 +8,7 @@ use std::io::{BufReader, Read, Seek as _, Write};
 use super::item::Piece;
 use super::plan::{Manifest, Plan};
 use crate::error::{Error, Result};
-use crate::line::{Line, Reader, Recipe, Stored, Text};
+use crate::line::{Line, Reader, Recipe, Stored, Text, now};
 use crate::spool::StreamDir;
 use crate::treehash::{Fold, Hash};
 
@@ -37,8 +37,7 @@ pub struct Form {
 /// # Errors
 /// When the journal cannot be read or the spool cannot take it.
 pub fn prepare(plan: &Plan, stream: &StreamDir) -> Result<Manifest> {
-    let now = jiff::Timestamp::now();
-    let stored = plan.stored(now.round(jiff::Unit::Second).unwrap_or(now))?;
+    let stored = plan.stored(now())?;
     // The form of an earlier run makes its bytes again, so that its upload
     // goes on, be it that of a version without a recipe. All else comes from
     // the journal: the file may be damaged, and must not be sent with a hash

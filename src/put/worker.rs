@@ -22,7 +22,7 @@ use super::{Settings, manifest};
 use crate::cli;
 use crate::error::{Error, Result};
 use crate::journal::Target;
-use crate::line::{Failed, Line, Stamp};
+use crate::line::{Failed, Line, Stamp, now};
 use crate::neighbour;
 use crate::planted::Fault;
 use crate::progress::Progress;
@@ -460,12 +460,6 @@ impl<'a, V: Vault> Worker<'a, V> {
             self.plan.estimate().requests()
         )
     }
-}
-
-/// The time to the second, as catalogs have it.
-fn now() -> Timestamp {
-    let now = Timestamp::now();
-    now.round(jiff::Unit::Second).unwrap_or(now)
 }
 
 /// Looks for an archive in the vault's inventory, or asks for one.

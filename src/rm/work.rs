@@ -9,14 +9,13 @@ use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use jiff::Timestamp;
 
 use super::input::Wanted;
 use super::plan::{Group, Plan};
 use crate::books::Catalog;
 use crate::error::{Error, Result};
 use crate::journal::{Journal, Target};
-use crate::line::{Deleted, Line, Stream};
+use crate::line::{Deleted, Line, Stream, now};
 use crate::spool::{Holder, Spool, StreamDir};
 use crate::vault::glacier::Glacier;
 use crate::vault::lanes::Lanes;
@@ -49,20 +48,7 @@ pub struct Worker<'a> {
 
 /// A line of what is gone now.
 fn gone() -> Deleted {
-    let now = Timestamp::now();
-    Deleted {
-        stream: None,
-        name: None,
-        generation: 0,
-        volume: None,
-        dest: None,
-        region: None,
-        archive_id: None,
-        upload_id: None,
-        spooled: false,
-        size: None,
-        deleted: now.round(jiff::Unit::Second).unwrap_or(now),
-    }
+    Deleted { deleted: now(), ..Deleted::default() }
 }
 
 /// Prints that a vault is gone.

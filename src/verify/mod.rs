@@ -30,7 +30,7 @@ use crate::books::Catalog;
 use crate::error::{Error, Result};
 use crate::get::Settings;
 use crate::get::jobs::{Archive, Jobs};
-use crate::line::{HASHES, Job, Line, Verified};
+use crate::line::{HASHES, Job, Line, Verified, now};
 use crate::progress::Progress;
 use crate::treehash::{Hash, TreeHash};
 use crate::vault::lanes::Lanes;
@@ -60,12 +60,6 @@ fn line(sample: &Sample, parts: &[(u32, Hash)], verified: Timestamp) -> Result<V
         archive_id: archive.archive_id,
         verified,
     })
-}
-
-/// The time to the second, as catalogs have it.
-fn now() -> Timestamp {
-    let now = Timestamp::now();
-    now.round(jiff::Unit::Second).unwrap_or(now)
 }
 
 /// How a sample ended that did not fail.

@@ -353,19 +353,8 @@ mod tests {
     }
 
     fn deleted(archive_id: &str) -> Line {
-        Line::Deleted(Deleted {
-            stream: None,
-            name: None,
-            generation: 0,
-            volume: None,
-            dest: None,
-            region: None,
-            archive_id: Some(archive_id.into()),
-            upload_id: None,
-            spooled: false,
-            size: None,
-            deleted: time(3),
-        })
+        let archive_id = Some(archive_id.into());
+        Line::Deleted(Deleted { archive_id, deleted: time(3), ..Deleted::default() })
     }
 
     fn count(lines: impl IntoIterator<Item = Line>) -> Counted {
