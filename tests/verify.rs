@@ -555,7 +555,7 @@ fn a_reader_that_is_gone_is_noticed_while_waiting() {
 }
 
 #[test]
-fn a_refusal_of_one_tier_is_no_refusal_of_the_part() {
+fn throttling_and_a_lost_answer_are_no_failure_of_the_part() {
     let place = Place::default();
     let plan = r#"{"call":"InitiateJob","nth":1,"do":"refuse","code":"ThrottlingException"}
 {"call":"InitiateJob","nth":2,"do":"lose-answer"}

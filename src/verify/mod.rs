@@ -29,7 +29,7 @@ use self::shared::Shared;
 use crate::books::Catalog;
 use crate::error::{Error, Result};
 use crate::get::Settings;
-use crate::get::jobs::{Archive, Jobs};
+use crate::get::jobs::{Archive, Begun, Jobs};
 use crate::line::{HASHES, Job, Line, Verified, now};
 use crate::progress::Progress;
 use crate::treehash::{Hash, TreeHash};
@@ -96,7 +96,7 @@ pub async fn request<V: Vault>(plan: Plan, vaults: &[V], settings: &Settings) ->
             .buffered(settings.concurrency);
         while let Some((sample, asked)) = asked.next().await {
             match asked {
-                Ok(job_id) => cli::put_out(requested(sample, job_id, settings.tier)?.as_bytes())?,
+                Ok(job) => cli::put_out(requested(sample, job, settings.tier)?.as_bytes())?,
                 Err(error) => run.failures.borrow_mut().add(error)?,
             }
         }
@@ -110,7 +110,7 @@ pub async fn request<V: Vault>(plan: Plan, vaults: &[V], settings: &Settings) ->
 }
 
 /// The lines of a sample that was asked for.
-fn requested(sample: &Sample, job_id: String, tier: Tier) -> Result<String> {
+fn requested(sample: &Sample, job: Begun, tier: Tier) -> Result<String> {
     let mut text = String::new();
     for line in &sample.lines {
         text += &Line::Hashes(line.clone()).text()?;
@@ -118,8 +118,9 @@ fn requested(sample: &Sample, job_id: String, tier: Tier) -> Result<String> {
     let range = sample.asked();
     text += &Line::Job(Job {
         archive: sample.archive.clone(),
-        job_id,
-        tier: tier.to_string(),
+        job_id: job.id,
+        // Another one where there was no capacity, or the job was there.
+        tier: job.tier.unwrap_or(tier).to_string(),
         requested: now(),
         range_offset: range.map(|range| range.offset),
         range_size: range.map(|range| range.size),
@@ -238,15 +239,13 @@ impl<'a, V: Vault> Run<'a, V> {
     }
 
     /// Asks for a sample, and gives its job.
-    async fn ask(&self, sample: &Sample) -> Result<String> {
+    async fn ask(&self, sample: &Sample) -> Result<Begun> {
         let jobs = self.jobs(sample)?;
         let lane = self.lanes.enter().await;
         let started = jobs.start().await;
         drop(lane);
         started.map_err(|error| self.blame(sample, error))?;
-        jobs.begun(0)
-            .map(|job| job.id)
-            .ok_or_else(|| Error::Bug("what was asked for has no job".to_owned()))
+        jobs.begun(0).ok_or_else(|| Error::Bug("what was asked for has no job".to_owned()))
     }
 
     /// Brings a sample back, and compares it.

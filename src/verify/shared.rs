@@ -122,4 +122,8 @@ impl<V: Vault> Vault for Shared<'_, V> {
     async fn inventory(&self, job: &str) -> Attempt<Inventory> {
         self.vault.inventory(job).await
     }
+
+    async fn retrieval_policy(&self) -> Option<String> {
+        self.vault.retrieval_policy().await
+    }
 }
