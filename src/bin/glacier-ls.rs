@@ -25,7 +25,7 @@ const CONCURRENCY: usize = 8;
 /// List what is in vaults, in the spool and in a catalog.
 #[derive(Parser)]
 #[command(name = "glacier-ls", version, after_help = "See glacier-ls(1).")]
-#[command(disable_help_subcommand = true)]
+#[command(disable_help_subcommand = true, arg_required_else_help = false)]
 struct Options {
     /// Print a table for people
     #[arg(long, global = true)]
