@@ -1,7 +1,7 @@
 //! The one judge: after an attack the same command, run again, must finish
 //! the job, and everything that is left must be as if nothing had happened.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
 use serde_json::Value;
@@ -102,7 +102,17 @@ fn catalog(rig: &Rig, ids: &BTreeMap<String, String>, manifest: &str) -> String 
     // A torn line is what a writer left that died in the middle of it.
     let lines: Vec<Value> =
         text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
-    let of = |kind: &'static str| lines.iter().filter(move |line| line["type"] == kind);
+    let deleted: BTreeSet<&str> = lines
+        .iter()
+        .filter(|line| line["type"] == "deleted")
+        .filter_map(|line| line["archive_id"].as_str())
+        .collect();
+    // What was deleted, and is there again under another name, counts no more.
+    let is_there = |line: &&Value| {
+        let id = line["archive_id"].as_str().or(line["manifest_id"].as_str());
+        id.is_none_or(|id| !deleted.contains(id))
+    };
+    let of = |kind: &'static str| lines.iter().filter(move |l| l["type"] == kind).filter(is_there);
     let mut named = BTreeMap::new();
     for line in of("archive") {
         let id = line["archive_id"].as_str().unwrap().to_owned();

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::judge;
 use crate::lab::{Chance, Lab, Tally};
-use crate::rig::Rig;
+use crate::rig::{Rig, VAULT};
 
 /// Kills as often as `runs` says.
 pub fn run(lab: &Lab, runs: u64) -> Tally {
@@ -18,7 +18,12 @@ pub fn run(lab: &Lab, runs: u64) -> Tally {
             kill(&mut rig, chance);
         }
         judge::recover(&rig);
-        kill_get(&rig, chance);
+        match chance.below(4) {
+            0 => kill_get(&rig, chance),
+            1 => kill_get_that_goes_on(&rig, chance, false),
+            2 => kill_get_that_goes_on(&rig, chance, true),
+            _ => kill_rm(&rig, chance),
+        }
     })
 }
 
@@ -62,4 +67,76 @@ fn kill_get(rig: &Rig, chance: &mut Chance) {
     assert!(rig.bytes.starts_with(&got), "I5: bytes that are not the stream's");
     assert!(code != Some(0) || got == rig.bytes, "I5: success before the end");
     judge::everything(rig);
+}
+
+/// Kills get while it brings the stream into a file, or keeps its volumes, as
+/// often as chance wants: the next run goes on, and no job is paid for twice.
+fn kill_get_that_goes_on(rig: &Rig, chance: &mut Chance, keeps: bool) {
+    fs::write(rig.place.path("lines"), rig.catalog()).unwrap();
+    let asked = rig.server.calls("InitiateJob");
+    let back = rig.place.path("brought");
+    let kept = rig.place.path("kept");
+    let get = |patient: bool| {
+        let mut get = rig.tool("glacier-get", &["--tier", "Expedited"]);
+        get.stdin(File::open(rig.place.path("lines")).unwrap());
+        if keeps {
+            get.arg("--keep").arg(&kept).stdout(File::create(&back).unwrap());
+        } else {
+            get.arg("--output").arg(&back).stdout(Stdio::null());
+        }
+        get.stderr(if patient { Stdio::inherit() } else { Stdio::null() });
+        get.spawn().unwrap()
+    };
+    for _ in 0..=chance.below(3) {
+        let mut killed = get(false);
+        // A third of a second passes before an archive is brought up.
+        thread::sleep(Duration::from_millis(chance.below(900)));
+        let _ = killed.kill();
+        let code = killed.wait().unwrap().code();
+        assert!(matches!(code, None | Some(0)), "killed, and it ends with {code:?}");
+        // What is not verified may stand in the file; no other bytes do.
+        let got = fs::read(&back).unwrap_or_default();
+        assert!(rig.bytes.starts_with(&got), "I5: bytes that are not the stream's");
+    }
+    let status = get(true).wait().unwrap();
+    assert!(status.success(), "I4: it does not go on: {status}");
+    assert!(fs::read(&back).unwrap() == rig.bytes, "I5: other bytes came back");
+    let volumes = rig.bytes.len().div_ceil(usize::try_from(rig.volume_size).unwrap());
+    let asked = rig.server.calls("InitiateJob") - asked;
+    assert!(asked <= volumes, "{asked} jobs for {volumes} archives");
+    judge::everything(rig);
+}
+
+/// Kills rm while it deletes the stream; run again, it ends, and then the
+/// stream is stored as if it had never been.
+fn kill_rm(rig: &Rig, chance: &mut Chance) {
+    fs::write(rig.place.path("lines"), rig.catalog()).unwrap();
+    let before = rig.server.archives(VAULT);
+    let rm = || {
+        let mut rm = rig.tool("glacier-rm", &["--yes", VAULT]);
+        rm.stdin(File::open(rig.place.path("lines")).unwrap());
+        rm.stdout(Stdio::null()).stderr(Stdio::null());
+        rm.spawn().unwrap()
+    };
+    for _ in 0..=chance.below(2) {
+        let mut killed = rm();
+        thread::sleep(Duration::from_millis(chance.below(120)));
+        let _ = killed.kill();
+        let code = killed.wait().unwrap().code();
+        assert!(matches!(code, None | Some(0)), "killed, and it ends with {code:?}");
+        let left = rig.server.archives(VAULT);
+        let is_whole = left.len() == before.len();
+        assert!(
+            is_whole || left.iter().any(|it| it.volume().is_none()) || left.is_empty(),
+            "a manifest went before its volumes"
+        );
+    }
+    assert!(rm().wait().unwrap().success(), "I4: it does not go on");
+    assert!(rig.server.archives(VAULT).is_empty(), "archives are left");
+    let catalog = rig.catalog();
+    for held in before {
+        let told = |line: &str| line.contains("\"deleted\"") && line.contains(&held.id);
+        assert!(catalog.lines().any(told), "no line tells that {} is gone", held.id);
+    }
+    judge::recover(rig);
 }
