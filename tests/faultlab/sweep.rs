@@ -1,4 +1,4 @@
-//! Every call of chunk, put and get that touches spool, catalog, socket or
+//! Every call of chunk, put, get and rm that touches spool, catalog, socket or
 //! pipe, one after the other: it fails with EIO, ENOSPC or EINTR, or the
 //! program is killed there. And writes that fall short, by a limit on files
 //! and by a disk that is too small, as strace only pretends them.
@@ -36,6 +36,9 @@ enum Tool {
     Chunk,
     Put,
     Get,
+    /// get, into a file that it goes on with.
+    Output,
+    Rm,
 }
 
 /// Where a call leads.
@@ -145,7 +148,7 @@ fn no_strace() -> Option<String> {
 /// How often each call is made when nothing fails.
 fn count() -> BTreeMap<Column, u64> {
     let mut counted = BTreeMap::new();
-    for tool in [Tool::Chunk, Tool::Put, Tool::Get] {
+    for tool in [Tool::Chunk, Tool::Put, Tool::Get, Tool::Output, Tool::Rm] {
         for way in [Way::Files, Way::Wires] {
             let rig = rig();
             // What threads wake each other with is neither socket nor pipe,
@@ -198,7 +201,7 @@ fn cell(column: &Column, number: u64) -> bool {
         let (ended, trace) = attack(&rig, column.tool, column.way, &column.inject(number));
         hit = trace.contains("(INJECTED") || trace.contains("+++ killed by SIGKILL +++");
         assert!(hit || ended == Some(0), "nothing failed, and it ends with {ended:?}");
-        if column.tool != Tool::Get {
+        if matches!(column.tool, Tool::Chunk | Tool::Put) {
             judge::recover(&rig);
         }
     });
@@ -245,6 +248,8 @@ fn attack(rig: &Rig, tool: Tool, way: Way, options: &[String]) -> (Option<i32>, 
             ran.codes[1]
         }
         Tool::Get => get(rig, wrapped),
+        Tool::Output => output(rig, wrapped),
+        Tool::Rm => rm(rig, wrapped),
     };
     (ended, fs::read_to_string(trace).unwrap_or_default())
 }
@@ -275,6 +280,65 @@ fn get(rig: &Rig, wrapped: impl Fn(Command) -> Command) -> Option<i32> {
     let (code_again, said, back) = bring(tool());
     assert!(code_again == Some(0) && back == rig.bytes, "again: {code_again:?}: {said}");
     assert!(rig.is_untouched(), "I6");
+    code
+}
+
+/// How a tool ended, and what it complained about; what it prints goes into
+/// a file.
+fn ended(rig: &Rig, mut command: Command) -> (Option<i32>, String) {
+    command.stdin(File::open(rig.place.path("chain")).unwrap());
+    command.stdout(File::create(rig.place.path("put.out")).unwrap()).stderr(Stdio::piped());
+    let output = command.output().unwrap();
+    let (code, said) = (output.status.code(), String::from_utf8(output.stderr).unwrap());
+    assert!(matches!(code, None | Some(0 | 65 | 69 | 74 | 75 | 77 | 78)), "{code:?}: {said}");
+    assert!(said.lines().all(|line| line.starts_with("glacier-")), "{said}");
+    (code, said)
+}
+
+fn stored(rig: &Rig) {
+    let ran = rig.start().finish();
+    assert!(ran.is_done(), "{:?}", ran.said);
+    fs::write(rig.place.path("chain"), rig.catalog()).unwrap();
+}
+
+/// Stores, then brings back into a file while a call fails: no other bytes are
+/// in it, and the same command goes on.
+fn output(rig: &Rig, wrapped: impl Fn(Command) -> Command) -> Option<i32> {
+    stored(rig);
+    let back = rig.place.path("back");
+    let tool = || {
+        let mut get = rig.tool("glacier-get", &["--tier", "Expedited", "--output"]);
+        get.arg(&back);
+        get
+    };
+    let (code, said) = ended(rig, wrapped(tool()));
+    let got = fs::read(&back).unwrap_or_default();
+    assert!(rig.bytes.starts_with(&got), "I5: other bytes were written");
+    assert!(code != Some(0) || got == rig.bytes, "I5: not all, and no failure: {said}");
+    let (code_again, said) = ended(rig, tool());
+    let got = fs::read(&back).unwrap_or_default();
+    assert!(code_again == Some(0) && got == rig.bytes, "again: {code_again:?}: {said}");
+    assert!(rig.is_untouched(), "I6");
+    code
+}
+
+/// Stores, then deletes while a call fails: the same command goes on, and what
+/// is stored then is as if nothing had been.
+fn rm(rig: &Rig, wrapped: impl Fn(Command) -> Command) -> Option<i32> {
+    stored(rig);
+    let before = rig.server.archives(VAULT);
+    let tool = || rig.tool("glacier-rm", &["--yes", VAULT]);
+    let (code, said) = ended(rig, wrapped(tool()));
+    assert!(code != Some(0) || rig.server.archives(VAULT).is_empty(), "not all: {said}");
+    let (code_again, said) = ended(rig, tool());
+    assert_eq!(code_again, Some(0), "I4: again: {said}");
+    assert!(rig.server.archives(VAULT).is_empty(), "archives are left");
+    let catalog = rig.catalog();
+    for held in before {
+        let told = |line: &str| line.contains("\"deleted\"") && line.contains(&held.id);
+        assert!(catalog.lines().any(told), "no line tells that {} is gone", held.id);
+    }
+    judge::recover(rig);
     code
 }
 
