@@ -203,7 +203,9 @@ pub async fn delete_vault(vault: &Glacier, settings: &Settings) -> Result<()> {
     match patience.with(async || vault.delete_vault().await).await {
         // An earlier attempt did it, and its answer was lost.
         Ok(()) | Err(Failure::Missing(_)) => work::print_vault(vault),
-        Err(Failure::Refused(_)) => Err(vault::verdict(&dest, said, told(settings, &dest)?)),
+        Err(failure) if failure.is_invalid() => {
+            Err(vault::verdict(&dest, said, told(settings, &dest)?))
+        }
         Err(failure) => Err(failure.on(&dest)),
     }
 }

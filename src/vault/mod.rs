@@ -118,6 +118,12 @@ impl Failure {
         matches!(self, Self::Credentials(text) if text.starts_with("AccessDenied"))
     }
 
+    /// Whether the service finds fault with what is asked: so it also says
+    /// that a vault is not proven empty.
+    pub fn is_invalid(&self) -> bool {
+        matches!(self, Self::Refused(text) if text.starts_with("InvalidParameterValue"))
+    }
+
     /// The error that ends the work on `thing`.
     pub fn on(self, thing: &str) -> Error {
         let text = format!("{thing}: {self}");
