@@ -292,6 +292,8 @@ fn ended(rig: &Rig, mut command: Command) -> (Option<i32>, String) {
     let (code, said) = (output.status.code(), String::from_utf8(output.stderr).unwrap());
     assert!(matches!(code, None | Some(0 | 65 | 69 | 74 | 75 | 77 | 78)), "{code:?}: {said}");
     assert!(said.lines().all(|line| line.starts_with("glacier-")), "{said}");
+    let failed = said.lines().filter(|line| !line.contains(": warning: ")).count();
+    assert_eq!(failed > 0, !matches!(code, None | Some(0)), "{code:?}: {said}");
     (code, said)
 }
 
@@ -318,6 +320,7 @@ fn output(rig: &Rig, wrapped: impl Fn(Command) -> Command) -> Option<i32> {
     let (code_again, said) = ended(rig, tool());
     let got = fs::read(&back).unwrap_or_default();
     assert!(code_again == Some(0) && got == rig.bytes, "again: {code_again:?}: {said}");
+    assert_eq!(rig.server.calls("InitiateJob"), 2, "jobs, for two archives");
     assert!(rig.is_untouched(), "I6");
     code
 }
