@@ -1,13 +1,18 @@
 //! Two passes over a catalog's text.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::io::{self, BufRead};
+
+use jiff::Timestamp;
+use serde::Deserialize;
 
 use super::archives::Brief;
 use super::{Catalog, Link};
 use crate::error::{Error, Result};
 use crate::line::{Line, Reader, StreamId, Text, VERSION, is_newer};
 use crate::reread::Span;
+use crate::treehash::Hash;
 
 /// Lines that were skipped, and the first of them.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -70,9 +75,28 @@ pub(crate) fn is_bulk(text: &str) -> bool {
     is_like(r#"{"type":"hashes","#, text)
 }
 
+/// What else an `archive` line must have to be one; what is no archive to
+/// [`select`] must not be one here.
+#[derive(Deserialize)]
+#[expect(dead_code, reason = "only whether they are right is asked")]
+struct Rest<'a> {
+    #[serde(borrow)]
+    host: Cow<'a, str>,
+    offset: u64,
+    size: u64,
+    treehash: Hash,
+    part_size: u64,
+    #[serde(borrow)]
+    region: Cow<'a, str>,
+    uploaded: Timestamp,
+}
+
 /// What tells archives apart; `None` sends a line the long way.
 fn brief(text: &str) -> Option<Brief<'_>> {
-    is_like(r#"{"type":"archive","#, text)
+    let is_whole = is_like(r#"{"type":"archive","#, text)
+        && text.matches(r#""type""#).count() == 1
+        && serde_json::from_str::<Rest>(text).is_ok();
+    is_whole
         .then(|| serde_json::from_str(text).ok())?
         .filter(|archive: &Brief| archive.v <= VERSION)
 }

@@ -469,3 +469,22 @@ fn what_is_not_stored_yet_is_told_from_what_is_not_known() {
         assert!(message.contains("is not stored, though 1 of its archives is there"), "{message}");
     }
 }
+
+#[test]
+fn an_archive_line_that_is_bad_is_none_in_either_pass() {
+    let end = Line::Stored(two_volumes()).text().unwrap();
+    for (good, bad) in [
+        ("\"size\":1000", "\"size\":-1"),
+        ("\"treehash\":\"07", "\"treehash\":\"x7"),
+        ("\"uploaded\":\"2026", "\"uploaded\":\"soon"),
+        ("\"host\":\"nas\"", "\"host\":7"),
+        ("\"host\":\"nas\"", "\"type\":\"archive\""),
+    ] {
+        let second = archive(0, 1, "b").replace(good, bad);
+        let text = [archive(0, 0, "a"), second, end.clone()].concat();
+        let (catalog, skipped) = survey(text.as_bytes()).unwrap();
+        assert!(skipped.warning().unwrap().contains("1 bad line"), "{bad}");
+        let message = chain(&catalog, "t@mon").unwrap_err();
+        assert_eq!(message, "t@mon: volume 1: no \"archive\" line", "{bad}");
+    }
+}
