@@ -44,7 +44,7 @@ struct Options {
     #[arg(long, value_name = "DIR", conflicts_with = "range")]
     keep: Option<PathBuf>,
     /// Only this volume of the one stream; may be repeated
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = units::within(0_u32, u32::MAX))]
     volume: Vec<u32>,
     /// Only these bytes of the one stream: whole parts
     #[arg(long, value_name = "FIRST-LAST", conflicts_with = "volume", value_parser = range)]
