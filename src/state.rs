@@ -16,7 +16,11 @@ fn variable(name: &str) -> Option<OsString> {
     std::env::var_os(name).filter(|value| !value.is_empty())
 }
 
-fn directory() -> Result<PathBuf> {
+/// The state directory.
+///
+/// # Errors
+/// When it cannot be told.
+pub fn directory() -> Result<PathBuf> {
     if rustix::process::geteuid().is_root() {
         return Ok(PathBuf::from("/var/spool/akashita"));
     }

@@ -1,0 +1,149 @@
+//! akashita-conf(1): check a configuration, and run a script with it.
+
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use akashita::cli::{self, Error, Result};
+use akashita::conf::Conf;
+use akashita::state;
+use clap::Parser;
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::{FdFlags, fcntl_setfd};
+
+/// Where a configuration is looked for, in this order.
+const PLACES: [&str; 2] = ["/usr/local/etc/akashita.conf", "/etc/akashita.conf"];
+
+/// The variable that names it, for the scripts that a script starts.
+const VARIABLE: &str = "AKASHITA_CONF";
+
+/// Check a configuration and print it, or run COMMAND with it as variables.
+#[derive(Parser)]
+#[command(name = "akashita-conf", version, after_help = "See akashita-conf(1).")]
+struct Options {
+    #[arg(short, long, value_name = "FILE", help = "The configuration [$AKASHITA_CONF]")]
+    conf: Option<PathBuf>,
+    /// Run COMMAND only while no other runs that has this name
+    #[arg(long, value_name = "NAME", requires = "command", value_parser = name)]
+    lock: Option<String>,
+    /// Run this with what the configuration says as variables
+    #[arg(last = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
+}
+
+fn name(text: &str) -> Result<String, &'static str> {
+    let good = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
+    if !text.is_empty() && text.bytes().all(good) {
+        Ok(text.to_owned())
+    } else {
+        Err("not a name of letters, digits, - or _")
+    }
+}
+
+fn main() -> ExitCode {
+    cli::run(|options: Options| {
+        let file = place(options.conf)?;
+        let conf = read(&file)?;
+        let Some((program, arguments)) = options.command.split_first() else {
+            let lines = conf.lines().map(|(key, value)| format!("{key}={value}\n"));
+            return cli::put_out(lines.collect::<String>().as_bytes());
+        };
+        let state = state::directory()?;
+        let lock = options.lock.map(|name| lock(&state, &name)).transpose()?;
+        let mut command = Command::new(program);
+        command.args(arguments).envs(conf.variables()).env(VARIABLE, &file);
+        command.env("AKASHITA_STATE", &state);
+        for (variable, key) in [
+            ("GLACIER_DEST", "dest"),
+            ("AWS_REGION", "region"),
+            ("AWS_PROFILE", "profile"),
+            ("AWS_ENDPOINT_URL", "endpoint_url"),
+        ] {
+            let value = conf.value(key);
+            if !value.is_empty() {
+                command.env(variable, value);
+            }
+        }
+        let given = |key| Some(conf.value(key)).filter(|path| !path.is_empty()).map(PathBuf::from);
+        command.env("GLACIER_SPOOL", state::spool(given("spool"))?);
+        command.env("GLACIER_CATALOG", state::catalog(given("catalog"))?);
+        let log = given("log").unwrap_or_else(|| state.join("log"));
+        command.env("AKASHITA_LOG", log);
+        let error = command.exec();
+        // What could not become the command still holds its lock until here.
+        drop(lock);
+        let code = if error.kind() == std::io::ErrorKind::NotFound { 127 } else { 126 };
+        Err(Error::Command(code, format!("{}: cannot run: {error}", program.to_string_lossy())))
+    })
+}
+
+/// The file to read: the option, the variable, or the first that is there.
+fn place(option: Option<PathBuf>) -> Result<PathBuf> {
+    let variable = std::env::var_os(VARIABLE).filter(|name| !name.is_empty()).map(PathBuf::from);
+    if let Some(file) = option.or(variable) {
+        return Ok(file);
+    }
+    let there = PLACES.iter().map(PathBuf::from).find(|file| file.exists());
+    there.ok_or_else(|| {
+        Error::Configuration(format!("no configuration: not there: {}", PLACES.join(", ")))
+    })
+}
+
+/// Reads a configuration that nobody else can have written: it names programs
+/// that root runs.
+fn read(file: &Path) -> Result<Conf> {
+    let name = file.display();
+    let wrong = |why: String| Error::Configuration(format!("{name}: {why}"));
+    let cannot = |e: std::io::Error| wrong(format!("cannot read: {e}"));
+    let mut opened = File::open(file).map_err(cannot)?;
+    let facts = opened.metadata().map_err(cannot)?;
+    let user = rustix::process::geteuid().as_raw();
+    if !facts.is_file() {
+        return Err(wrong("not a file".to_owned()));
+    }
+    if facts.uid() != 0 && facts.uid() != user {
+        return Err(wrong("belongs to another user".to_owned()));
+    }
+    if facts.mode() & 0o022 != 0 {
+        return Err(wrong(format!("others may write it; chmod go-w {name}")));
+    }
+    let mut text = Vec::new();
+    opened.read_to_end(&mut text).map_err(cannot)?;
+    Conf::parse(&text).map_err(wrong)
+}
+
+/// Takes a lock that the command and all that it starts hold until the last
+/// of them has ended: they inherit it.
+fn lock(state: &Path, name: &str) -> Result<File> {
+    let path = state.join(format!("{name}.lock"));
+    let thing = path.display().to_string();
+    let failed = |e: std::io::Error| Error::io(format!("{thing}: cannot lock"), e);
+    state::create(state, 0o700)
+        .map_err(|e| Error::io(format!("{}: cannot create", state.display()), e))?;
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(&path)
+        .map_err(failed)?;
+    if let Err(e) = flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        if e != rustix::io::Errno::WOULDBLOCK {
+            return Err(failed(e.into()));
+        }
+        let holder = fs::read_to_string(&path).unwrap_or_default();
+        let holder = holder.trim();
+        let who = if holder.is_empty() { String::new() } else { format!(", process {holder}") };
+        return Err(Error::Unfinished(format!(
+            "{name}: another is under way{who}; run the same command later"
+        )));
+    }
+    file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())).map_err(failed)?;
+    fcntl_setfd(&file, FdFlags::empty()).map_err(|e| failed(e.into()))?;
+    Ok(file)
+}
