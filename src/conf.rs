@@ -7,7 +7,6 @@
 
 use std::collections::BTreeMap;
 
-use crate::prune::keep::Retention;
 use crate::vault::Dest;
 use crate::window::{Window, Zone};
 use crate::{partsize, units};
@@ -15,9 +14,6 @@ use crate::{partsize, units};
 /// Bytes in the longest value. It is more than any needs, and a variable of a
 /// process may be as long on every system.
 const LONGEST: usize = 16 << 10;
-
-/// Bytes in what a stream may tell of its filters: see glacier-lines(5).
-const FILTER: usize = 512;
 
 /// Gives a value as its tool takes it, or what is wrong with it.
 type Check = fn(&str) -> Result<String, String>;
@@ -54,32 +50,18 @@ const KEYS: &[Key] = &[
     one("raw", "auto", |text| choice(text, &["auto", "yes", "no"])),
     one("full_every", "30", |text| number(text, 1, 10_000)),
     one("local_keep", "2", |text| number(text, 1, 10_000)),
-    one("filter", "", filter),
-    one("unfilter", "", filter),
-    many("recipient", recipient),
-    one("identity", "", path),
     one("window", "00:00-24:00", |text| Window::parse(text).map(|window| window.to_string())),
     one("tz", "", |text| Zone::named(text).map(|_| text.to_owned())),
-    one("mode", "auto", |text| choice(text, &["auto", "stream", "spool"])),
     one("rate", "", |text| units::rate(text).map(|_| text.to_owned())),
     one("part_size", "16M", |text| partsize::part(text).map(|_| text.to_owned())),
     one("volume_size", "4G", |text| partsize::volume(text).map(|_| text.to_owned())),
-    one("reserve", "256M", |text| units::size(text).map(|size| size.to_string())),
+    one("reserve", "256M", |text| units::size(text).map(|_| text.to_owned())),
     one("concurrency", "4", |text| number(text, 1, 255)),
     one("patience", "8h", |text| units::duration(text).map(|_| text.to_owned())),
+    one("state", "", path),
     one("spool", "", path),
     one("catalog", "", path),
     one("log", "", path),
-    one("keep", "", |text| text.parse().map(|_: Retention| text.to_owned())),
-    one("free_only", "yes", |text| choice(text, &["yes", "no"])),
-    one("delete_profile", "", word),
-    one("tier", "Standard", |text| choice(text, &["Expedited", "Standard", "Bulk"])),
-    one("max_cost", "", cost),
-    one("verify_budget", "64M", |text| units::size(text).map(|_| text.to_owned())),
-    one("warn_age", "2d", seconds),
-    one("fail_age", "8d", seconds),
-    many("path", relative),
-    many("exclude", line),
 ];
 
 /// A configuration: each key, with its value or values.
@@ -127,16 +109,6 @@ impl Conf {
         let size = |name| units::size(&self.value(name));
         partsize::fits(size("part_size")?, size("volume_size")?)
             .map_err(|why| format!("part_size, volume_size: {why}"))?;
-        let filters = self.filters();
-        if filters.len() > FILTER {
-            return Err(format!(
-                "filter, recipient: {} bytes together, and {FILTER} is the most; name fewer recipients",
-                filters.len()
-            ));
-        }
-        if !self.value("filter").is_empty() && self.value("unfilter").is_empty() {
-            return Err("filter: no unfilter, so nothing could be restored".to_owned());
-        }
         Ok(())
     }
 
@@ -144,18 +116,6 @@ impl Conf {
     pub fn value(&self, name: &str) -> String {
         let default = KEYS.iter().find(|key| key.name == name).map_or("", |key| key.default);
         self.values.get(name).map_or_else(|| default.to_owned(), |values| values.join("\n"))
-    }
-
-    /// What a stream goes through before it is cut, as its lines tell it; empty
-    /// if it is cut as it is.
-    pub fn filters(&self) -> String {
-        let mut filters = vec![self.value("filter")];
-        let recipients = self.values.get("recipient").map(Vec::as_slice).unwrap_or_default();
-        if !recipients.is_empty() {
-            filters.push(format!("age -r {}", recipients.join(" -r ")));
-        }
-        filters.retain(|filter| !filter.is_empty());
-        filters.join(" | ")
     }
 
     /// The keys that were given or have a default, each with a value.
@@ -171,9 +131,7 @@ impl Conf {
     /// empty where there is no value.
     pub fn variables(&self) -> Vec<(String, String)> {
         let name = |key: &Key| format!("AKASHITA_{}", key.name.to_ascii_uppercase());
-        let mut all: Vec<_> = KEYS.iter().map(|key| (name(key), self.value(key.name))).collect();
-        all.push(("AKASHITA_FILTERS".to_owned(), self.filters()));
-        all
+        KEYS.iter().map(|key| (name(key), self.value(key.name))).collect()
     }
 }
 
@@ -201,16 +159,9 @@ fn line_of(text: &str) -> Result<&str, String> {
         Err(format!("longer than {LONGEST} bytes"))
     } else if text.chars().any(char::is_control) {
         Err("has a control character in it".to_owned())
-    } else if text.contains("AGE-SECRET-KEY-") {
-        Err("a secret key has no place here; identity= names its file".to_owned())
     } else {
         Ok(text)
     }
-}
-
-#[expect(clippy::unnecessary_wraps, reason = "it stands among those that can fail")]
-fn line(text: &str) -> Result<String, String> {
-    Ok(text.to_owned())
 }
 
 fn choice(text: &str, choices: &[&str]) -> Result<String, String> {
@@ -267,61 +218,12 @@ fn send(text: &str) -> Result<String, String> {
     }
 }
 
-/// Programs with their arguments, which a script cuts at blanks.
-fn filter(text: &str) -> Result<String, String> {
-    let plain = |c: char| c.is_ascii_alphanumeric() || " _-./=+:,@%".contains(c);
-    if text.chars().all(plain) && !text.starts_with('-') {
-        Ok(text.to_owned())
-    } else {
-        Err(format!(
-            "'{text}' is not one program with plain arguments, such as zstd -3; no shell reads it"
-        ))
-    }
-}
-
-/// A recipient of age(1): a public key. Its name is in every line of what was
-/// encrypted for it, so a file has no place here.
-fn recipient(text: &str) -> Result<String, String> {
-    let key = |c: char| c.is_ascii_alphanumeric() || " +/=@.-".contains(c);
-    if ["age1", "ssh-ed25519 ", "ssh-rsa "].iter().any(|start| text.starts_with(start))
-        && text.chars().all(key)
-        && text.starts_with("age1") <= !text.contains(' ')
-    {
-        Ok(text.to_owned())
-    } else {
-        Err(format!("'{text}' is no public key of age, such as age1... or ssh-ed25519 ..."))
-    }
-}
-
 fn path(text: &str) -> Result<String, String> {
     if text.starts_with('/') {
         Ok(text.to_owned())
     } else {
         Err(format!("'{text}' is no path from the root, such as /var/spool/akashita"))
     }
-}
-
-/// A path in a dataset.
-fn relative(text: &str) -> Result<String, String> {
-    if text.starts_with(['/', '-']) || text.split('/').any(|part| part == "..") {
-        Err(format!("'{text}' is no path from the dataset's root, such as photos/2026"))
-    } else {
-        Ok(text.to_owned())
-    }
-}
-
-fn cost(text: &str) -> Result<String, String> {
-    match text.parse::<f64>() {
-        Ok(dollars) if dollars.is_finite() && dollars >= 0.0 && text.len() < 20 => {
-            Ok(text.to_owned())
-        }
-        _ => Err(format!("'{text}' is no number of dollars, such as 5")),
-    }
-}
-
-/// A duration, in seconds: a script compares it.
-fn seconds(text: &str) -> Result<String, String> {
-    units::duration(text).map(|duration| duration.as_secs().to_string())
 }
 
 #[cfg(test)]
@@ -335,7 +237,10 @@ mod tests {
     #[test]
     fn a_file_without_a_line_has_the_defaults() {
         let conf = Conf::parse(b"\n# nothing\n   \n").unwrap();
-        assert_eq!((conf.value("window"), conf.value("dest")), ("00:00-24:00".into(), "".into()));
+        assert_eq!(
+            (conf.value("window"), conf.value("dest")),
+            ("00:00-24:00".into(), String::new())
+        );
         assert!(conf.lines().all(|(_, value)| !value.is_empty()));
         assert_eq!(
             conf.lines().find(|(name, _)| *name == "prefix"),
@@ -346,11 +251,11 @@ mod tests {
     #[test]
     fn values_are_data_and_come_as_they_are() {
         let conf = Conf::parse(
-            b"dest=my-vault\n exclude = $(touch x); `y` 'z' \ndataset=tank/a b\ndataset=tank/c\n",
+            b"dest=my-vault\n log = /$(touch x); `y` 'z' \ndataset=tank/a b\ndataset=tank/c\n",
         );
         let conf = conf.unwrap();
         assert_eq!(conf.value("dest"), "glacier://my-vault");
-        assert_eq!(conf.value("exclude"), "$(touch x); `y` 'z'");
+        assert_eq!(conf.value("log"), "/$(touch x); `y` 'z'");
         assert_eq!(conf.value("dataset"), "tank/a b\ntank/c");
         let variables = conf.variables();
         assert!(variables.contains(&("AKASHITA_DATASET".into(), "tank/a b\ntank/c".into())));
@@ -366,7 +271,6 @@ mod tests {
             ("tz=", "line 1: tz: has no value; leave the line out"),
             ("tz=UTC\ntz=UTC", "line 2: tz: comes twice"),
             ("window=22-06", "line 1: window: '22-06' is not HH:MM-HH:MM, such as 22:00-06:00"),
-            ("mode=fast", "line 1: mode: 'fast' is neither auto, stream nor spool"),
             ("full_every=0", "line 1: full_every: not a whole number from 1 to 10000"),
             ("dataset=-r", "line 1: dataset: '-r' is not the name of a dataset, such as tank/home"),
             (
@@ -381,43 +285,13 @@ mod tests {
                 "dataset=tank/../x",
                 "line 1: dataset: 'tank/../x' is not the name of a dataset, such as tank/home",
             ),
-            (
-                "filter=gzip | sh",
-                "line 1: filter: 'gzip | sh' is not one program with plain arguments, such as zstd -3; no shell reads it",
-            ),
-            ("filter=gzip", "filter: no unfilter, so nothing could be restored"),
-            (
-                "path=/etc",
-                "line 1: path: '/etc' is no path from the dataset's root, such as photos/2026",
-            ),
-            (
-                "identity=key",
-                "line 1: identity: 'key' is no path from the root, such as /var/spool/akashita",
-            ),
-            (
-                "recipient=AGE-SECRET-KEY-1X",
-                "line 1: recipient: a secret key has no place here; identity= names its file",
-            ),
-            (
-                "recipient=bob",
-                "line 1: recipient: 'bob' is no public key of age, such as age1... or ssh-ed25519 ...",
-            ),
             ("log=/a\x07", "line 1: log: has a control character in it"),
             ("part_size=3M", "line 1: part_size: "),
             ("part_size=1M\nvolume_size=1T", "part_size, volume_size: "),
-            ("max_cost=NaN", "line 1: max_cost: 'NaN' is no number of dollars, such as 5"),
         ] {
             let told = wrong(text);
             assert!(told.starts_with(why), "{text}: {told}");
         }
         assert_eq!(Conf::parse(b"dest=\xff").unwrap_err(), "line 1: not UTF-8");
-    }
-
-    #[test]
-    fn filters_tell_whose_key_is_needed() {
-        let conf = Conf::parse(b"filter=zstd -3\nunfilter=zstd -dc\nrecipient=age1abc\nrecipient=ssh-ed25519 AAAA me@nas\n");
-        assert_eq!(conf.unwrap().filters(), "zstd -3 | age -r age1abc -r ssh-ed25519 AAAA me@nas");
-        let many: String = (0..9).map(|_| format!("recipient=age1{}\n", "q".repeat(58))).collect();
-        assert!(wrong(&many).starts_with("filter, recipient: "));
     }
 }

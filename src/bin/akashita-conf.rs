@@ -52,7 +52,8 @@ fn main() -> ExitCode {
             let lines = conf.lines().map(|(key, value)| format!("{key}={value}\n"));
             return cli::put_out(lines.collect::<String>().as_bytes());
         };
-        let state = state::directory()?;
+        let given = |key| Some(conf.value(key)).filter(|path| !path.is_empty()).map(PathBuf::from);
+        let state = given("state").map_or_else(state::directory, Ok)?;
         let lock = options.lock.map(|name| lock(&state, &name)).transpose()?;
         let mut command = Command::new(program);
         command.args(arguments).envs(conf.variables()).env(VARIABLE, &file);
@@ -68,11 +69,13 @@ fn main() -> ExitCode {
                 command.env(variable, value);
             }
         }
-        let given = |key| Some(conf.value(key)).filter(|path| !path.is_empty()).map(PathBuf::from);
-        command.env("GLACIER_SPOOL", state::spool(given("spool"))?);
-        command.env("GLACIER_CATALOG", state::catalog(given("catalog"))?);
-        let log = given("log").unwrap_or_else(|| state.join("log"));
-        command.env("AKASHITA_LOG", log);
+        for (variable, key, file) in [
+            ("GLACIER_SPOOL", "spool", "spool"),
+            ("GLACIER_CATALOG", "catalog", "catalog.jsonl"),
+            ("AKASHITA_LOG", "log", "log"),
+        ] {
+            command.env(variable, given(key).unwrap_or_else(|| state.join(file)));
+        }
         let error = command.exec();
         // What could not become the command still holds its lock until here.
         drop(lock);

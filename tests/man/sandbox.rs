@@ -30,6 +30,9 @@ case "$*" in
 "send "*" tank/home@wed") cat "$STREAMS/incremental-2.zfs" ;;
 "send "*@mon) cat "$STREAMS/full.zfs" ;;
 "receive "*) cat >/dev/null ;;
+"list "*) printf 'tank/home\t-\n' ;;
+"get "*guid*) printf 'tank/home@mon\t%s\t13202105433093045432\n' guid createtxg ;;
+"get "*) echo off ;;
 *) exit 2 ;;
 esac
 "#;
@@ -82,7 +85,14 @@ impl Sandbox {
         fs::write(&zfs, ZFS).unwrap();
         fs::set_permissions(&zfs, fs::Permissions::from_mode(0o755)).unwrap();
 
-        let mut path = vec![top.join("bin"), bin.to_owned()];
+        let conf = top.join("akashita.conf");
+        let state = top.join("state");
+        let text = format!("dest=my-vault\ndataset=tank/home\nstate={}\n", state.display());
+        fs::write(&conf, text).unwrap();
+        fs::set_permissions(&conf, fs::Permissions::from_mode(0o600)).unwrap();
+
+        let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts");
+        let mut path = vec![top.join("bin"), bin.to_owned(), scripts];
         // Where the AWS CLI is, if scripts/test put it there.
         let python = std::env::var_os("AKASHITA_PYTHON").map(PathBuf::from);
         path.extend(python.and_then(|python| python.parent().map(Path::to_owned)));
@@ -138,6 +148,7 @@ impl Sandbox {
             .env("TMPDIR", self.file("tmp"))
             .env("STREAMS", concat!(env!("CARGO_MANIFEST_DIR"), "/tests/streams"))
             .env("TZ", night())
+            .env("AKASHITA_CONF", self.file("akashita.conf"))
             .env("GLACIER_SPOOL", self.file("spool"))
             .env("GLACIER_CATALOG", self.file("catalog.jsonl"))
             .env("AWS_ENDPOINT_URL", &self.endpoint)

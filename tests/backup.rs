@@ -1,0 +1,249 @@
+//! akashita-backup(8), with a pool that is a file and a Glacier on this
+//! machine.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
+
+#[path = "common/mod.rs"]
+mod common;
+#[path = "common/local.rs"]
+mod local;
+mod skip;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use common::{Ended, Place, run_with};
+use local::Local;
+use skip::skip;
+
+const GUIDS: [&str; 3] = ["13202105433093045432", "9426808012259010397", "16664242196063039650"];
+
+/// A machine with a pool, a configuration, and a Glacier with a vault.
+struct Machine {
+    place: Place,
+    server: Local,
+}
+
+impl Machine {
+    fn new() -> Self {
+        let place = Place::default();
+        let server = Local::start(&place);
+        fs::create_dir(place.path("pool")).unwrap();
+        let machine = Self { place, server };
+        machine.configure("dest=my-vault\ndataset=tank/home\npart_size=1M\nvolume_size=1M\n");
+        let mut put = machine.server.put(&machine.place, &["--create-vault", "my-vault"]);
+        // A vault is made for the first stream that is stored into it.
+        let lines =
+            machine.place.tool("glacier-chunk", &["--name", "other", "--", "echo", "other"]);
+        let lines = run_with(&mut { lines }, b"").done();
+        run_with(&mut put, lines.stdout.as_bytes()).done();
+        machine
+    }
+
+    fn configure(&self, text: &str) {
+        let file = self.place.path("conf");
+        let places = format!("state={}\n", self.place.path("").display());
+        fs::write(&file, format!("{text}{places}")).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    }
+
+    /// Runs the script in a shell, with more in its environment.
+    fn run_in(&self, shell: &str, arguments: &[&str], more: &[(&str, &str)]) -> Option<Ended> {
+        let top = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let mut words = shell.split(' ');
+        let program = words.next().unwrap();
+        let there = std::env::split_paths(&std::env::var_os("PATH").unwrap())
+            .any(|directory| directory.join(program).is_file());
+        if !there {
+            return None;
+        }
+        // The script starts itself anew by its first line: that names the
+        // shell to try.
+        let bin = self.place.path("bin");
+        let _ = fs::create_dir(&bin);
+        let text = fs::read_to_string(top.join("scripts/akashita-backup")).unwrap();
+        let shell = std::process::Command::new("sh")
+            .args(["-c", &format!("command -v {program}")])
+            .output()
+            .unwrap();
+        let path = String::from_utf8(shell.stdout).unwrap();
+        let rest = words.next().map(|word| format!(" {word}")).unwrap_or_default();
+        let script = bin.join("akashita-backup");
+        fs::write(&script, text.replacen("#!/bin/sh", &format!("#!{}{rest}", path.trim()), 1))
+            .unwrap();
+        fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+
+        let tools = common::program("glacier-chunk").parent().unwrap().to_owned();
+        let mut path = vec![top.join("tests/backup"), tools];
+        path.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap()));
+        let mut command = self.place.command(script.to_str().unwrap());
+        command.args(["-c", self.place.path("conf").to_str().unwrap()]).args(arguments);
+        self.server.client(&mut command);
+        command
+            .env_remove("GLACIER_SPOOL")
+            .env_remove("GLACIER_CATALOG")
+            .env("PATH", std::env::join_paths(path).unwrap())
+            .env("POOL", self.place.path("pool"))
+            .env("STREAMS", top.join("tests/streams"))
+            .envs(more.iter().copied());
+        Some(run_with(&mut command, b""))
+    }
+
+    fn run(&self, arguments: &[&str], more: &[(&str, &str)]) -> Ended {
+        self.run_in("sh", arguments, more).unwrap()
+    }
+
+    /// The guids of the ZFS streams that are stored, in their order.
+    fn stored(&self) -> Vec<String> {
+        let catalog = local::catalog(&self.place);
+        let lines = catalog.lines().filter(|line| line.starts_with("{\"type\":\"stored\""));
+        let guid = |line: &str| {
+            let line: serde_json::Value = serde_json::from_str(line).unwrap();
+            line["guid"].as_str().map(str::to_owned)
+        };
+        lines.filter_map(guid).collect()
+    }
+
+    fn asked(&self) -> String {
+        fs::read_to_string(self.place.path("pool/asked")).unwrap_or_default()
+    }
+
+    fn points(&self) -> String {
+        fs::read_to_string(self.place.path("pool/points")).unwrap_or_default()
+    }
+}
+
+/// That a run is silent and all is stored.
+fn silent(ended: &Ended) {
+    assert_eq!((ended.code(), ended.stdout.as_str(), ended.stderr.as_str()), (0, "", ""));
+}
+
+#[test]
+fn stores_a_snapshot_and_then_what_has_changed_in_any_sh() {
+    for shell in ["sh", "dash", "bash", "busybox sh"] {
+        let machine = Machine::new();
+        let Some(first) = machine.run_in(shell, &[], &[]) else {
+            skip(&format!("{shell}: not found, akashita-backup is not tried with it"));
+            continue;
+        };
+        silent(&first);
+        assert_eq!(machine.stored(), GUIDS[..1], "{shell}");
+        let asked = machine.asked();
+        assert!(asked.contains("snapshot -o com.sun:auto-snapshot=false tank/home@akashita:20"));
+        assert!(asked.contains("hold akashita tank/home@akashita:20"));
+        assert!(asked.contains("bookmark tank/home@akashita:20"));
+        assert!(asked.contains("release akashita tank/home@akashita:20"));
+        silent(&machine.run_in(shell, &[], &[]).unwrap());
+        assert_eq!(machine.stored(), GUIDS[..2], "{shell}");
+        assert!(machine.asked().contains("send -i tank/home"), "{}", machine.asked());
+        assert!(!machine.asked().contains("destroy"), "two are kept");
+        silent(&machine.run_in(shell, &[], &[]).unwrap());
+        assert_eq!(machine.stored(), GUIDS, "{shell}");
+        let destroyed: Vec<String> = machine
+            .asked()
+            .lines()
+            .filter(|line| line.starts_with("destroy"))
+            .map(str::to_owned)
+            .collect();
+        assert_eq!(destroyed.len(), 1, "{destroyed:?}");
+        let log = fs::read_to_string(machine.place.path("log")).unwrap();
+        assert_eq!(log.lines().filter(|line| line.contains(": stored")).count(), 3, "{log}");
+    }
+}
+
+#[test]
+fn a_bookmark_is_a_base_where_the_snapshot_is_gone() {
+    let machine = Machine::new();
+    silent(&machine.run(&[], &[]));
+    let points = machine.points();
+    let left: Vec<&str> = points.lines().filter(|line| line.contains('#')).collect();
+    let left = left.join("\n") + "\n";
+    fs::write(machine.place.path("pool/points"), left).unwrap();
+    silent(&machine.run(&[], &[]));
+    assert!(machine.asked().contains("send -i tank/home#akashita:20"), "{}", machine.asked());
+    assert_eq!(machine.stored(), GUIDS[..2]);
+}
+
+#[test]
+fn a_zfs_without_bookmarks_is_enough() {
+    let machine = Machine::new();
+    let old = [("OLD", "1")];
+    silent(&machine.run(&[], &old));
+    silent(&machine.run(&[], &old));
+    assert!(machine.asked().contains("send -i tank/home@akashita:20"), "{}", machine.asked());
+    assert_eq!(machine.stored(), GUIDS[..2]);
+}
+
+#[test]
+fn an_unfinished_snapshot_comes_before_a_new_one() {
+    let machine = Machine::new();
+    let ended = machine.run(&[], &[("DIES", "1")]);
+    assert_eq!(ended.code(), 65, "{}", ended.stderr);
+    let lines: Vec<&str> = ended.stderr.lines().collect();
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert!(lines[0].starts_with("akashita-backup: tank/home@akashita:20"), "{lines:?}");
+    assert!(lines[0].ends_with("; again: akashita-backup 'tank/home'"), "{lines:?}");
+    assert!(lines[0].contains(&format!("; log: {};", machine.place.path("log").display())));
+    assert!(machine.stored().is_empty());
+    assert_eq!(machine.points().lines().count(), 1, "it is held, and has no bookmark");
+    silent(&machine.run(&[], &[]));
+    assert_eq!(machine.stored(), GUIDS[..2], "the first snapshot, then a new one");
+    assert_eq!(machine.asked().matches("\nsnapshot ").count(), 2, "{}", machine.asked());
+}
+
+#[test]
+fn a_full_stream_comes_when_the_chain_is_long() {
+    let machine = Machine::new();
+    machine.configure(
+        "dest=my-vault\ndataset=tank/home\nfull_every=1\npart_size=1M\nvolume_size=1M\n",
+    );
+    silent(&machine.run(&[], &[]));
+    let ended = machine.run(&["-n"], &[]);
+    assert!(!ended.stdout.contains("from"), "{}", ended.stdout);
+    machine.configure("dest=my-vault\ndataset=tank/home\npart_size=1M\nvolume_size=1M\n");
+    let ended = machine.run(&["-n"], &[]);
+    assert!(ended.stdout.contains(" from tank/home"), "{}", ended.stdout);
+    assert_eq!(machine.asked().matches("snapshot -o").count(), 1, "a dry run makes none");
+}
+
+#[test]
+fn a_dataset_that_says_off_is_left_alone() {
+    let machine = Machine::new();
+    silent(&machine.run(&[], &[("OFF", "off")]));
+    assert!(machine.stored().is_empty() && machine.points().is_empty());
+}
+
+#[test]
+fn names_are_never_commands() {
+    let machine = Machine::new();
+    let victim = machine.place.path("victim");
+    let run = format!("tank/$(touch {})", victim.display());
+    for hostile in [run.as_str(), "tank/a;b", "-r", "tank/a\nb", "", "`id`"] {
+        let ended = machine.run(&["--", hostile], &[]);
+        assert_eq!(ended.code(), 64, "{hostile}: {}", ended.stderr);
+    }
+    assert!(!victim.exists() && machine.points().is_empty());
+}
+
+#[test]
+fn what_is_wrong_is_told_before_anything_is_made() {
+    let machine = Machine::new();
+    for (text, code, why) in [
+        (
+            "dest=my-vault\n",
+            64,
+            "akashita-backup: no dataset; name one, or set dataset in the configuration\n",
+        ),
+        ("dataset=tank/home\n", 78, ": no dest, so nowhere to store\n"),
+        ("dest=my-vault\nwindow=never\n", 78, "line 2: window: 'never' is not "),
+    ] {
+        machine.configure(text);
+        let ended = machine.run(&[], &[]);
+        assert_eq!(ended.code(), code, "{}", ended.stderr);
+        assert!(ended.stderr.contains(why), "{}", ended.stderr);
+    }
+    assert!(machine.points().is_empty());
+    machine.configure("dest=my-vault\n");
+    assert_eq!(machine.run(&["tank/none"], &[]).code(), 74);
+}

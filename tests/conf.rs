@@ -1,0 +1,131 @@
+//! akashita-conf(1) and akashita.conf(5).
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
+
+mod common;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use common::{Ended, Place, run_with};
+
+/// A place with a configuration, which only its user may write.
+fn with(text: &str) -> (Place, PathBuf) {
+    let place = Place::default();
+    let file = place.path("conf");
+    fs::write(&file, format!("state={}\n{text}", place.path("state").display())).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+    (place, file)
+}
+
+fn run(place: &Place, arguments: &[&str]) -> Ended {
+    let mut tool = place.tool("akashita-conf", &["--conf", "conf"]);
+    run_with(tool.args(arguments).current_dir(place.path("")), b"")
+}
+
+#[test]
+fn the_page_tells_of_every_key() {
+    let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/man/akashita.conf.5"));
+    let page = page.unwrap();
+    let listed = page.lines().filter_map(|line| line.strip_prefix(".It Cm "));
+    let listed: BTreeSet<&str> = listed.flat_map(|line| line.split(" , Cm ")).collect();
+    assert_eq!(listed, akashita::conf::keys().collect());
+}
+
+#[test]
+fn prints_what_a_configuration_says() {
+    let (place, _) = with("dest = my-vault\nwindow=22:00-06:00\n");
+    let told = run(&place, &[]).done().stdout;
+    for line in ["dest=glacier://my-vault", "window=22:00-06:00", "full_every=30"] {
+        assert!(told.lines().any(|known| known == line), "{line}: {told}");
+    }
+    // What it prints is a configuration that says the same.
+    fs::write(place.path("conf"), &told).unwrap();
+    assert_eq!(run(&place, &[]).done().stdout, told);
+}
+
+#[test]
+fn a_command_gets_it_as_variables_and_none_of_it_is_run() {
+    let (place, _) = with(
+        "dest=my-vault\nlog=/$(touch victim);`touch victim`\ndataset=tank/a\ndataset=tank/b c\n",
+    );
+    let script = "printf '%s|' \"$GLACIER_DEST\" \"$AKASHITA_LOG\" \"$AKASHITA_DATASET\" \"$AKASHITA_TZ\" \"$GLACIER_SPOOL\"";
+    let mut tool = place.tool("akashita-conf", &["--conf", "conf", "--", "sh", "-c", script]);
+    tool.current_dir(place.path("")).env("AKASHITA_TZ", "of the caller");
+    let told = run_with(&mut tool, b"").done().stdout;
+    let spool = place.path("state/spool");
+    let expected = format!(
+        "glacier://my-vault|/$(touch victim);`touch victim`|tank/a\ntank/b c||{}|",
+        spool.display()
+    );
+    assert_eq!(told, expected);
+    assert!(!place.path("victim").exists());
+    assert_eq!(run(&place, &["--", "sh", "-c", "exit 7"]).code(), 7);
+}
+
+#[test]
+fn refuses_a_wrong_command_line() {
+    let (place, _) = with("");
+    for arguments in [&["--lock", "../x", "--", "true"][..], &["--lock", "x"], &["true"]] {
+        assert_eq!(run(&place, arguments).code(), 64, "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_wrong_configuration_is_told_with_its_line() {
+    let (place, _) = with("windw=22:00-06:00\n");
+    run(&place, &[]).failed(78, "conf: line 2: windw: no such key");
+    fs::remove_file(place.path("conf")).unwrap();
+    run(&place, &[]).failed(78, "conf: cannot read: No such file or directory (os error 2)");
+    fs::create_dir(place.path("conf")).unwrap();
+    run(&place, &[]).failed(78, "conf: not a file");
+}
+
+#[test]
+fn a_configuration_that_others_may_write_is_refused() {
+    let (place, file) = with("");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o664)).unwrap();
+    run(&place, &[]).failed(78, "conf: others may write it; chmod go-w conf");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    run(&place, &[]).done();
+    // Only root can give a file away.
+    if chown(&file, Some(12345), None).is_ok() {
+        run(&place, &[]).failed(78, "conf: belongs to another user");
+    }
+}
+
+#[test]
+fn a_command_that_cannot_be_run_is_told_as_a_shell_tells_it() {
+    let (place, _) = with("");
+    let ended = run(&place, &["--", "./nothing"]);
+    assert_eq!(ended.code(), 127, "{}", ended.stderr);
+    fs::write(place.path("plain"), "x").unwrap();
+    assert_eq!(run(&place, &["--", "./plain"]).code(), 126);
+}
+
+#[test]
+fn a_lock_that_cannot_be_made_is_a_failure_here() {
+    let (place, _) = with("");
+    fs::write(place.path("state"), "no directory").unwrap();
+    assert_eq!(run(&place, &["--lock", "backup", "--", "true"]).code(), 74);
+}
+
+#[test]
+fn a_lock_lasts_as_long_as_anything_that_the_command_started() {
+    let (place, _) = with("");
+    // The command ends at once; what it started goes on until it is told.
+    let script = "while [ ! -e go ]; do sleep 0.05; done >/dev/null 2>&1 &";
+    run(&place, &["--lock", "backup", "--", "sh", "-c", script]).done();
+    let ended = run(&place, &["--lock", "backup", "--", "true"]);
+    assert_eq!(ended.code(), 75);
+    assert!(ended.stderr.starts_with("akashita-conf: backup: another is under way, process "));
+    run(&place, &["--lock", "other", "--", "true"]).done();
+    fs::write(place.path("go"), "").unwrap();
+    let begin = Instant::now();
+    while run(&place, &["--lock", "backup", "--", "true"]).code() != 0 {
+        assert!(begin.elapsed() < Duration::from_secs(30), "it is never given back");
+    }
+}
