@@ -56,6 +56,8 @@ const KEYS: &[Key] = &[
     one("part_size", "16M", |text| partsize::part(text).map(|_| text.to_owned())),
     one("volume_size", "4G", |text| partsize::volume(text).map(|_| text.to_owned())),
     one("reserve", "256M", |text| units::size(text).map(|_| text.to_owned())),
+    one("warn_age", "172800s", seconds),
+    one("fail_age", "691200s", seconds),
     one("concurrency", "4", |text| number(text, 1, 255)),
     one("patience", "8h", |text| units::duration(text).map(|_| text.to_owned())),
     one("state", "", path),
@@ -224,6 +226,11 @@ fn path(text: &str) -> Result<String, String> {
     } else {
         Err(format!("'{text}' is no path from the root, such as /var/spool/akashita"))
     }
+}
+
+/// A duration as seconds, which is what a script can compare.
+fn seconds(text: &str) -> Result<String, String> {
+    units::duration(text).map(|duration| format!("{}s", duration.as_secs()))
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! akashita-backup(8), with a pool that is a file and a Glacier on this
+//! akashita-backup(8) and akashita-status(8), with a pool that is a file and a Glacier on this
 //! machine.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
@@ -12,6 +12,7 @@ mod skip;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use common::{Ended, Place, run_with};
 use local::Local;
@@ -50,6 +51,16 @@ impl Machine {
 
     /// Runs the script in a shell, with more in its environment.
     fn run_in(&self, shell: &str, arguments: &[&str], more: &[(&str, &str)]) -> Option<Ended> {
+        self.script_in("akashita-backup", shell, arguments, more)
+    }
+
+    fn script_in(
+        &self,
+        name: &str,
+        shell: &str,
+        arguments: &[&str],
+        more: &[(&str, &str)],
+    ) -> Option<Ended> {
         let top = Path::new(env!("CARGO_MANIFEST_DIR"));
         let mut words = shell.split(' ');
         let program = words.next().unwrap();
@@ -62,14 +73,14 @@ impl Machine {
         // shell to try.
         let bin = self.place.path("bin");
         let _ = fs::create_dir(&bin);
-        let text = fs::read_to_string(top.join("scripts/akashita-backup")).unwrap();
+        let text = fs::read_to_string(top.join("scripts").join(name)).unwrap();
         let shell = std::process::Command::new("sh")
             .args(["-c", &format!("command -v {program}")])
             .output()
             .unwrap();
         let path = String::from_utf8(shell.stdout).unwrap();
         let rest = words.next().map(|word| format!(" {word}")).unwrap_or_default();
-        let script = bin.join("akashita-backup");
+        let script = bin.join(name);
         fs::write(&script, text.replacen("#!/bin/sh", &format!("#!{}{rest}", path.trim()), 1))
             .unwrap();
         fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
@@ -246,4 +257,49 @@ fn what_is_wrong_is_told_before_anything_is_made() {
     assert!(machine.points().is_empty());
     machine.configure("dest=my-vault\n");
     assert_eq!(machine.run(&["tank/none"], &[]).code(), 74);
+}
+
+#[test]
+fn the_status_tells_of_the_oldest_in_any_sh() {
+    let conf = "dest=my-vault\ndataset=tank/home\npart_size=1M\nvolume_size=1M\n";
+    for shell in ["sh", "dash", "bash", "busybox sh"] {
+        let machine = Machine::new();
+        let status = |arguments: &[&str]| {
+            let ended = machine.script_in("akashita-status", shell, arguments, &[])?;
+            assert_eq!(ended.stderr, "", "{shell}");
+            Some((ended.code(), ended.stdout))
+        };
+        let Some(never) = status(&[]) else {
+            skip(&format!("{shell}: not found, akashita-status is not tried with it"));
+            continue;
+        };
+        assert_eq!(
+            never,
+            (2, "AKASHITA CRITICAL - never stored: tank/home\n".to_owned()),
+            "{shell}"
+        );
+        // The streams that the stub sends are of tank/home on the host that cuts.
+        silent(&machine.run(&[], &[]));
+        let well = (0, "AKASHITA OK - oldest of 1: tank/home, 0 h\n".to_owned());
+        assert_eq!(status(&[]).unwrap(), well, "{shell}");
+        assert_eq!(status(&["-q"]).unwrap(), (0, String::new()), "{shell}");
+        let (code, told) = status(&["tank/home", "tank/hom"]).unwrap();
+        assert_eq!(code, 2, "{shell}: {told}");
+        assert!(told.contains("never stored: tank/hom; oldest of 2: tank/home"), "{shell}: {told}");
+        machine.configure(&format!("{conf}warn_age=1s\n"));
+        let begin = Instant::now();
+        while status(&["-q"]).unwrap().0 != 1 {
+            assert!(begin.elapsed() < common::PATIENCE, "{shell}: it does not age");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        machine.configure(&format!("{conf}warn_age=1s\nfail_age=1s\n"));
+        assert_eq!(status(&["-q"]).unwrap().0, 2, "{shell}");
+        machine.configure("windw=x\n");
+        let (code, told) = status(&["-q"]).unwrap();
+        assert_eq!(code, 2, "{shell}");
+        assert!(told.starts_with("AKASHITA CRITICAL - akashita-conf: "), "{shell}: {told}");
+        machine.configure(conf);
+        fs::remove_file(machine.place.path("catalog.jsonl")).unwrap();
+        assert_eq!(status(&[]).unwrap().0, 2, "{shell}");
+    }
 }
