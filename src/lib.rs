@@ -26,6 +26,7 @@ pub mod planted;
 pub mod prices;
 pub mod printable;
 pub mod progress;
+pub mod proof;
 pub mod prune;
 pub mod put;
 pub mod rebuild;

@@ -128,6 +128,47 @@ impl<'de> Deserialize<'de> for Guid {
     }
 }
 
+/// What a stream went through before it was cut, in order, as its user words
+/// it: at most [`Self::LONGEST`] printable ASCII characters, and no secret.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[serde(transparent)]
+pub struct Filter(String);
+
+impl Filter {
+    /// Characters, at most.
+    pub const LONGEST: usize = 512;
+
+    /// How age(1) begins a secret key, in either case.
+    const SECRET: &str = "AGE-SECRET-KEY-";
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Filter {
+    type Err = &'static str;
+
+    /// What is wrong is told without the text: it may be a secret.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text.to_ascii_uppercase().contains(Self::SECRET) {
+            return Err("a filter holds a secret key; name the recipient instead");
+        }
+        let fits = text.len() <= Self::LONGEST && text.bytes().all(|b| matches!(b, b' '..=b'~'));
+        if !fits || text.trim().is_empty() {
+            return Err("a filter is 1 to 512 printable ASCII characters");
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl<'de> Deserialize<'de> for Filter {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        <std::borrow::Cow<'de, str>>::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+    }
+}
+
 /// What a stream is: a ZFS send stream, or any other bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -163,6 +204,9 @@ pub struct Stream {
     /// The tail of another stream (`zfs send -t`); never a link of a chain.
     #[serde(default, skip_serializing_if = "is_default")]
     pub resumed: bool,
+    /// What the bytes went through before they were cut.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filter: Option<Filter>,
     /// Bytes in a part.
     pub part_size: u64,
     /// Bytes in a volume.
@@ -236,7 +280,7 @@ pub struct End {
     /// The fold of its volumes' tree hashes.
     pub treehash: Hash,
     /// The proofs that it is whole, joined by commas: `zfs`, `command`,
-    /// `marker`, `trusted`.
+    /// `proof`, `marker`, `trusted`.
     pub whole: String,
 }
 
@@ -329,6 +373,9 @@ pub struct Stored {
     /// The tail of another stream (`zfs send -t`); never a link of a chain.
     #[serde(default, skip_serializing_if = "is_default")]
     pub resumed: bool,
+    /// What the bytes went through before they were cut.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filter: Option<Filter>,
     /// Which attempt was completed.
     #[serde(default, skip_serializing_if = "is_default")]
     pub generation: u32,
@@ -349,6 +396,13 @@ pub struct Stored {
     pub manifest_id: Option<String>,
     /// When.
     pub stored: Timestamp,
+}
+
+impl Stored {
+    /// Whether it brings snapshots back: a ZFS stream, or one that was filtered.
+    pub fn holds_snapshots(&self) -> bool {
+        self.format == Format::Zfs || self.guid.is_some() || self.compound
+    }
 }
 
 /// An archive, or a range of one, that the service was asked to bring up: all
@@ -849,6 +903,22 @@ mod tests {
             (r#"{"type":"end","type":"part"}"#, "\"type\" twice"),
         ] {
             assert_eq!(Line::parse(text).unwrap_err(), reason, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_filter_is_short_and_printable_and_no_secret() {
+        for text in ["age -r age1qqq", &"x".repeat(512), "zstd -3 | age -r \"a\\b\""] {
+            assert_eq!(text.parse::<Filter>().unwrap().as_str(), text);
+        }
+        let bad = ["", " ", "a\n", "\u{1b}[31m", "é", &"x".repeat(513)];
+        for text in bad {
+            let why = text.parse::<Filter>().unwrap_err();
+            assert_eq!(why, "a filter is 1 to 512 printable ASCII characters", "{text}");
+        }
+        for text in ["age -i AGE-SECRET-KEY-1QQQ", "age-secret-key-1qqq"] {
+            let why = text.parse::<Filter>().unwrap_err();
+            assert!(!why.contains("QQQ") && why.contains("secret key"), "{why}");
         }
     }
 

@@ -44,6 +44,7 @@ mod mirror {
         from_guid: Option<Guid>,
         compound: Option<bool>,
         resumed: Option<bool>,
+        filter: Option<String>,
         part_size: u64,
         volume_size: u64,
     }
@@ -380,6 +381,7 @@ mod mirror {
         from_guid: Option<Guid>,
         compound: Option<bool>,
         resumed: Option<bool>,
+        filter: Option<String>,
         generation: Option<u64>,
         volumes: u64,
         size: u64,
@@ -595,11 +597,13 @@ fn full() -> Vec<String> {
         let more = serde_json::to_string(&more).unwrap();
         format!("{text},{}", more.strip_prefix('{').unwrap())
     };
-    let flags = json!({"from_guid": "987", "compound": true, "resumed": true});
+    let flags =
+        json!({"from_guid": "987", "compound": true, "resumed": true, "filter": "age -r age1"});
     lines.push(with("stream", flags));
     lines.push(with("snapshot", json!({"from_guid": "18446744073709551615"})));
     lines.push(with("part", json!({"spooled": false})));
-    let flags = json!({"from_guid": "987", "compound": true, "resumed": true, "generation": 2});
+    let flags = json!({"from_guid": "987", "compound": true, "resumed": true, "generation": 2,
+        "filter": "age -r age1"});
     lines.push(with("stored", flags));
     lines.push(with("archive", json!({"generation": 1})));
     lines.push(with("hashes", json!({"generation": 1})));
@@ -762,6 +766,8 @@ fn a_hostile_line_is_refused_in_exact_words() {
     const ID: &str = "a stream id is 32 lower-case hexadecimal digits";
     const HASH: &str = "a hash is 64 lower-case hexadecimal digits";
     const GUID: &str = "a guid is a decimal number in a string";
+    const FILTER: &str = "a filter is 1 to 512 printable ASCII characters";
+    let filter = |value: &str| example("stored").replace('}', &format!(",\"filter\":{value}}}"));
     let snapshot = |guid: &str| {
         format!(
             r#"{{"type":"snapshot","stream":"8dab4d18b6631a4aa67d021930811bbd","name":"a@b","guid":{guid},"offset":0}}"#
@@ -799,6 +805,16 @@ fn a_hostile_line_is_refused_in_exact_words() {
         ),
         (part_with("size", "1e999"), "not a JSON object: number out of range"),
         (part_with("offset", "-0.1"), "-0.1 is not a whole number from 0 to 18446744073709551615"),
+        (filter("\"\""), FILTER),
+        (filter("\"a\\nb\""), FILTER),
+        (filter("\"\\u001b[31m\""), FILTER),
+        (filter("\"é\""), FILTER),
+        (filter(&json!("x".repeat(513)).to_string()), FILTER),
+        (
+            filter("\"age -i AGE-SECRET-KEY-1X\""),
+            "a filter holds a secret key; name the recipient instead",
+        ),
+        (filter("7"), "7 is not a text"),
         (part_with("spooled", "0"), "0 is not true or false"),
         (part_with("part", "0,\"part\":1"), "\"part\" twice"),
         (part_with("type", "\"part\",\"type\":\"end\""), "\"type\" twice"),

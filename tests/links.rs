@@ -32,6 +32,7 @@ fn only_what_talks_to_aws_carries_its_sdk() {
         ("akashita-conf", false),
         ("glacier-treehash", false),
         ("glacier-chunk", false),
+        ("glacier-proof", false),
         ("glacier-window", false),
         ("glacier-chain", false),
         ("glacier-prune", false),

@@ -20,6 +20,7 @@ fn stored(number: u64, name: &str, guid: u64, from: Option<u64>) -> Stored {
         from_guid: from.map(Guid),
         compound: false,
         resumed: false,
+        filter: None,
         generation: 0,
         volumes: 1,
         size: 1000,

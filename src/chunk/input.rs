@@ -14,13 +14,13 @@ use crate::neighbour;
 
 /// A pipe that holds a megabyte is read in fewer calls; Linux alone has it.
 #[cfg(target_os = "linux")]
-fn enlarge(pipe: impl AsFd) {
+pub(crate) fn enlarge(pipe: impl AsFd) {
     // A file, or a user over the limit, keeps what it has.
     let _ = rustix::pipe::fcntl_setpipe_size(pipe, 1 << 20);
 }
 
 #[cfg(not(target_os = "linux"))]
-fn enlarge(_: impl AsFd) {}
+pub(crate) fn enlarge(_: impl AsFd) {}
 
 /// How often to look whether the writing side has ended.
 const TICK: Duration = Duration::from_secs(1);

@@ -10,9 +10,10 @@
 pub mod input;
 mod inspect;
 pub(crate) mod known;
-mod proof;
+pub(crate) mod lineage;
+pub(crate) mod proof;
 mod room;
-mod source;
+pub(crate) mod source;
 mod writer;
 
 use std::ffi::OsString;
@@ -148,6 +149,7 @@ fn describe(head: Option<&Head>, settings: &Settings) -> Result<Stream> {
         from_guid: head.and_then(|head| head.from_guid).map(Guid),
         compound: head.is_some_and(|head| head.compound),
         resumed: head.is_some_and(|head| head.resumed),
+        filter: None,
         part_size,
         volume_size,
     };

@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::hashing::{BLOCK, Block, BlockPool, Hashers};
 use crate::line::{Guid, Snapshot, StreamId};
 use crate::planted::Fault;
-use crate::zfs_stream::{Damage, Ending, Head, Recognised, Walk, What, recognise};
+use crate::zfs_stream::{self, Damage, Ending, Head, Recognised, Walk, What, recognise};
 
 /// Bytes that the proof takes at a time, while they are still in the core's
 /// cache: half of what it costs is to fetch them.
@@ -80,7 +80,10 @@ impl Source {
     }
 
     /// The next block; an empty one at the end of the input.
-    fn block(&mut self) -> Result<Arc<Block>> {
+    ///
+    /// # Errors
+    /// When reading fails, or a ZFS stream is damaged.
+    pub fn block(&mut self) -> Result<Arc<Block>> {
         let left = self.part_size - self.position % self.part_size;
         let size = usize::try_from(left).unwrap_or(BLOCK).min(BLOCK);
         let mut block = self.empty()?;
@@ -159,6 +162,34 @@ impl Source {
         self.walk.as_ref().and_then(Walk::head)
     }
 
+    /// The lines of the snapshots of a ZFS stream that have begun since this
+    /// was last asked.
+    pub fn snapshots(&mut self, stream: StreamId) -> Vec<Snapshot> {
+        let begun = self.walk.as_mut().map(Walk::take_snapshots).unwrap_or_default();
+        let line = |begun: zfs_stream::Snapshot| Snapshot {
+            stream,
+            name: begun.name,
+            guid: Guid(begun.guid),
+            from_guid: begun.from_guid.map(Guid),
+            offset: begun.offset,
+        };
+        begun.into_iter().map(line).collect()
+    }
+
+    /// What proves, at the end of the input, that the stream is whole.
+    ///
+    /// # Errors
+    /// When nothing does.
+    pub fn prove(&mut self, proofs: &Proofs) -> Result<String> {
+        self.input.finish(&self.stop)?;
+        let ending = match self.ending() {
+            Err(_) if Fault::EndOfInput.is_planted() => Some(Ending::Plain),
+            ending => ending?,
+        };
+        self.demand(proofs)?;
+        proofs.at_end(ending)
+    }
+
     /// How a ZFS stream ended; an error if it is damaged or cut short.
     fn ending(&self) -> Result<Option<Ending>> {
         self.walk.as_ref().map(|walk| walk.finish().map_err(damaged)).transpose()
@@ -223,14 +254,8 @@ impl Source {
                 Some(block) => block,
                 None => self.block()?,
             };
-            for snapshot in self.walk.as_mut().map(Walk::take_snapshots).unwrap_or_default() {
-                send(writer::Order::Snapshot(Snapshot {
-                    stream: id,
-                    name: snapshot.name,
-                    guid: Guid(snapshot.guid),
-                    from_guid: snapshot.from_guid.map(Guid),
-                    offset: snapshot.offset,
-                }))?;
+            for snapshot in self.snapshots(id) {
+                send(writer::Order::Snapshot(snapshot))?;
             }
             if block.is_empty() {
                 break;
@@ -246,13 +271,7 @@ impl Source {
         }
         // I1: neither a short last part nor the end is announced before the
         // stream is proven whole.
-        self.input.finish(&self.stop)?;
-        let ending = match self.ending() {
-            Err(_) if Fault::EndOfInput.is_planted() => Some(Ending::Plain),
-            ending => ending?,
-        };
-        self.demand(proofs)?;
-        let whole = proofs.at_end(ending)?;
+        let whole = self.prove(proofs)?;
         if in_part > 0 {
             send(writer::Order::EndPart(run.finish()))?;
         }

@@ -164,6 +164,7 @@ impl World {
             from_guid: None,
             compound: false,
             resumed: false,
+            filter: None,
             generation: of.generation,
             volumes: u32::try_from(volumes.len()).unwrap(),
             size: archives.iter().map(|archive| archive.size).sum(),
@@ -196,6 +197,7 @@ impl World {
             from_guid: None,
             compound: false,
             resumed: false,
+            filter: None,
             part_size: PART,
             volume_size: 4 * PART,
         }));

@@ -322,6 +322,7 @@ mod tests {
             from_guid: None,
             compound: false,
             resumed: false,
+            filter: None,
             generation: 0,
             volumes,
             size,

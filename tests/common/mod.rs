@@ -243,6 +243,11 @@ impl Running {
         panic!("no line of type {of}");
     }
 
+    /// Reads the next bytes of its standard output, which are no lines.
+    pub fn read(&mut self, bytes: &mut [u8]) {
+        self.stdout.as_mut().unwrap().read_exact(bytes).unwrap();
+    }
+
     /// Reads its standard output no more.
     pub fn close_output(&mut self) {
         self.stdout = None;

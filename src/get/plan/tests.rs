@@ -56,6 +56,7 @@ pub(crate) fn lines(number: u8, name: &str, data: &[u8], parts: usize) -> Vec<Li
         from_guid: None,
         compound: false,
         resumed: false,
+        filter: None,
         generation: 0,
         volumes: u32::try_from(data.len().div_ceil(parts * LEAF)).unwrap(),
         size: data.len() as u64,

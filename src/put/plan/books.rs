@@ -77,6 +77,7 @@ impl Plan {
             from_guid: stream.from_guid,
             compound: stream.compound,
             resumed: stream.resumed,
+            filter: stream.filter.clone(),
             generation: self.journal.generation,
             volumes: end.volumes,
             size: end.size,

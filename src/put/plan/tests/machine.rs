@@ -389,6 +389,7 @@ pub fn stream() -> Stream {
         from_guid: None,
         compound: false,
         resumed: false,
+        filter: None,
         part_size: PART,
         volume_size: VOLUME,
     }
