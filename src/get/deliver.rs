@@ -134,7 +134,7 @@ pub(super) async fn deliver<V: Vault>(
             bar.inc(request.size);
             if !matches!(request.source, Source::Passed) {
                 let keep = keeper(&request, kept, &mut keeping)?;
-                let (sink, unproven) = (output.open()?, output.unproven());
+                let (sink, unproven) = (output.open(stream)?, output.unproven());
                 let Request { offset, last, .. } = request;
                 let write = move || {
                     if let Some(Err(error)) = keep.map(|keep| keep.write(&bytes, offset, last)) {
@@ -176,7 +176,7 @@ pub(super) async fn deliver<V: Vault>(
             stream.name
         )));
     }
-    output.end().await
+    output.end(stream).await
 }
 
 /// Where a run of parts is kept, if it is to be: the writer of its volume,

@@ -23,6 +23,7 @@ use self::file::Target;
 use super::plan::Stream;
 use crate::cli;
 use crate::error::{Error, Result};
+use crate::line::Guid;
 use crate::neighbour;
 
 /// The longest pause between two looks whether a command has ended.
@@ -107,7 +108,7 @@ impl Output {
     ///
     /// # Errors
     /// When the command cannot be run.
-    pub fn open(&self) -> Result<Arc<File>> {
+    pub fn open(&self, stream: &Stream) -> Result<Arc<File>> {
         if let Some(sink) = &*self.sink.borrow() {
             return Ok(sink.clone());
         }
@@ -122,8 +123,10 @@ impl Output {
                 .try_clone_to_owned()
                 .map_err(|e| Error::io("stdout: cannot open", e))?,
             Some((program, arguments)) => {
-                let child = Command::new(program).args(arguments).stdin(Stdio::piped()).spawn();
-                let mut child = child.map_err(|e| {
+                let mut command = Command::new(program);
+                command.args(arguments).stdin(Stdio::piped());
+                tell(&mut command, stream);
+                let mut child = command.spawn().map_err(|e| {
                     let code = if e.kind() == ErrorKind::NotFound { 127 } else { 126 };
                     let error = Error::io("cannot run", e);
                     Error::Command(code, format!("{}: {error}", name(&self.command)))
@@ -143,9 +146,9 @@ impl Output {
     ///
     /// # Errors
     /// The command's own status, if it is not 0.
-    pub async fn end(&self) -> Result<()> {
+    pub async fn end(&self, stream: &Stream) -> Result<()> {
         // A stream without bytes starts the command here.
-        self.open()?;
+        self.open(stream)?;
         self.sink.borrow_mut().take();
         if let Some(target) = &self.target {
             return target.end();
@@ -254,6 +257,27 @@ impl Drop for Output {
             let _ = child.wait();
         }
         self.sink.get_mut().take();
+    }
+}
+
+/// Tells a command which stream it is given, and what that went through: what
+/// it must undo.
+fn tell(command: &mut Command, stream: &Stream) {
+    let stored = stream.stored.as_ref();
+    let guid = |guid: Option<Guid>| guid.map(|guid| guid.to_string());
+    let filter = stored.and_then(|stored| stored.filter.as_ref());
+    for (name, value) in [
+        ("GLACIER_STREAM", Some(stream.id.to_string())),
+        ("GLACIER_NAME", Some(stream.name.clone())),
+        ("GLACIER_GUID", guid(stored.and_then(|stored| stored.guid))),
+        ("GLACIER_FROM_GUID", guid(stored.and_then(|stored| stored.from_guid))),
+        ("GLACIER_FILTER", filter.map(|filter| filter.as_str().to_owned())),
+    ] {
+        // One of the caller's is not about this stream.
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
     }
 }
 
