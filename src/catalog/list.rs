@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{Catalog, Target};
-use crate::line::{Format, Guid, StreamId};
+use crate::line::{Filter, Guid, StreamId};
 
 /// A snapshot, or a stream of other bytes, that can be restored.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
@@ -17,6 +17,9 @@ pub struct Restorable {
     /// Its guid; absent where the stream is not of ZFS.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub guid: Option<Guid>,
+    /// What the stream that its chain ends with went through.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub filter: Option<Filter>,
     /// The host that stored it.
     pub host: String,
     /// The stream that its chain ends with.
@@ -40,7 +43,7 @@ impl Catalog {
         let ways = self.ways(there);
         let mut best: BTreeMap<Target, usize> = BTreeMap::new();
         for (index, entry) in self.entries.iter().enumerate() {
-            if entry.stored.format == Format::Bytes {
+            if !entry.stored.holds_snapshots() {
                 if entry.defect.is_some() {
                     continue;
                 }
@@ -73,6 +76,7 @@ impl Catalog {
                 Some(Restorable {
                     name,
                     guid,
+                    filter: entry.stored.filter.clone(),
                     host: entry.stored.host.clone(),
                     stream: entry.stored.stream,
                     streams,

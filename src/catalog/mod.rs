@@ -21,7 +21,7 @@ pub use self::archives::Brief;
 use self::archives::{Archives, Defect};
 use self::ways::{Cost, Ways};
 use crate::error::{Error, Result};
-use crate::line::{Deleted, Format, Guid, Snapshot, Stored, StreamId};
+use crate::line::{Deleted, Guid, Snapshot, Stored, StreamId};
 
 /// The streams of a catalog.
 #[derive(Debug, Default)]
@@ -163,7 +163,7 @@ impl Catalog {
         let target = self.target(word)?;
         if let Target::Stream(index) = target {
             self.check_alone(word, index)?;
-            if self.format(index) == Format::Bytes {
+            if !self.holds_snapshots(index) {
                 return self.links(&[index]);
             }
         }
@@ -272,8 +272,7 @@ impl Catalog {
                 "{word}: is the rest of another stream (zfs send -t) and restores no snapshot"
             )));
         }
-        let zfs = stored.is_some_and(|stored| stored.format == Format::Zfs);
-        if zfs && self.provides(index).is_empty() {
+        if stored.is_some_and(Stored::holds_snapshots) && self.provides(index).is_empty() {
             return Err(Error::Data(format!(
                 "{word}: the catalog has no \"snapshot\" line of it, so its bases are not known"
             )));
@@ -281,8 +280,8 @@ impl Catalog {
         Ok(())
     }
 
-    fn format(&self, index: usize) -> Format {
-        self.entries.get(index).map_or(Format::Bytes, |entry| entry.stored.format)
+    fn holds_snapshots(&self, index: usize) -> bool {
+        self.entries.get(index).is_some_and(|entry| entry.stored.holds_snapshots())
     }
 
     fn time(&self, index: usize) -> Option<Timestamp> {
@@ -296,7 +295,7 @@ impl Catalog {
 
     /// The names and guids of the snapshots that a stream holds.
     fn named(&self, index: usize) -> impl Iterator<Item = (&str, Guid)> {
-        let entry = self.entries.get(index).filter(|entry| entry.stored.format == Format::Zfs);
+        let entry = self.entries.get(index).filter(|entry| entry.stored.holds_snapshots());
         let own = entry.and_then(|e| e.stored.guid.map(|guid| (e.stored.name.as_str(), guid)));
         let inner = entry.into_iter().flat_map(|entry| self.inner(entry));
         own.into_iter().chain(inner.map(|inner| (inner.name.as_str(), inner.guid)))

@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 
 use super::{Catalog, Defect};
-use crate::line::{Format, Guid, Stored, StreamId};
+use crate::line::{Guid, Stored, StreamId};
 
 /// The way to a stored stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,7 +73,7 @@ impl Catalog {
             .collect();
         let mut roads: Vec<Road> = (0..count)
             .map(|index| {
-                let bytes = self.format(index) == Format::Bytes;
+                let bytes = !self.holds_snapshots(index);
                 let open = if bytes { self.is_whole(index) } else { ways.is_there(index) };
                 Road {
                     before: ways.before(index).to_vec(),
@@ -112,7 +112,7 @@ impl Catalog {
 
     fn holds(&self, index: usize) -> Vec<(String, Option<Guid>)> {
         match self.entries.get(index).map(|entry| &entry.stored) {
-            Some(stored) if stored.format == Format::Bytes => vec![(stored.name.clone(), None)],
+            Some(stored) if !stored.holds_snapshots() => vec![(stored.name.clone(), None)],
             _ => {
                 let mut seen = HashSet::new();
                 let named = self.named(index).filter(|(_, guid)| seen.insert(*guid));

@@ -1,6 +1,6 @@
 use super::scan::{select, survey};
 use super::*;
-use crate::line::{Archive, Hashes, Line};
+use crate::line::{Archive, Format, Hashes, Line};
 use crate::treehash::Hash;
 use proptest::prelude::*;
 
@@ -98,6 +98,42 @@ fn chain(catalog: &Catalog, word: &str) -> Result<Vec<u64>, String> {
         .iter()
         .map(|link| u64::from_str_radix(&link.stream.to_string(), 16).unwrap())
         .collect())
+}
+
+#[test]
+fn a_filtered_stream_is_a_link_as_a_plain_one_is() {
+    let filtered = |number, name, guid, from| Stored {
+        format: Format::Bytes,
+        filter: Some("age -r age1x".parse().unwrap()),
+        ..stored(number, name, guid, from)
+    };
+    let mut catalog = Catalog::default();
+    let all = [
+        filtered(1, "t@mon", 10, None),
+        stored(2, "t@tue", 20, Some(10)),
+        filtered(3, "t@wed", 30, Some(20)),
+        // Its base is nowhere; and what is no snapshot at all.
+        filtered(4, "u@wed", 40, Some(39)),
+        Stored { guid: None, ..filtered(5, "photos.tar", 0, None) },
+    ];
+    let (bytes, at) = (all[4].clone(), 0);
+    all.into_iter().for_each(|stored| catalog.stored(stored, at));
+    let links = catalog.chain("t@wed", &HashSet::new());
+    let ids = |links: Result<Vec<Link>>| -> Vec<StreamId> {
+        links.unwrap().into_iter().map(|link| link.stream).collect()
+    };
+    assert_eq!(ids(links).len(), 3);
+    assert_eq!(ids(catalog.chain("30", &[Guid(10)].into())).len(), 2, "by guid, from another");
+    assert_eq!(catalog.chain("u@wed", &HashSet::new()).unwrap_err().code(), 65);
+    assert_eq!(ids(catalog.chain("photos.tar", &HashSet::new())), [bytes.stream]);
+    let lengths = catalog.lengths();
+    assert!(lengths.values().any(|length| *length == 3), "{lengths:?}");
+    let listed = catalog.list(&HashSet::new(), Timestamp::UNIX_EPOCH);
+    let filters: Vec<bool> = listed.iter().map(|line| line.filter.is_some()).collect();
+    assert_eq!(filters, [true, true, false, true], "photos, mon, tue, wed");
+    let roads = catalog.roads(&HashSet::new());
+    assert_eq!(roads[2].holds, [("t@wed".to_owned(), Some(Guid(30)))]);
+    assert_eq!((roads[2].before.len(), roads[4].holds[0].1), (1, None));
 }
 
 #[test]
