@@ -74,7 +74,7 @@ pub fn run(settings: &Settings) -> Result<()> {
             Some(block) => block,
             None => source.block()?,
         };
-        for snapshot in source.snapshots(stream.stream) {
+        for snapshot in source.snapshots(stream.stream)? {
             record.add(&Line::Snapshot(snapshot).text()?)?;
         }
         if block.is_empty() {

@@ -421,6 +421,7 @@ mod mirror {
         r#type: String,
         name: String,
         guid: Option<Guid>,
+        filter: Option<String>,
         host: String,
         stream: Id,
         streams: u64,

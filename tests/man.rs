@@ -24,7 +24,7 @@ use sandbox::Sandbox;
 use skip::skip;
 
 /// What the examples may use that is not ours and need not be there.
-const OTHERS: [&str; 3] = ["aws", "jq", "zstd"];
+const OTHERS: [&str; 4] = ["age", "aws", "jq", "zstd"];
 
 fn top() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

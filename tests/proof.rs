@@ -8,7 +8,13 @@
 )]
 
 mod common;
+#[path = "proof/filter.rs"]
+mod filter;
+#[path = "common/local.rs"]
+mod local;
 mod skip;
+#[path = "proof/store.rs"]
+mod store;
 
 use std::fs::{self, File};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -35,6 +41,16 @@ fn bytes(name: &str) -> Vec<u8> {
 
 fn proof(place: &Place, arguments: &[&str]) -> Command {
     place.tool("glacier-proof", arguments)
+}
+
+/// A pipe of sh, in which the tools are found.
+fn sh(place: &Place, script: &str) -> Command {
+    let tools = common::program("glacier-chunk").parent().unwrap().to_owned();
+    let path = std::env::var("PATH").unwrap();
+    let mut shell = place.command("sh");
+    shell.args(["-c", script]).env("PATH", format!("{}:{path}", tools.display()));
+    shell.env("STREAMS", concat!(env!("CARGO_MANIFEST_DIR"), "/tests/streams"));
+    shell
 }
 
 /// Runs it from a file into another; gives how it ended, and what it passed.

@@ -36,6 +36,9 @@ struct Options {
     /// Name the stream; one of ZFS has a name of its own
     #[arg(long, value_parser = name)]
     name: Option<String>,
+    /// What the input went through, in order
+    #[arg(long, value_name = "TEXT")]
+    filter: Option<String>,
     /// Take the stream as whole if FILE exists at its end
     #[arg(long, value_name = "FILE")]
     whole: Vec<PathBuf>,
@@ -62,11 +65,15 @@ struct Options {
 fn settings(options: Options) -> Result<Settings> {
     partsize::fits(options.part_size, options.volume_size).map_err(Error::Usage)?;
     let keep = if options.inspect { None } else { Some(keep(&options)?) };
+    // Not read by clap, which would repeat a secret.
+    let filter = options.filter.map(|text| text.parse());
+    let filter = filter.transpose().map_err(|why| Error::Usage(format!("--filter: {why}")))?;
     Ok(Settings {
         keep,
         part_size: options.part_size,
         volume_size: options.volume_size,
         name: options.name,
+        filter,
         host: state::host(),
         markers: options.whole,
         trust_eof: options.trust_eof,
@@ -77,7 +84,8 @@ fn settings(options: Options) -> Result<Settings> {
 fn keep(options: &Options) -> Result<Keep> {
     let piped = is_pipe(io::stdout());
     let least = options.volume_size.saturating_add(options.part_size);
-    let limit = options.spool_limit.unwrap_or(if piped {
+    // What a filter gives cannot be made again, so all of it must have room.
+    let limit = options.spool_limit.unwrap_or(if piped && options.filter.is_none() {
         Limit::Bytes(least.max(options.volume_size.saturating_mul(2)))
     } else {
         Limit::None

@@ -8,6 +8,8 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use rustix::fs::FileType;
+
 use crate::error::{Error, Result, plain};
 use crate::hashing::Block;
 use crate::neighbour;
@@ -87,6 +89,20 @@ impl Input {
     /// When nobody waits for the lines any more.
     pub fn is_abandoned(&self) -> Result<bool> {
         neighbour::is_abandoned(&self.file, Duration::ZERO)
+    }
+
+    /// Whether no more will be written: of a file, always.
+    ///
+    /// # Errors
+    /// When nobody waits for the lines any more, or the system does not tell.
+    pub fn is_over(&self) -> Result<bool> {
+        let stat = rustix::fs::fstat(&self.file).map_err(|e| Error::io("stdin", e))?;
+        let kind = FileType::from_raw_mode(stat.st_mode);
+        if matches!(kind, FileType::Fifo | FileType::Socket) {
+            self.is_abandoned()
+        } else {
+            Ok(true)
+        }
     }
 
     /// Waits for the command, after the end of its output, as [`Self::fill`]

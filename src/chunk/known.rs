@@ -3,10 +3,12 @@
 
 use std::collections::BTreeMap;
 use std::io::BufReader;
+use std::path::Path;
 
 use crate::error::{Error, Result};
 use crate::journal::Journal;
-use crate::spool::{Respool, Spool, StreamDir};
+use crate::line::StreamId;
+use crate::spool::{Holder, Respool, Spool, StreamDir};
 use crate::treehash::Hash;
 
 /// Which volumes need only be hashed, and what they must hash to.
@@ -41,6 +43,48 @@ impl Known {
             }
         }
         Ok(Self::default())
+    }
+
+    /// The same of a stream whose bytes differ each time it is made: what is
+    /// stored is not compared, and what is spooled whole is all there is, so
+    /// nothing takes its place. Where it is stored, if it is.
+    ///
+    /// # Errors
+    /// When it is spooled whole, and how to send it; or that cannot be told.
+    pub fn once(spool: &Spool, id: StreamId, path: &Path) -> Result<Result<Self, String>> {
+        let cannot = |e| Error::io(format!("stream {id}: journal: cannot read"), e);
+        let directory = spool.existing(id)?;
+        let journal = directory.as_ref().map(StreamDir::existing_journal).transpose()?.flatten();
+        let mut is_under_way = false;
+        if let Some(file) = journal {
+            let journal = Journal::read(BufReader::new(file)).map_err(cannot)?;
+            journal.is_of(id)?;
+            is_under_way = journal.dest.is_some();
+            if journal.stored.is_some() {
+                return Ok(Err(journal.dest.unwrap_or_default()));
+            }
+        }
+        if !is_under_way {
+            for file in spool.receipts(id)? {
+                let journal = Journal::read(BufReader::new(file)).map_err(cannot)?;
+                if journal.is_of(id).is_ok() && journal.stored.is_some() {
+                    return Ok(Err(journal.dest.unwrap_or_default()));
+                }
+            }
+        }
+        let Some(directory) = directory else { return Ok(Ok(Self::default())) };
+        if !matches!(directory.lines()?, Some((_, true))) {
+            return Ok(Ok(Self::default()));
+        }
+        if let Some(process) = directory.holder(Holder::Put) {
+            return Err(Error::Unfinished(format!(
+                "stream {id}: glacier-put (process {process}) sends what is spooled of it; run the same command later"
+            )));
+        }
+        Err(Error::Data(format!(
+            "stream {id}: is spooled whole, and its filter would give other bytes; send what is spooled: glacier-put <{}",
+            path.join(id.to_string()).join("lines.jsonl").display()
+        )))
     }
 
     /// What a journal and a note of chunk come to.

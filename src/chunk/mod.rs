@@ -25,7 +25,7 @@ use sha2::{Digest, Sha256};
 use crate::cli;
 use crate::description;
 use crate::error::{Error, Result};
-use crate::line::{Format, Guid, Stream, StreamId, VERSION};
+use crate::line::{Filter, Format, Stream, StreamId, VERSION};
 use crate::spool::{Holder, Spool};
 use crate::units::Limit;
 use crate::zfs_stream::Head;
@@ -48,6 +48,8 @@ pub struct Settings {
     pub volume_size: u64,
     /// The stream's name, where it has none of its own.
     pub name: Option<String>,
+    /// What the input went through before it came here.
+    pub filter: Option<Filter>,
     /// This machine's name.
     pub host: String,
     /// Files that prove the end.
@@ -97,20 +99,38 @@ fn cut(settings: &Settings, id: &mut Option<StreamId>) -> Result<()> {
     let keep = settings.keep.as_ref();
     let spool = keep.map(|keep| Spool::open(&keep.spool)).transpose()?;
     let mut source = Source::new(Input::open(&settings.command)?, settings.part_size);
-    let head = source.head(settings.name.is_some() && proofs.are_possible())?;
+    let is_told = settings.name.is_some() || settings.filter.is_some();
+    let head = source.head(is_told && proofs.are_possible())?;
+    adopt(&mut source, settings, &proofs)?;
     if keep.is_some() || source.head_of_zfs().is_none() {
         source.demand(&proofs)?;
     }
-    let stream = describe(source.head_of_zfs(), settings)?;
+    let stream = describe(source.head_of_zfs(), source.lineage(), settings)?;
     *id = Some(stream.stream);
     let (Some(keep), Some(spool)) = (keep, spool) else {
         let mut teller = Teller::start(&stream, source.stop())?;
         return source.run(stream.stream, head, &proofs, false, |order| teller.take(order));
     };
 
+    // The bytes that a filter gives cannot be made again.
+    let once = source.lineage().is_some() && stream.filter.is_some();
+    if once && let Err(dest) = Known::once(&spool, stream.stream, &keep.spool)? {
+        is_stored(&stream, &dest);
+        return Ok(());
+    }
     let directory = spool.stream(stream.stream)?;
     let _lock = directory.lock(Holder::Chunk)?;
-    let known = Known::of(&spool, &directory)?;
+    let known = if once {
+        match Known::once(&spool, stream.stream, &keep.spool)? {
+            Ok(known) => known,
+            Err(dest) => {
+                is_stored(&stream, &dest);
+                return Ok(());
+            }
+        }
+    } else {
+        Known::of(&spool, &directory)?
+    };
     let room = Room {
         limit: keep.limit,
         reserve: keep.reserve,
@@ -122,34 +142,78 @@ fn cut(settings: &Settings, id: &mut Option<StreamId>) -> Result<()> {
     source.run(stream.stream, head, &proofs, true, |order| writer.take(order))
 }
 
+/// Says why nothing is done.
+fn is_stored(stream: &Stream, dest: &str) {
+    cli::warn(&format!(
+        "{}: is stored already in {dest}; its filter's bytes differ each time, so they are not compared",
+        stream.name
+    ));
+}
+
+/// Takes what glacier-proof(1) has written down, which is there before the
+/// first byte of the stream is given to a filter. A filter may have given
+/// bytes of its own before that: where nothing else names the stream, it is
+/// waited for.
+fn adopt(source: &mut Source, settings: &Settings, proofs: &Proofs) -> Result<()> {
+    let mut lineage = proofs.lineage()?;
+    let is_nameless = settings.name.is_none() && source.head_of_zfs().is_none();
+    if lineage.is_none() && is_nameless && settings.filter.is_some() && proofs.has_markers() {
+        lineage = source.wait_for(|| proofs.lineage())?;
+        if lineage.is_none() {
+            proofs.accept_all(None)?;
+        }
+    }
+    lineage.map_or(Ok(()), |lineage| source.adopt(lineage))
+}
+
 /// The `stream` line, with the id that is computed from what makes the stream
-/// this one.
-fn describe(head: Option<&Head>, settings: &Settings) -> Result<Stream> {
+/// this one: for a filtered one what it was before, and the filter.
+fn describe(head: Option<&Head>, lineage: Option<&Stream>, settings: &Settings) -> Result<Stream> {
     let (part_size, volume_size) = (settings.part_size, settings.volume_size);
-    let (identity, name) = match (head, &settings.name) {
-        (Some(head), name) => {
-            (head.identity.clone(), name.clone().unwrap_or_else(|| head.name.clone()))
+    let missing = |what: &str| Err(Error::Usage(what.to_owned()));
+    let filter = settings.filter.as_ref();
+    let seen = head.map(lineage::stream);
+    let (identity, name) = match (head, lineage, &settings.name, filter) {
+        (Some(_), .., Some(_)) => {
+            return missing("--filter: the input is a ZFS stream, which went through none");
         }
-        (None, Some(name)) => {
-            (Sha256::new().chain_update(b"name\0").chain_update(name), name.clone())
+        (Some(head), _, name, None) => (head.identity.clone(), name.as_ref().unwrap_or(&head.name)),
+        (None, Some(_), _, None) => {
+            return missing(
+                "stdin: not a ZFS stream any more; say with --filter what it went through",
+            );
         }
-        (None, None) => {
-            return Err(Error::Usage(
-                "stdin: not a ZFS stream, so it has no name; use --name".to_owned(),
-            ));
+        (None, Some(lineage), name, Some(filter)) => {
+            let identity = Sha256::new()
+                .chain_update(b"filtered\0")
+                .chain_update(lineage.stream.to_string())
+                .chain_update(filter.as_str());
+            (identity, name.as_ref().unwrap_or(&lineage.name))
+        }
+        (None, None, Some(name), filter) => {
+            let identity = Sha256::new().chain_update(b"name\0").chain_update(name);
+            let filtered = |filter: &Filter| {
+                identity.clone().chain_update(b"\0filtered\0").chain_update(filter.as_str())
+            };
+            (filter.map_or_else(|| identity.clone(), filtered), name)
+        }
+        (None, None, None, _) => {
+            return missing("stdin: not a ZFS stream, so it has no name; use --name");
         }
     };
+    // What the stream itself tells is preferred to what is told of it.
+    let zfs = seen.as_ref().or(lineage);
     let stream = Stream {
         v: VERSION,
         stream: StreamId::new(identity, part_size, volume_size),
         host: settings.host.clone(),
-        name,
+        name: name.clone(),
         format: if head.is_some() { Format::Zfs } else { Format::Bytes },
-        guid: head.and_then(|head| head.guid).map(Guid),
-        from_guid: head.and_then(|head| head.from_guid).map(Guid),
-        compound: head.is_some_and(|head| head.compound),
-        resumed: head.is_some_and(|head| head.resumed),
-        filter: None,
+        guid: zfs.and_then(|zfs| zfs.guid),
+        from_guid: zfs.and_then(|zfs| zfs.from_guid),
+        compound: zfs.is_some_and(|zfs| zfs.compound),
+        resumed: zfs.is_some_and(|zfs| zfs.resumed),
+        filter: filter.cloned(),
         part_size,
         volume_size,
     };

@@ -5,14 +5,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::input::{Input, is_stopped, stopped};
-use super::proof::Proofs;
+use super::lineage::{self, Lineage};
+use super::proof::{GRACE, Proofs};
 use super::writer;
 use crate::error::{Error, Result};
 use crate::hashing::{BLOCK, Block, BlockPool, Hashers};
-use crate::line::{Guid, Snapshot, StreamId};
+use crate::line::{Guid, Snapshot, Stream, StreamId};
+use crate::neighbour;
 use crate::planted::Fault;
 use crate::zfs_stream::{self, Damage, Ending, Head, Recognised, Walk, What, recognise};
 
@@ -25,6 +27,9 @@ const BLOCKS: usize = 16;
 
 /// How often to look whether the producer has ended, while there is no block.
 const LOOK: Duration = Duration::from_millis(500);
+
+/// How often to look for what comes within a moment.
+const GLANCE: Duration = Duration::from_millis(20);
 
 /// Blocks that may be read before a ZFS stream has told what it is: the
 /// headers of compound streams carry the properties of all datasets.
@@ -44,6 +49,8 @@ pub struct Source {
     stop: Arc<AtomicBool>,
     /// The walk over a ZFS stream; none for other input.
     walk: Option<Walk>,
+    /// What is known of the stream before a filter.
+    lineage: Option<Lineage>,
     position: u64,
     part_size: u64,
 }
@@ -56,6 +63,7 @@ impl Source {
             pool: BlockPool::new(BLOCKS),
             stop: Arc::new(AtomicBool::new(false)),
             walk: None,
+            lineage: None,
             position: 0,
             part_size,
         }
@@ -157,6 +165,45 @@ impl Source {
         Ok(blocks)
     }
 
+    /// Looks for something as long as anybody writes to the input, but not for
+    /// long: reads nothing meanwhile, and what writes may wait for that.
+    ///
+    /// # Errors
+    /// Those of `look`; or nobody waits for the lines any more.
+    pub fn wait_for<T>(&self, mut look: impl FnMut() -> Result<Option<T>>) -> Result<Option<T>> {
+        let begin = Instant::now();
+        loop {
+            // Asked first: the last look is one behind the producer's end.
+            let is_over = self.input.is_over()? || begin.elapsed() > GRACE;
+            let found = look()?;
+            if found.is_some() || is_over {
+                return Ok(found);
+            }
+            neighbour::wait(GLANCE)?;
+        }
+    }
+
+    /// Takes what glacier-proof(1) tells of the stream.
+    ///
+    /// # Errors
+    /// When it is about another one.
+    pub fn adopt(&mut self, lineage: Lineage) -> Result<()> {
+        let seen = self.head_of_zfs().map(|head| lineage::stream(head).stream);
+        if seen.is_some_and(|seen| seen != lineage.stream().stream) {
+            return Err(Error::Data(format!(
+                "proof {}: of another stream than the input",
+                lineage.path().display()
+            )));
+        }
+        self.lineage = Some(lineage);
+        Ok(())
+    }
+
+    /// What the stream was before a filter; none where that was not told.
+    pub fn lineage(&self) -> Option<&Stream> {
+        self.lineage.as_ref().map(Lineage::stream)
+    }
+
     /// What a ZFS stream says of itself; none of other input.
     pub fn head_of_zfs(&self) -> Option<&Head> {
         self.walk.as_ref().and_then(Walk::head)
@@ -164,7 +211,17 @@ impl Source {
 
     /// The lines of the snapshots of a ZFS stream that have begun since this
     /// was last asked.
-    pub fn snapshots(&mut self, stream: StreamId) -> Vec<Snapshot> {
+    ///
+    /// # Errors
+    /// When what tells of them behind a filter is wrong.
+    pub fn snapshots(&mut self, stream: StreamId) -> Result<Vec<Snapshot>> {
+        let mut told = Vec::new();
+        if let Some(lineage) = &mut self.lineage {
+            lineage.read(|snapshot| told.push(Snapshot { stream, ..snapshot }))?;
+        }
+        if self.lineage.is_some() && self.walk.is_none() {
+            return Ok(told);
+        }
         let begun = self.walk.as_mut().map(Walk::take_snapshots).unwrap_or_default();
         let line = |begun: zfs_stream::Snapshot| Snapshot {
             stream,
@@ -173,7 +230,7 @@ impl Source {
             from_guid: begun.from_guid.map(Guid),
             offset: begun.offset,
         };
-        begun.into_iter().map(line).collect()
+        Ok(begun.into_iter().map(line).collect())
     }
 
     /// What proves, at the end of the input, that the stream is whole.
@@ -187,7 +244,7 @@ impl Source {
             ending => ending?,
         };
         self.demand(proofs)?;
-        proofs.at_end(ending)
+        proofs.at_end(ending, self.lineage.as_ref())
     }
 
     /// How a ZFS stream ended; an error if it is damaged or cut short.
@@ -254,7 +311,7 @@ impl Source {
                 Some(block) => block,
                 None => self.block()?,
             };
-            for snapshot in self.snapshots(id) {
+            for snapshot in self.snapshots(id)? {
                 send(writer::Order::Snapshot(snapshot))?;
             }
             if block.is_empty() {

@@ -46,6 +46,7 @@ glacier-chunk --name refused -- echo refused | glacier-put --catalog refused.jso
 export GLACIER_SPOOL=\"$PWD/spool\"
 zfs send tank/home@mon | glacier-chunk | glacier-put --create-vault my-vault
 zfs send -i @mon tank/home@tue | glacier-chunk | glacier-put my-vault
+! age-keygen -o key || age-keygen -y key >recipient
 glacier-chunk --name etc-2026-11-23.tar -- tar -cf - photos | glacier-put my-vault
 ";
 
