@@ -12,9 +12,9 @@ use std::fs::{self, File};
 use std::io::{self, Read as _, Write};
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
-use rustix::fs::OFlags;
+use rustix::fs::{FileType, OFlags};
 use tempfile::NamedTempFile;
 
 use crate::chunk::input::{Input, enlarge};
@@ -26,6 +26,9 @@ use crate::error::{Error, Result};
 use crate::line::{Line, Stream};
 use crate::neighbour;
 use crate::state;
+
+/// The longest pause between two looks whether all was taken.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// How every file of this program begins.
 const BEGINS: &[u8] = br#"{"type":"stream","#;
@@ -88,9 +91,27 @@ pub fn run(settings: &Settings) -> Result<()> {
     }
     // I1: the end is written down when it is proven and every byte was taken,
     // and before standard output closes, which it does with this process.
-    // Held by tests/proof.rs::a_stream_cut_anywhere_gets_no_end.
+    // Held by tests/proof.rs::a_stream_cut_anywhere_gets_no_end and
+    // tests/proof.rs::a_reader_that_ends_early_leaves_no_end.
+    taken(&output)?;
     let whole = source.prove(&proofs)?;
     record.end(&End { stream: stream.stream, size, whole })
+}
+
+/// Waits until what reads standard output has taken all out of the pipe: what
+/// was only written to it is lost with a reader that ends early, be it with
+/// success. Where the system does not tell, its own proof must.
+fn taken(output: &File) -> Result<()> {
+    let stat = rustix::fs::fstat(output).map_err(|e| Error::io("stdout", e))?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::Fifo {
+        return Ok(());
+    }
+    let mut pause = Duration::from_millis(1);
+    while rustix::io::ioctl_fionread(output).is_ok_and(|left| left > 0) {
+        neighbour::wait(pause)?;
+        pause = (pause * 2).min(LOOK);
+    }
+    Ok(())
 }
 
 /// The file before it has its name.

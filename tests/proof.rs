@@ -303,6 +303,28 @@ fn a_reader_that_is_gone_leaves_no_end() {
     has_no_end(&place);
 }
 
+/// What is left in the pipe is lost, and the reader has succeeded.
+#[test]
+fn a_reader_that_ends_early_leaves_no_end() {
+    let name = "incremental-1.zfs";
+    for pause in ["", "sleep 1;"] {
+        for taken in [1, 100_000, bytes(name).len() - 1] {
+            let place = Place::default();
+            let script = format!(
+                "glacier-proof p <\"$STREAMS/{name}\" 2>said | {{ {pause} head -c {taken} >/dev/null; }}"
+            );
+            run(&mut sh(&place, &script)).done();
+            let said = fs::read_to_string(place.path("said")).unwrap();
+            assert!(said.ends_with("has ended; run the same command again\n"), "{said}");
+            has_no_end(&place);
+        }
+    }
+    let place = Place::default();
+    let script = format!("glacier-proof p <\"$STREAMS/{name}\" | {{ sleep 1; cat >/dev/null; }}");
+    run(&mut sh(&place, &script)).done();
+    assert_eq!(lines(&place).last().unwrap()["type"], "end");
+}
+
 /// What reads the output must not meet its end before the line is there.
 #[test]
 fn the_end_is_written_down_before_the_output_ends() {
