@@ -117,7 +117,9 @@ fn a_filtered_stream_is_a_link_as_a_plain_one_is() {
         Stored { guid: None, ..filtered(5, "photos.tar", 0, None) },
     ];
     let (bytes, at) = (all[4].clone(), 0);
-    all.into_iter().for_each(|stored| catalog.stored(stored, at));
+    for stored in all {
+        catalog.stored(stored, at);
+    }
     let links = catalog.chain("t@wed", &HashSet::new());
     let ids = |links: Result<Vec<Link>>| -> Vec<StreamId> {
         links.unwrap().into_iter().map(|link| link.stream).collect()

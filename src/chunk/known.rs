@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use std::io::BufReader;
 use std::path::Path;
 
+use crate::cli;
 use crate::error::{Error, Result};
 use crate::journal::Journal;
-use crate::line::StreamId;
+use crate::line::{Stream, StreamId};
 use crate::spool::{Holder, Respool, Spool, StreamDir};
 use crate::treehash::Hash;
 
@@ -46,35 +47,24 @@ impl Known {
     }
 
     /// The same of a stream whose bytes differ each time it is made: what is
-    /// stored is not compared, and what is spooled whole is all there is, so
-    /// nothing takes its place. Where it is stored, if it is.
+    /// stored of it is not compared, and nothing takes the place of what is
+    /// spooled whole. `None` if all of it is stored, after a warning.
     ///
     /// # Errors
-    /// When it is spooled whole, and how to send it; or that cannot be told.
-    pub fn once(spool: &Spool, id: StreamId, path: &Path) -> Result<Result<Self, String>> {
-        let cannot = |e| Error::io(format!("stream {id}: journal: cannot read"), e);
+    /// When it is spooled whole, with how to send it; or that cannot be told.
+    pub fn once(spool: &Spool, stream: &Stream, path: &Path) -> Result<Option<Self>> {
+        let id = stream.stream;
         let directory = spool.existing(id)?;
-        let journal = directory.as_ref().map(StreamDir::existing_journal).transpose()?.flatten();
-        let mut is_under_way = false;
-        if let Some(file) = journal {
-            let journal = Journal::read(BufReader::new(file)).map_err(cannot)?;
-            journal.is_of(id)?;
-            is_under_way = journal.dest.is_some();
-            if journal.stored.is_some() {
-                return Ok(Err(journal.dest.unwrap_or_default()));
-            }
+        if let Some(dest) = stored_in(spool, id, directory.as_ref())? {
+            cli::warn(&format!(
+                "{}: is stored already in {dest}; its filter's bytes differ each time, so they are not compared",
+                stream.name
+            ));
+            return Ok(None);
         }
-        if !is_under_way {
-            for file in spool.receipts(id)? {
-                let journal = Journal::read(BufReader::new(file)).map_err(cannot)?;
-                if journal.is_of(id).is_ok() && journal.stored.is_some() {
-                    return Ok(Err(journal.dest.unwrap_or_default()));
-                }
-            }
-        }
-        let Some(directory) = directory else { return Ok(Ok(Self::default())) };
+        let Some(directory) = directory else { return Ok(Some(Self::default())) };
         if !matches!(directory.lines()?, Some((_, true))) {
-            return Ok(Ok(Self::default()));
+            return Ok(Some(Self::default()));
         }
         if let Some(process) = directory.holder(Holder::Put) {
             return Err(Error::Unfinished(format!(
@@ -116,4 +106,26 @@ impl Known {
     pub fn differs(&self, volume: u32, treehash: Hash) -> bool {
         !self.stored && self.volumes.get(&volume).is_some_and(|stored| *stored != treehash)
     }
+}
+
+/// Where a stream is stored whole, as its journal or a receipt says.
+fn stored_in(spool: &Spool, id: StreamId, directory: Option<&StreamDir>) -> Result<Option<String>> {
+    let read = |file| {
+        let journal = Journal::read(BufReader::new(file));
+        journal.map_err(|e| Error::io(format!("stream {id}: journal: cannot read"), e))
+    };
+    if let Some(file) = directory.map(StreamDir::existing_journal).transpose()?.flatten() {
+        let journal = read(file)?;
+        journal.is_of(id)?;
+        if let Some(dest) = journal.dest {
+            return Ok(journal.stored.map(|_| dest));
+        }
+    }
+    for file in spool.receipts(id)? {
+        let journal = read(file)?;
+        if journal.is_of(id).is_ok() && journal.stored.is_some() {
+            return Ok(journal.dest);
+        }
+    }
+    Ok(None)
 }

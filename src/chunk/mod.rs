@@ -114,23 +114,18 @@ fn cut(settings: &Settings, id: &mut Option<StreamId>) -> Result<()> {
 
     // The bytes that a filter gives cannot be made again.
     let once = source.lineage().is_some() && stream.filter.is_some();
-    if once && let Err(dest) = Known::once(&spool, stream.stream, &keep.spool)? {
-        is_stored(&stream, &dest);
+    if once && Known::once(&spool, &stream, &keep.spool)?.is_none() {
         return Ok(());
     }
     let directory = spool.stream(stream.stream)?;
     let _lock = directory.lock(Holder::Chunk)?;
+    // Another run may have come to its end since.
     let known = if once {
-        match Known::once(&spool, stream.stream, &keep.spool)? {
-            Ok(known) => known,
-            Err(dest) => {
-                is_stored(&stream, &dest);
-                return Ok(());
-            }
-        }
+        Known::once(&spool, &stream, &keep.spool)?
     } else {
-        Known::of(&spool, &directory)?
+        Some(Known::of(&spool, &directory)?)
     };
+    let Some(known) = known else { return Ok(()) };
     let room = Room {
         limit: keep.limit,
         reserve: keep.reserve,
@@ -140,14 +135,6 @@ fn cut(settings: &Settings, id: &mut Option<StreamId>) -> Result<()> {
     let stop = source.stop();
     let mut writer = Writer::start(&spool, &directory, &stream, &known, room, &stop)?;
     source.run(stream.stream, head, &proofs, true, |order| writer.take(order))
-}
-
-/// Says why nothing is done.
-fn is_stored(stream: &Stream, dest: &str) {
-    cli::warn(&format!(
-        "{}: is stored already in {dest}; its filter's bytes differ each time, so they are not compared",
-        stream.name
-    ));
 }
 
 /// Takes what glacier-proof(1) has written down, which is there before the
