@@ -197,16 +197,17 @@ impl Local {
         let archives = self.root.join(format!("regions/{REGION}/vaults/{vault}/archives"));
         let Ok(entries) = std::fs::read_dir(archives) else { return Vec::new() };
         let mut held: Vec<Held> = entries
-            .map(|entry| {
-                let text = std::fs::read(entry.unwrap().path().join("archive.json")).unwrap();
+            .filter_map(|entry| {
+                // One that is deleted while we look is gone.
+                let text = std::fs::read(entry.unwrap().path().join("archive.json")).ok()?;
                 let archive: Value = serde_json::from_slice(&text).unwrap();
-                Held {
+                Some(Held {
                     id: archive["id"].as_str().unwrap().to_owned(),
                     // That of somebody else's need be none.
                     description: serde_json::from_str(archive["description"].as_str().unwrap())
                         .unwrap_or_default(),
                     treehash: archive["treehash"].as_str().unwrap().to_owned(),
-                }
+                })
             })
             .collect();
         held.sort_by_key(|held| held.volume().unwrap_or(u64::MAX));
