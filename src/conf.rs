@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::prune::keep::Retention;
 use crate::vault::Dest;
 use crate::window::{Window, Zone};
 use crate::{partsize, units};
@@ -14,6 +15,9 @@ use crate::{partsize, units};
 /// Bytes in the longest value. It is more than any needs, and a variable of a
 /// process may be as long on every system.
 const LONGEST: usize = 16 << 10;
+
+/// Bytes in what a stream may tell of its filters: see glacier-lines(5).
+const FILTER: usize = 512;
 
 /// Gives a value as its tool takes it, or what is wrong with it.
 type Check = fn(&str) -> Result<String, String>;
@@ -48,8 +52,18 @@ const KEYS: &[Key] = &[
     one("prefix", "akashita", prefix),
     one("send", "", send),
     one("raw", "auto", |text| choice(text, &["auto", "yes", "no"])),
+    many("path", relative),
+    many("exclude", |text| Ok(text.to_owned())),
+    one("filter", "", filter),
+    one("unfilter", "", filter),
+    many("recipient", recipient),
+    one("identity", "", path),
     one("full_every", "30", |text| number(text, 1, 10_000)),
     one("local_keep", "2", |text| number(text, 1, 10_000)),
+    one("keep", "", |text| text.parse().map(|_: Retention| text.to_owned())),
+    one("free_only", "yes", |text| choice(text, &["yes", "no"])),
+    one("delete_profile", "", word),
+    one("mode", "auto", |text| choice(text, &["auto", "stream", "spool"])),
     one("window", "00:00-24:00", |text| Window::parse(text).map(|window| window.to_string())),
     one("tz", "", |text| Zone::named(text).map(|_| text.to_owned())),
     one("rate", "", |text| units::rate(text).map(|_| text.to_owned())),
@@ -58,6 +72,9 @@ const KEYS: &[Key] = &[
     one("reserve", "256M", |text| units::size(text).map(|_| text.to_owned())),
     one("warn_age", "172800s", seconds),
     one("fail_age", "691200s", seconds),
+    one("tier", "Standard", |text| choice(text, &["Expedited", "Standard", "Bulk"])),
+    one("max_cost", "", cost),
+    one("verify_budget", "64M", |text| units::size(text).map(|_| text.to_owned())),
     one("concurrency", "4", |text| number(text, 1, 255)),
     one("patience", "8h", |text| units::duration(text).map(|_| text.to_owned())),
     one("state", "", path),
@@ -111,7 +128,31 @@ impl Conf {
         let size = |name| units::size(&self.value(name));
         partsize::fits(size("part_size")?, size("volume_size")?)
             .map_err(|why| format!("part_size, volume_size: {why}"))?;
+        let filters = self.filters();
+        if filters.len() > FILTER {
+            return Err(format!(
+                "filter, recipient: {} bytes together, and {FILTER} is the most; name fewer recipients",
+                filters.len()
+            ));
+        }
+        if self.value("filter").is_empty() != self.value("unfilter").is_empty() {
+            return Err(
+                "filter, unfilter: one without the other; nothing could be restored".to_owned()
+            );
+        }
         Ok(())
+    }
+
+    /// What a stream goes through before it is cut, as its lines tell it; empty
+    /// if it is cut as it is. Encryption comes last, as nothing compresses it.
+    pub fn filters(&self) -> String {
+        let mut filters = vec![self.value("filter")];
+        let recipients = self.values.get("recipient").map(Vec::as_slice).unwrap_or_default();
+        if !recipients.is_empty() {
+            filters.push(format!("age -r {}", recipients.join(" -r ")));
+        }
+        filters.retain(|filter| !filter.is_empty());
+        filters.join(" | ")
     }
 
     /// The value of a key, or its default. Several are joined by newlines.
@@ -130,10 +171,11 @@ impl Conf {
     }
 
     /// The variables that a script is given: `AKASHITA_` and the key for each,
-    /// empty where there is no value.
+    /// empty where there is no value; and `AKASHITA_FILTERS`, see [`Self::filters`].
     pub fn variables(&self) -> Vec<(String, String)> {
         let name = |key: &Key| format!("AKASHITA_{}", key.name.to_ascii_uppercase());
-        KEYS.iter().map(|key| (name(key), self.value(key.name))).collect()
+        let keys = KEYS.iter().map(|key| (name(key), self.value(key.name)));
+        keys.chain([("AKASHITA_FILTERS".to_owned(), self.filters())]).collect()
     }
 }
 
@@ -161,6 +203,8 @@ fn line_of(text: &str) -> Result<&str, String> {
         Err(format!("longer than {LONGEST} bytes"))
     } else if text.chars().any(char::is_control) {
         Err("has a control character in it".to_owned())
+    } else if text.contains("AGE-SECRET-KEY-") {
+        Err("a secret key has no place here; identity= names its file".to_owned())
     } else {
         Ok(text)
     }
@@ -220,6 +264,47 @@ fn send(text: &str) -> Result<String, String> {
     }
 }
 
+/// A program with its arguments, which a script cuts at blanks.
+fn filter(text: &str) -> Result<String, String> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || " _-./=+:,@%".contains(c);
+    if text.chars().all(plain) && !text.starts_with('-') {
+        Ok(text.to_owned())
+    } else {
+        Err(format!(
+            "'{text}' is not one program with plain arguments, such as zstd -3; no shell reads it"
+        ))
+    }
+}
+
+/// A recipient of age(1): a public key. Its name is in every line of what was
+/// encrypted for it, so a file has no place here.
+fn recipient(text: &str) -> Result<String, String> {
+    let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    if text.strip_prefix("age1").is_some_and(|key| !key.is_empty() && key.chars().all(good)) {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("'{text}' is no public key of age, such as age1..."))
+    }
+}
+
+/// A path in a dataset.
+fn relative(text: &str) -> Result<String, String> {
+    if text.starts_with(['/', '-']) || text.split('/').any(|part| part == "..") {
+        Err(format!("'{text}' is no path from the dataset's root, such as photos/2026"))
+    } else {
+        Ok(text.to_owned())
+    }
+}
+
+fn cost(text: &str) -> Result<String, String> {
+    match text.parse::<f64>() {
+        Ok(dollars) if dollars.is_finite() && dollars >= 0.0 && text.len() < 20 => {
+            Ok(text.to_owned())
+        }
+        _ => Err(format!("'{text}' is no number of dollars, such as 5")),
+    }
+}
+
 fn path(text: &str) -> Result<String, String> {
     if text.starts_with('/') {
         Ok(text.to_owned())
@@ -270,6 +355,18 @@ mod tests {
     }
 
     #[test]
+    fn filters_are_told_in_their_order() {
+        let conf =
+            Conf::parse(b"recipient=age1a\nrecipient=age1b\nfilter=zstd -3\nunfilter=zstd -d");
+        assert_eq!(conf.unwrap().filters(), "zstd -3 | age -r age1a -r age1b");
+        let many = "recipient=age1aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\n"
+            .repeat(9);
+        assert!(
+            wrong(&many).ends_with("bytes together, and 512 is the most; name fewer recipients")
+        );
+    }
+
+    #[test]
     fn what_is_wrong_is_told_with_its_line() {
         for (text, why) in [
             ("\nwindw=1", "line 2: windw: no such key"),
@@ -292,6 +389,26 @@ mod tests {
                 "dataset=tank/../x",
                 "line 1: dataset: 'tank/../x' is not the name of a dataset, such as tank/home",
             ),
+            ("mode=fast", "line 1: mode: 'fast' is neither auto, stream nor spool"),
+            (
+                "filter=gzip | sh",
+                "line 1: filter: 'gzip | sh' is not one program with plain arguments, such as zstd -3",
+            ),
+            ("filter=gzip", "filter, unfilter: one without the other; nothing could be restored"),
+            (
+                "recipient=/etc/key",
+                "line 1: recipient: '/etc/key' is no public key of age, such as age1...",
+            ),
+            (
+                "exclude=AGE-SECRET-KEY-1X",
+                "line 1: exclude: a secret key has no place here; identity= names its file",
+            ),
+            (
+                "path=../etc",
+                "line 1: path: '../etc' is no path from the dataset's root, such as photos/2026",
+            ),
+            ("keep=always", "line 1: keep: "),
+            ("max_cost=-1", "line 1: max_cost: '-1' is no number of dollars, such as 5"),
             ("log=/a\x07", "line 1: log: has a control character in it"),
             ("part_size=3M", "line 1: part_size: "),
             ("part_size=1M\nvolume_size=1T", "part_size, volume_size: "),
