@@ -1,0 +1,137 @@
+//! A machine for tests of the scripts: a pool that is a file, a configuration,
+//! and a Glacier with a vault.
+
+#![allow(dead_code, reason = "each test file uses its share")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::missing_panics_doc,
+    reason = "a test that cannot go on has failed"
+)]
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use crate::common::{self, Ended, Place, run_with};
+use crate::local::{self, Local};
+
+/// The guids of the snapshots of tests/streams, in their order.
+pub const GUIDS: [&str; 3] =
+    ["13202105433093045432", "9426808012259010397", "16664242196063039650"];
+
+/// A machine with a pool, a configuration, and a Glacier with a vault.
+pub struct Machine {
+    pub place: Place,
+    pub server: Local,
+}
+
+impl Machine {
+    /// One that has stored nothing.
+    pub fn new() -> Self {
+        let place = Place::default();
+        let server = Local::start(&place);
+        fs::create_dir(place.path("pool")).unwrap();
+        let machine = Self { place, server };
+        machine.configure("dest=my-vault\ndataset=tank/home\npart_size=1M\nvolume_size=1M\n");
+        let mut put = machine.server.put(&machine.place, &["--create-vault", "my-vault"]);
+        // A vault is made for the first stream that is stored into it.
+        let lines =
+            machine.place.tool("glacier-chunk", &["--name", "other", "--", "echo", "other"]);
+        let lines = run_with(&mut { lines }, b"").done();
+        run_with(&mut put, lines.stdout.as_bytes()).done();
+        machine
+    }
+
+    /// Writes the configuration.
+    pub fn configure(&self, text: &str) {
+        let file = self.place.path("conf");
+        let places = format!("state={}\n", self.place.path("").display());
+        fs::write(&file, format!("{text}{places}")).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    }
+
+    /// Runs akashita-backup in a shell, with more in its environment.
+    pub fn run_in(&self, shell: &str, arguments: &[&str], more: &[(&str, &str)]) -> Option<Ended> {
+        self.script_in("akashita-backup", shell, arguments, more)
+    }
+
+    /// Runs a script in a shell, if that is there.
+    pub fn script_in(
+        &self,
+        name: &str,
+        shell: &str,
+        arguments: &[&str],
+        more: &[(&str, &str)],
+    ) -> Option<Ended> {
+        let top = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let mut words = shell.split(' ');
+        let program = words.next().unwrap();
+        let there = std::env::split_paths(&std::env::var_os("PATH").unwrap())
+            .any(|directory| directory.join(program).is_file());
+        if !there {
+            return None;
+        }
+        // The script starts itself anew by its first line: that names the
+        // shell to try.
+        let bin = self.place.path("bin");
+        let _ = fs::create_dir(&bin);
+        let text = fs::read_to_string(top.join("scripts").join(name)).unwrap();
+        let shell = std::process::Command::new("sh")
+            .args(["-c", &format!("command -v {program}")])
+            .output()
+            .unwrap();
+        let path = String::from_utf8(shell.stdout).unwrap();
+        let rest = words.next().map(|word| format!(" {word}")).unwrap_or_default();
+        let script = bin.join(name);
+        fs::write(&script, text.replacen("#!/bin/sh", &format!("#!{}{rest}", path.trim()), 1))
+            .unwrap();
+        fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+
+        let tools = common::program("glacier-chunk").parent().unwrap().to_owned();
+        let mut path = vec![top.join("tests/backup"), tools];
+        path.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap()));
+        let mut command = self.place.command(script.to_str().unwrap());
+        command.args(["-c", self.place.path("conf").to_str().unwrap()]).args(arguments);
+        self.server.client(&mut command);
+        command
+            .env_remove("GLACIER_SPOOL")
+            .env_remove("GLACIER_CATALOG")
+            .env("PATH", std::env::join_paths(path).unwrap())
+            .env("POOL", self.place.path("pool"))
+            .env("STREAMS", top.join("tests/streams"))
+            .envs(more.iter().copied());
+        Some(run_with(&mut command, b""))
+    }
+
+    /// Runs akashita-backup.
+    pub fn run(&self, arguments: &[&str], more: &[(&str, &str)]) -> Ended {
+        self.run_in("sh", arguments, more).unwrap()
+    }
+
+    /// The guids of the ZFS streams that are stored, in their order.
+    pub fn stored(&self) -> Vec<String> {
+        let catalog = local::catalog(&self.place);
+        let lines = catalog.lines().filter(|line| line.starts_with("{\"type\":\"stored\""));
+        let guid = |line: &str| {
+            let line: serde_json::Value = serde_json::from_str(line).unwrap();
+            line["guid"].as_str().map(str::to_owned)
+        };
+        lines.filter_map(guid).collect()
+    }
+
+    /// What ZFS was asked.
+    pub fn asked(&self) -> String {
+        fs::read_to_string(self.place.path("pool/asked")).unwrap_or_default()
+    }
+
+    /// The snapshots and bookmarks that there are.
+    pub fn points(&self) -> String {
+        fs::read_to_string(self.place.path("pool/points")).unwrap_or_default()
+    }
+}
+
+/// That a run is silent and all is stored.
+pub fn silent(ended: &Ended) {
+    assert_eq!((ended.code(), ended.stdout.as_str(), ended.stderr.as_str()), (0, "", ""));
+}
