@@ -10,6 +10,8 @@ mod local;
 #[path = "backup/machine.rs"]
 mod machine;
 mod skip;
+#[path = "backup/stages.rs"]
+mod stages;
 
 use std::fs;
 use std::time::{Duration, Instant};

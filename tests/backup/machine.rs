@@ -72,24 +72,28 @@ impl Machine {
         if !there {
             return None;
         }
-        // The script starts itself anew by its first line: that names the
-        // shell to try.
+        // A script starts itself anew, and others, by their first lines: those
+        // name the shell to try.
         let bin = self.place.path("bin");
         let _ = fs::create_dir(&bin);
-        let text = fs::read_to_string(top.join("scripts").join(name)).unwrap();
         let shell = std::process::Command::new("sh")
             .args(["-c", &format!("command -v {program}")])
             .output()
             .unwrap();
         let path = String::from_utf8(shell.stdout).unwrap();
         let rest = words.next().map(|word| format!(" {word}")).unwrap_or_default();
-        let script = bin.join(name);
-        fs::write(&script, text.replacen("#!/bin/sh", &format!("#!{}{rest}", path.trim()), 1))
-            .unwrap();
-        fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+        let first = format!("#!{}{rest}", path.trim());
+        for entry in fs::read_dir(top.join("scripts")).unwrap() {
+            let from = entry.unwrap().path();
+            let to = bin.join(from.file_name().unwrap());
+            let text = fs::read_to_string(&from).unwrap();
+            fs::write(&to, text.replacen("#!/bin/sh", &first, 1)).unwrap();
+            fs::set_permissions(&to, fs::Permissions::from_mode(0o755)).unwrap();
+        }
 
         let tools = common::program("glacier-chunk").parent().unwrap().to_owned();
-        let mut path = vec![top.join("tests/backup"), tools];
+        let script = bin.join(name);
+        let mut path = vec![bin, top.join("tests/backup"), tools];
         path.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap()));
         let mut command = self.place.command(script.to_str().unwrap());
         command.args(["-c", self.place.path("conf").to_str().unwrap()]).args(arguments);

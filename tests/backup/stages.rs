@@ -1,0 +1,268 @@
+//! What a stream goes through between ZFS and Glacier: filters, the spool, and tar.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::common::run_with;
+use crate::local;
+use crate::machine::{GUIDS, Machine, silent};
+use crate::skip::skip;
+
+const CONF: &str = "dest=my-vault\ndataset=tank/home\npart_size=1M\nvolume_size=1M\n";
+
+const SHELLS: [&str; 4] = ["sh", "dash", "bash", "busybox sh"];
+
+fn has(program: &str) -> bool {
+    Command::new(program).arg("--version").output().is_ok()
+}
+
+fn stream(name: &str) -> Vec<u8> {
+    fs::read(format!("{}/tests/streams/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap()
+}
+
+impl Machine {
+    /// The `stored` lines of the catalog that are of a dataset.
+    fn records(&self) -> Vec<Value> {
+        let catalog = local::catalog(&self.place);
+        let lines = catalog.lines().filter(|line| line.starts_with("{\"type\":\"stored\""));
+        let lines = lines.map(|line| serde_json::from_str(line).unwrap());
+        lines.filter(|line: &Value| line["name"] != "other").collect()
+    }
+
+    /// What a command makes of a stream that is brought back.
+    fn back(&self, what: &str, command: &str) -> Vec<u8> {
+        let script = format!(
+            "glacier-chain '{what}' <\"$GLACIER_CATALOG\" | grep -v '\"type\":\"chain\"' |
+                glacier-get --tier Expedited -- sh -c '{command}' >back"
+        );
+        let mut shell = self.place.command("sh");
+        shell.args(["-c", &script]);
+        let tools = crate::common::program("glacier-chain").parent().unwrap().to_owned();
+        let mut path = vec![tools];
+        path.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap()));
+        self.server.client(&mut shell);
+        shell.current_dir(self.place.path("")).env("PATH", std::env::join_paths(path).unwrap());
+        run_with(&mut shell, b"").done();
+        fs::read(self.place.path("back")).unwrap()
+    }
+
+    /// Notes how a tool is called where it is noted what ZFS is asked.
+    fn watch(&self, tool: &str) {
+        let bin = self.place.path("bin");
+        let _ = fs::create_dir(&bin);
+        let real = crate::common::program(tool);
+        let text = format!(
+            "#!/bin/sh\nprintf '%s\\n' \"{tool} $*\" >>\"$POOL/asked\"\nexec {} \"$@\"\n",
+            real.display()
+        );
+        fs::write(bin.join(tool), text).unwrap();
+        fs::set_permissions(bin.join(tool), fs::Permissions::from_mode(0o755)).unwrap();
+    }
+}
+
+#[test]
+fn a_filter_comes_before_the_spool_in_any_sh() {
+    if !has("zstd") {
+        return skip("zstd: not found; no filter is tried");
+    }
+    for shell in SHELLS {
+        let machine = Machine::new();
+        machine.configure(&format!("{CONF}filter=zstd -q -3\nunfilter=zstd -d\n"));
+        let Some(ended) = machine.run_in(shell, &[], &[]) else {
+            skip(&format!("{shell}: not found, no filter is tried with it"));
+            continue;
+        };
+        silent(&ended);
+        silent(&machine.run_in(shell, &[], &[]).unwrap());
+        assert_eq!(machine.stored(), GUIDS[..2], "{shell}");
+        let records = machine.records();
+        assert_eq!(records[0]["filter"], "zstd -q -3", "{shell}");
+        assert_eq!(records[1]["from_guid"], GUIDS[0], "{shell}");
+        assert_eq!(machine.back(GUIDS[0], "zstd -dc"), stream("full.zfs"), "{shell}");
+    }
+}
+
+#[test]
+fn what_is_encrypted_is_made_once_and_sent_from_the_spool() {
+    if !has("age") {
+        return skip("age: not found; nothing is encrypted");
+    }
+    for shell in SHELLS {
+        let mut machine = Machine::new();
+        let key = Command::new("age-keygen").output().unwrap().stdout;
+        fs::write(machine.place.path("key"), &key).unwrap();
+        let key = String::from_utf8(key).unwrap();
+        let (_, public) = key.split_once("public key: ").unwrap();
+        let public = public.lines().next().unwrap();
+        machine.configure(&format!(
+            "{CONF}patience=0s\nrecipient={public}\nfilter=gzip -1\nunfilter=gzip -d\n"
+        ));
+        machine.server.fail("{\"call\":\"InitiateMultipartUpload\",\"do\":\"drop\"}\n");
+        let Some(ended) = machine.run_in(shell, &[], &[]) else {
+            skip(&format!("{shell}: not found, nothing is encrypted with it"));
+            continue;
+        };
+        assert_eq!(ended.code(), 75, "{shell}: {}", ended.stderr);
+        assert_eq!(ended.stderr.lines().count(), 1, "{shell}: {}", ended.stderr);
+        machine.server.fail("");
+        silent(&machine.run_in(shell, &[], &[]).unwrap());
+        let asked = machine.asked();
+        let sent = asked.lines().filter(|line| line.starts_with("send ") && !line.contains("-nP"));
+        assert_eq!(sent.count(), 2, "{shell}: the first from the spool:\n{asked}");
+        assert_eq!(machine.stored(), GUIDS[..2], "{shell}");
+        let filter = format!("gzip -1 | age -r {public}");
+        assert_eq!(machine.records()[0]["filter"], filter, "{shell}");
+        let undo = format!("age -d -i {} | gzip -d", machine.place.path("key").display());
+        assert_eq!(machine.back(GUIDS[0], &undo), stream("full.zfs"), "{shell}");
+        assert!(local::files(&machine.place.path("spool")).iter().all(|file| {
+            !file.parent().unwrap().ends_with("parts")
+                && file.extension().is_none_or(|e| e != "part")
+        }));
+    }
+}
+
+#[test]
+fn a_filter_that_fails_stores_nothing() {
+    let machine = Machine::new();
+    machine.configure(&format!("{CONF}filter=false\nunfilter=cat\n"));
+    let ended = machine.run(&[], &[]);
+    assert_eq!(ended.code(), 65, "{}", ended.stderr);
+    machine.configure(&format!("{CONF}filter=no-such-program -3\nunfilter=cat\n"));
+    let ended = machine.run(&[], &[]);
+    assert_eq!(ended.code(), 78, "{}", ended.stderr);
+    assert!(ended.stderr.contains("filter: no-such-program: not found"), "{}", ended.stderr);
+    assert!(machine.stored().is_empty());
+}
+
+#[test]
+fn a_sender_that_dies_before_a_filter_stores_nothing() {
+    let machine = Machine::new();
+    machine.configure(&format!("{CONF}filter=gzip -1\nunfilter=gzip -d\n"));
+    let ended = machine.run(&[], &[("DIES", "1")]);
+    assert_eq!(ended.code(), 65, "{}", ended.stderr);
+    assert!(machine.stored().is_empty());
+    silent(&machine.run(&[], &[]));
+    assert_eq!(machine.stored(), GUIDS[..2], "it is made again, as it was not whole");
+}
+
+#[test]
+fn it_is_spooled_where_the_window_closes_and_there_is_room() {
+    let never = "window=00:00-24:00\n";
+    // It is open but for a minute a day: that one is waited for.
+    let closes = "window=00:00-23:59\n";
+    for (more, estimate, spooled) in [
+        ("", "2144056", false),
+        (never, "2144056", false),
+        (closes, "2144056", true),
+        (closes, "9000000000000000", false),
+        (closes, "", false),
+        ("mode=spool\n", "", true),
+        (&format!("{closes}mode=stream\n"), "2144056", false),
+    ] {
+        let machine = Machine::new();
+        machine.configure(&format!("{CONF}{more}"));
+        machine.watch("glacier-chunk");
+        silent(&machine.run(&[], &[("ESTIMATE", estimate)]));
+        let asked = machine.asked();
+        let limit = asked.contains("glacier-chunk --spool-limit none");
+        assert_eq!(limit, spooled, "{more} {estimate}:\n{asked}");
+        assert_eq!(machine.stored(), GUIDS[..1]);
+    }
+}
+
+#[test]
+fn what_was_damaged_in_the_spool_is_made_anew() {
+    let mut machine = Machine::new();
+    machine.configure(&format!("{CONF}mode=spool\npatience=0s\n"));
+    machine.server.fail("{\"call\":\"InitiateMultipartUpload\",\"do\":\"drop\"}\n");
+    assert_eq!(machine.run(&[], &[]).code(), 75);
+    let spool = local::files(&machine.place.path("spool"));
+    let part = spool.iter().find(|file| fs::metadata(file).unwrap().len() == 1 << 20).unwrap();
+    let mut bytes = fs::read(part).unwrap();
+    bytes[4711] ^= 1;
+    fs::write(part, bytes).unwrap();
+    machine.server.fail("");
+    silent(&machine.run(&[], &[]));
+    assert_eq!(machine.stored(), GUIDS[..2]);
+    assert_eq!(machine.back(GUIDS[0], "cat"), stream("full.zfs"));
+}
+
+/// The names in a tar of a snapshot that is brought back.
+fn names(machine: &Machine, name: &str, undo: &str) -> Vec<String> {
+    let tar = machine.back(name, undo);
+    fs::write(machine.place.path("back.tar"), tar).unwrap();
+    let listed =
+        Command::new("tar").arg("-tf").arg(machine.place.path("back.tar")).output().unwrap();
+    let mut names: Vec<String> =
+        String::from_utf8(listed.stdout).unwrap().lines().map(str::to_owned).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn files_are_stored_as_tar_makes_them_in_any_sh() {
+    for shell in SHELLS {
+        let machine = Machine::new();
+        let files = machine.place.path("pool/files");
+        fs::create_dir_all(files.join("photos/-C")).unwrap();
+        fs::create_dir_all(files.join("cache")).unwrap();
+        for name in ["photos/a b", "photos/-C/$(touch victim)", "photos/x.tmp", "cache/y", "etc"] {
+            fs::write(files.join(name), name).unwrap();
+        }
+        let conf = format!("{CONF}format=tar\nlocal_keep=1\n");
+        machine.configure(&format!(
+            "{conf}path=photos\npath=etc\nexclude=*.tmp\nfilter=gzip -1\nunfilter=gzip -d\n"
+        ));
+        let Some(ended) = machine.run_in(shell, &[], &[]) else {
+            skip(&format!("{shell}: not found, no files are stored with it"));
+            continue;
+        };
+        silent(&ended);
+        let records = machine.records();
+        let name = records[0]["name"].as_str().unwrap().to_owned();
+        assert!(name.starts_with("tank/home@akashita-tar:20") && name.ends_with("Z.tar"), "{name}");
+        assert_eq!(
+            (records[0]["format"].as_str(), records[0]["whole"].as_str()),
+            (Some("bytes"), Some("marker"))
+        );
+        let expected =
+            ["./etc", "./photos/", "./photos/-C/", "./photos/-C/$(touch victim)", "./photos/a b"];
+        assert_eq!(names(&machine, &name, "gzip -d"), expected, "{shell}");
+
+        // All of it, and the next time all again.
+        machine.configure(&conf);
+        silent(&machine.run_in(shell, &[], &[]).unwrap());
+        let records = machine.records();
+        assert_eq!(records.len(), 2, "{shell}");
+        assert!(
+            names(&machine, records[1]["name"].as_str().unwrap(), "cat")
+                .contains(&"./cache/y".to_owned())
+        );
+        let asked = machine.asked();
+        assert!(asked.contains("clone -o readonly=on"), "{asked}");
+        assert!(asked.contains("\ndestroy tank/akashita-tar\n"), "{asked}");
+        assert!(asked.contains("\ndestroy tank/home@akashita-tar:20"), "one is kept: {asked}");
+        assert!(!machine.place.path("pool/origin").exists(), "no clone stays");
+        assert!(!asked.contains("\nbookmark "), "none is a base");
+    }
+}
+
+#[test]
+fn files_that_are_not_there_are_no_backup() {
+    let machine = Machine::new();
+    fs::create_dir_all(machine.place.path("pool/files")).unwrap();
+    fs::write(machine.place.path("pool/files/here"), "here").unwrap();
+    let conf = format!("{CONF}format=tar\n");
+    machine.configure(&format!("{conf}path=here\npath=gone\n"));
+    let ended = machine.run(&[], &[]);
+    assert_eq!(ended.code(), 65, "{}", ended.stderr);
+    assert!(machine.records().is_empty());
+    machine.configure(&conf);
+    silent(&machine.run(&[], &[]));
+    assert_eq!(machine.records().len(), 2, "the unfinished one, then a new one");
+    machine.configure(&format!("{conf}recursive=one\n"));
+    assert_eq!(machine.run(&[], &[]).code(), 78);
+}
