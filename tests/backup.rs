@@ -83,7 +83,11 @@ fn an_unfinished_snapshot_comes_before_a_new_one() {
     let lines: Vec<&str> = ended.stderr.lines().collect();
     assert_eq!(lines.len(), 1, "{lines:?}");
     assert!(lines[0].starts_with("akashita-backup: tank/home@akashita:20"), "{lines:?}");
-    assert!(lines[0].ends_with("; again: akashita-backup 'tank/home'"), "{lines:?}");
+    let again = format!(
+        "; again: akashita-backup -c '{}' 'tank/home'",
+        machine.place.path("conf").display()
+    );
+    assert!(lines[0].ends_with(&again), "{lines:?}");
     assert!(lines[0].contains(&format!("; log: {};", machine.place.path("log").display())));
     assert!(machine.stored().is_empty());
     assert_eq!(machine.points().lines().count(), 1, "it is held, and has no bookmark");
