@@ -350,6 +350,9 @@ mod tests {
         assert_eq!(conf.value("dest"), "glacier://my-vault");
         assert_eq!(conf.value("log"), "/$(touch x); `y` 'z'");
         assert_eq!(conf.value("dataset"), "tank/a b\ntank/c");
+        let window = "Mon-Fri 22:00-06:00=5M, weekend 00:00-24:00";
+        let hours = Conf::parse(format!("window={window}\n").as_bytes()).unwrap();
+        assert_eq!(hours.value("window"), window);
         let variables = conf.variables();
         assert!(variables.contains(&("AKASHITA_DATASET".into(), "tank/a b\ntank/c".into())));
         assert!(variables.contains(&("AKASHITA_TZ".into(), String::new())));

@@ -79,6 +79,14 @@ fn stamps_lines_while_open() {
 }
 
 #[test]
+fn stamps_days_and_rates_as_they_were_typed() {
+    let window = format!("Mon-Sun {}=80Mbit/s, Sat,Sun 00:00-24:00", open());
+    let (code, out, error) = seen(filter(&window, b"{\"type\":\"end\"}\n"));
+    let expected = format!("{{\"type\":\"end\",\"window\":\"{window}\",\"tz\":\"UTC\"}}\n");
+    assert_eq!((code, out, error), (0, expected, String::new()));
+}
+
+#[test]
 fn ends_well_without_any_line() {
     assert_eq!(seen(filter(&closed(), b"")), (0, String::new(), String::new()));
 }
@@ -229,6 +237,9 @@ fn tells_how_long_it_stays_open() {
 fn refuses_a_wrong_command_line() {
     for (args, why) in [
         (&["22-06"][..], "'22-06' is not HH:MM-HH:MM, such as 22:00-06:00"),
+        (&["Mon-Fri"], "'Mon-Fri' has no hours, such as Mon-Fri 22:00-06:00"),
+        (&["Mon", "22:00-06:00"], "unexpected argument"),
+        (&["22:00-06:00=0"], "\"0\" moves nothing"),
         (&["06:00-06:00"], "'06:00-06:00' is empty; all day is 00:00-24:00"),
         (&[], "required arguments were not provided"),
         (&["--check", "--next", "22:00-06:00"], "cannot be used with"),

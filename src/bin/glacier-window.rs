@@ -15,7 +15,7 @@ use jiff::Timestamp;
 
 /// Stamp lines with a window, and hold them until it is open.
 ///
-/// WINDOW is HH:MM-HH:MM, or several joined by commas; see glacier-window(1).
+/// WINDOW is [DAYS ]HH:MM-HH:MM[=RATE], or several joined by commas; see glacier-window(1).
 #[derive(Parser)]
 #[command(name = "glacier-window", version)]
 struct Options {
@@ -31,7 +31,7 @@ struct Options {
     /// Print how long the window stays open
     #[arg(long, group = "question")]
     remaining: bool,
-    /// The hours of the day, such as 22:00-06:00
+    /// The hours, such as 22:00-06:00 or 'Mon-Fri 22:00-06:00=5M,weekend 00:00-24:00'
     window: String,
 }
 

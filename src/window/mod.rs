@@ -1,4 +1,4 @@
-//! Windows: the hours in which lines may be acted on.
+//! Windows: the hours in which lines may be acted on, and how fast.
 //!
 //! A time is inside of a window if its local wall-clock time is. That one rule
 //! leaves nothing to decide when clocks are changed: an hour that is skipped
@@ -8,6 +8,7 @@
 //! glacier-window(1), WINDOWS.
 
 mod answer;
+mod span;
 mod stamp;
 mod zone;
 
@@ -17,65 +18,49 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 pub use answer::Answer;
+use span::WEEK;
 pub use stamp::{LONGEST_LINE, Stamped, stamp};
 pub use zone::Zone;
 
-/// Minutes in a day.
-const DAY: u16 = 24 * 60;
+/// The longest a search for the next change goes on. What is open comes every
+/// week, but a day may be missing (Samoa had no 30 December 2011), or the hour
+/// that is skipped when clocks are set forward.
+const HORIZON: SignedDuration = SignedDuration::from_hours(16 * 24);
 
-/// The longest a search for the next opening or closing goes on. Windows come
-/// every day, but a day may be missing: Samoa had no 30 December 2011.
-const HORIZON: SignedDuration = SignedDuration::from_hours(8 * 24);
-
-/// A run of minutes of the day, from its first instant up to, not including,
-/// its last. One that ends before it begins goes past midnight, and belongs
-/// to the day it begins on.
+/// How fast bytes may move.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Span {
-    /// Less than [`DAY`].
-    opens: u16,
-    /// At most [`DAY`].
-    closes: u16,
+pub enum Flow {
+    /// Not at all: the window is closed.
+    Closed,
+    /// At so many bytes a second, never 0.
+    Rate(u64),
+    /// As fast as it goes.
+    Free,
 }
 
-impl Span {
-    fn parse(text: &str) -> Result<Self, String> {
-        let wrong = || format!("'{text}' is not HH:MM-HH:MM, such as 22:00-06:00");
-        let (opens, closes) = text.split_once('-').ok_or_else(wrong)?;
-        let opens = minute(opens).filter(|minute| *minute < DAY).ok_or_else(wrong)?;
-        let closes = minute(closes).ok_or_else(wrong)?;
-        if opens == closes {
-            return Err(format!("'{text}' is empty; all day is 00:00-24:00"));
-        }
-        Ok(Self { opens, closes })
+impl Flow {
+    /// Whether any byte may move.
+    pub fn is_open(self) -> bool {
+        self != Self::Closed
     }
 
-    fn has(self, minute: u16) -> bool {
-        if self.opens < self.closes {
-            self.opens <= minute && minute < self.closes
-        } else {
-            self.opens <= minute || minute < self.closes
+    /// The bytes a second, if they are bounded.
+    pub fn rate(self) -> Option<u64> {
+        match self {
+            Self::Rate(rate) => Some(rate),
+            Self::Closed | Self::Free => None,
         }
     }
 }
 
-/// The minute of the day that `HH:MM` is, up to 24:00.
-fn minute(text: &str) -> Option<u16> {
-    let two = |text: &str| -> Option<u16> {
-        let digits = text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_digit());
-        if digits { text.parse().ok() } else { None }
-    };
-    let (hour, minute) = text.split_once(':')?;
-    let (hour, minute) = (two(hour)?, two(minute)?);
-    let of_day = hour * 60 + minute;
-    (minute < 60 && of_day <= DAY).then_some(of_day)
-}
-
-/// A window: the hours of every day in which it is open.
+/// A window: the hours of the week in which it is open, and how fast bytes
+/// may move then.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Window {
     text: String,
-    spans: Vec<Span>,
+    /// The minutes of the week at which the flow changes, with what it is from
+    /// there on. The first is 0; two neighbours differ.
+    week: Vec<(u16, Flow)>,
 }
 
 impl fmt::Display for Window {
@@ -85,73 +70,110 @@ impl fmt::Display for Window {
 }
 
 impl Window {
-    /// The window that `HH:MM-HH:MM` is, or several of them joined by commas.
+    /// The window that `[DAYS ]HH:MM-HH:MM[=RATE]` is, or several of them
+    /// joined by commas. Where they overlap the later one decides.
     ///
     /// # Errors
     /// Names the part that is none.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let spans = text.split(',').map(Span::parse).collect::<Result<_, _>>()?;
-        Ok(Self { text: text.to_owned(), spans })
+        let mut minutes = vec![Flow::Closed; usize::from(WEEK)];
+        for span in span::parse(text)? {
+            for run in span.minutes() {
+                let run = usize::from(run.start)..usize::from(run.end);
+                if let Some(run) = minutes.get_mut(run) {
+                    run.fill(span.flow);
+                }
+            }
+        }
+        let mut week: Vec<(u16, Flow)> = (0..).zip(minutes).collect();
+        week.dedup_by_key(|(_, flow)| *flow);
+        Ok(Self { text: text.to_owned(), week })
+    }
+
+    /// How fast bytes may move at a time.
+    pub fn flow(&self, at: Timestamp, zone: &Zone) -> Flow {
+        self.flow_in(zone.second_of_week(at) / 60)
+    }
+
+    /// The same in a minute of the week.
+    fn flow_in(&self, minute: u32) -> Flow {
+        let behind = self.week.partition_point(|(begin, _)| u32::from(*begin) <= minute);
+        let run = behind.checked_sub(1).and_then(|last| self.week.get(last));
+        run.map_or(Flow::Closed, |(_, flow)| *flow)
     }
 
     /// Whether the window is open at a time.
     pub fn is_open(&self, at: Timestamp, zone: &Zone) -> bool {
-        // What has no time of day is in no window; 24:00 is no time of day.
-        self.has(u16::try_from(zone.second_of_day(at) / 60).unwrap_or(DAY))
+        self.flow(at, zone).is_open()
     }
 
-    fn has(&self, minute: u16) -> bool {
-        self.spans.iter().any(|span| span.has(minute))
+    /// The first instant after `at` at which the flow changes, and to what.
+    /// `None` if it never does.
+    pub fn next_flow(&self, at: Timestamp, zone: &Zone) -> Option<(Timestamp, Flow)> {
+        let flow = self.flow(at, zone);
+        self.first(at, zone, |then| then != flow)
     }
 
     /// The first instant after `at` at which the window opens: if it is open
     /// now, that of the opening after this one. `None` if it never closes.
     pub fn next_open(&self, at: Timestamp, zone: &Zone) -> Option<Timestamp> {
-        let closed = if self.is_open(at, zone) { self.change(at, zone)? } else { at };
-        self.change(closed, zone)
+        let closed = if self.is_open(at, zone) { self.closes(at, zone)? } else { at };
+        Some(self.first(closed, zone, Flow::is_open)?.0)
     }
 
     /// The end of the opening that `at` is in, which is the first instant
-    /// outside of it. `None` if the window is closed, or never closes.
+    /// outside of it; a change of the rate is none. `None` if the window is
+    /// closed, or never closes.
     pub fn closes(&self, at: Timestamp, zone: &Zone) -> Option<Timestamp> {
-        if self.is_open(at, zone) { self.change(at, zone) } else { None }
+        if !self.is_open(at, zone) {
+            return None;
+        }
+        Some(self.first(at, zone, |then| !then.is_open())?.0)
     }
 
-    /// The first instant after `at` at which the window opens or closes.
-    fn change(&self, at: Timestamp, zone: &Zone) -> Option<Timestamp> {
-        let open = self.is_open(at, zone);
+    /// The first instant after `at` at which the flow is wanted.
+    fn first(
+        &self,
+        at: Timestamp,
+        zone: &Zone,
+        wanted: impl Fn(Flow) -> bool,
+    ) -> Option<(Timestamp, Flow)> {
+        if !self.week.iter().any(|(_, flow)| wanted(*flow)) {
+            return None;
+        }
         let last = at.checked_add(HORIZON).ok()?;
         let mut now = at;
         while now < last {
             // Between two changes of the clock it only moves forwards, so
-            // nothing happens but at an edge of a span.
+            // nothing happens but at an edge.
             let edge = self.next_edge(now, zone)?;
             now = zone.next_change(now).map_or(edge, |change| edge.min(change));
-            if self.is_open(now, zone) != open {
-                return Some(now);
+            let flow = self.flow(now, zone);
+            if wanted(flow) {
+                return Some((now, flow));
             }
         }
         None
     }
 
-    /// When the next edge of a span comes, if the clock is not changed before.
+    /// When the next run of minutes of the week begins, if the clock is not
+    /// changed before.
     fn next_edge(&self, at: Timestamp, zone: &Zone) -> Option<Timestamp> {
-        let day = u32::from(DAY) * 60;
-        let second = zone.second_of_day(at);
-        let edges = self.spans.iter().flat_map(|span| [span.opens, span.closes]);
-        // An edge that is now is behind us: the next is that of tomorrow.
-        let ahead = edges.map(|edge| day - (second + day - u32::from(edge) * 60) % day).min()?;
+        let second = zone.second_of_week(at);
+        let begins = self.week.iter().map(|(begin, _)| u32::from(*begin) * 60);
+        let ahead = begins.chain([u32::from(WEEK) * 60]).find(|begin| *begin > second)?;
         let whole = Timestamp::from_second(at.as_second()).ok()?;
-        whole.checked_add(SignedDuration::from_secs(ahead.into())).ok()
+        whole.checked_add(SignedDuration::from_secs((ahead - second).into())).ok()
     }
 
     /// The longest the window is closed between two openings, by the clock on
     /// the wall; it is longer or shorter when that is changed.
     pub fn longest_gap(&self) -> Duration {
+        let ends = self.week.iter().skip(1).map(|(begin, _)| *begin).chain([WEEK]);
         let (mut longest, mut gap) = (0_u64, 0_u64);
-        // Twice around, as the longest may go past midnight.
-        for minute in (0..DAY).chain(0..DAY) {
-            gap = if self.has(minute) { 0 } else { gap + 1 };
+        // Twice around, as the longest may go past the end of the week.
+        for ((begin, flow), end) in self.week.iter().zip(ends).cycle().take(2 * self.week.len()) {
+            gap = if flow.is_open() { 0 } else { gap + u64::from(end - begin) };
             longest = longest.max(gap);
         }
         Duration::from_secs(longest * 60)

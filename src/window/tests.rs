@@ -3,6 +3,7 @@ use std::cell::OnceCell;
 use jiff::Timestamp;
 use proptest::prelude::*;
 
+use super::span::DAY;
 use super::*;
 
 fn window(text: &str) -> Window {
@@ -15,9 +16,16 @@ fn time(text: &str) -> Timestamp {
 
 #[test]
 fn reads_the_grammar_and_nothing_else() {
-    for good in
-        ["22:00-06:00", "00:00-24:00", "01:30-02:30,22:00-24:00", "23:59-00:00", "00:00-00:01"]
-    {
+    for good in [
+        "22:00-06:00",
+        "00:00-24:00",
+        "01:30-02:30,22:00-24:00",
+        "23:59-00:00",
+        "00:00-00:01",
+        "22:00-06:00=5M",
+        "Mon-Fri 22:00-06:00=80Mbit/s, Sat,Sun 00:00-24:00",
+        " weekday  22:00-06:00 ,weekend 00:00-24:00",
+    ] {
         assert_eq!(window(good).to_string(), good);
     }
     for bad in [
@@ -34,7 +42,9 @@ fn reads_the_grammar_and_nothing_else() {
         "22:00-24:01",
         "+2:00-06:00",
         "22:00-06:00-07:00",
-        "always",
+        "Mon-Fri 22-06",
+        "Mon-Fri  22:00 -06:00",
+        "22:00-06:00 Mon",
         "２２:00-06:00",
         "22:00:00-06:00",
     ] {
@@ -85,9 +95,83 @@ fn knows_the_longest_gap() {
         ("00:00-01:00", 23),
         ("02:00-03:00,12:00-20:00", 9),
         ("06:00-22:00", 8),
+        ("Mon-Fri 22:00-06:00", 24 + 24 + 16),
+        ("weekend 00:00-24:00", 5 * 24),
+        ("Sun 22:00-06:00", 6 * 24 + 16),
+        ("Wed 10:00-11:00=5M,Wed 11:00-12:00", 6 * 24 + 22),
+        ("Tue-Sun 00:00-24:00", 24),
     ] {
         assert_eq!(window(text).longest_gap(), Duration::from_secs(hours * 3600), "{text}");
     }
+}
+
+#[test]
+fn the_later_of_two_spans_decides() {
+    let zone = Zone::named("UTC").unwrap();
+    let window = window("00:00-24:00=5M,Mon-Fri 08:00-18:00=1M,Wed 12:00-13:00");
+    // 7 January 2026 is a Wednesday.
+    let mut at = time("2026-01-07T07:30:00Z");
+    let mut changes = Vec::new();
+    while changes.len() < 5 {
+        let (next, flow) = window.next_flow(at, &zone).unwrap();
+        assert_eq!(window.flow(next, &zone), flow);
+        changes.push((next.strftime("%a %H:%M").to_string(), flow));
+        at = next;
+    }
+    let [slow, fast] = [Flow::Rate(1 << 20), Flow::Rate(5 << 20)];
+    let expected = [
+        ("Wed 08:00", slow),
+        ("Wed 12:00", Flow::Free),
+        ("Wed 13:00", slow),
+        ("Wed 18:00", fast),
+        ("Thu 08:00", slow),
+    ];
+    assert_eq!(changes, expected.map(|(at, flow)| (at.to_owned(), flow)));
+    // The rate changes, but it never closes.
+    assert_eq!((window.closes(at, &zone), window.next_open(at, &zone)), (None, None));
+    assert_eq!(window.longest_gap(), Duration::ZERO);
+}
+
+#[test]
+fn a_change_of_the_rate_closes_nothing() {
+    let zone = Zone::named("UTC").unwrap();
+    let window = window("22:00-06:00=5M,00:00-04:00");
+    let at = time("2026-01-05T23:00:00Z");
+    assert_eq!(window.flow(at, &zone).rate(), Some(5 << 20));
+    assert_eq!(window.next_flow(at, &zone), Some((time("2026-01-06T00:00:00Z"), Flow::Free)));
+    assert_eq!(window.closes(at, &zone), Some(time("2026-01-06T06:00:00Z")));
+    assert_eq!(window.next_open(at, &zone), Some(time("2026-01-06T22:00:00Z")));
+    // Nor does one that changes nothing change the flow.
+    let same = Window::parse("22:00-02:00=5M,02:00-06:00=5M").unwrap();
+    assert_eq!(same.next_flow(at, &zone), Some((time("2026-01-06T06:00:00Z"), Flow::Closed)));
+}
+
+#[test]
+fn a_night_belongs_to_the_day_it_begins_on() {
+    let (friday, zone) = (window("Fri 22:00-06:00"), Zone::named("UTC").unwrap());
+    // 9 January 2026 is a Friday.
+    for (at, open) in [
+        ("2026-01-09T05:00:00Z", false),
+        ("2026-01-09T22:00:00Z", true),
+        ("2026-01-10T05:59:59Z", true),
+        ("2026-01-10T22:00:00Z", false),
+    ] {
+        assert_eq!(friday.is_open(time(at), &zone), open, "{at}");
+    }
+    let sunday = window("Sun 22:00-06:00");
+    assert!(sunday.is_open(time("2026-01-12T05:59:59Z"), &zone), "into Monday");
+    assert!(!sunday.is_open(time("2026-01-11T05:59:59Z"), &zone));
+}
+
+#[test]
+fn finds_an_opening_that_a_calendar_or_a_clock_has_left_out() {
+    // Samoa had no Friday in the last week of 2011.
+    let (friday, zone) = (window("Fri 10:00-11:00"), Zone::named("Pacific/Apia").unwrap());
+    let opens = friday.next_open(time("2011-12-24T00:00:00Z"), &zone).unwrap();
+    assert_eq!(opens, time("2012-01-05T20:00:00Z"));
+    let (sunday, zone) = (window("Sun 02:15-02:45"), Zone::named("Europe/Berlin").unwrap());
+    let opens = sunday.next_open(time("2026-03-22T12:00:00Z"), &zone).unwrap();
+    assert_eq!(opens, time("2026-04-05T00:15:00Z"));
 }
 
 #[test]
@@ -192,21 +276,33 @@ fn equals_waiting_minute_by_minute_over_a_year() {
 proptest! {
     #[test]
     fn opens_and_closes_in_turn(
-        spans in prop::collection::vec((0..DAY, 1..=DAY), 1..4),
+        spans in prop::collection::vec((0..128_u8, 0..DAY, 1..=DAY, 0..3_u8), 1..5),
         seconds in 1_700_000_000_i64..1_900_000_000,
     ) {
         let spans: Vec<String> = spans
             .into_iter()
-            .filter(|(opens, closes)| opens != closes)
-            .map(|(a, b)| format!("{:02}:{:02}-{:02}:{:02}", a / 60, a % 60, b / 60, b % 60))
+            .filter(|(_, opens, closes, _)| opens != closes)
+            .map(|(days, a, b, rate)| {
+                let names = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
+                let chosen = (0..7).filter(|day| days >> day & 1 == 1).map(|day| names[day]);
+                let days = chosen.collect::<Vec<_>>().join(",");
+                let rate = ["", "=5M", "=80Mbit"][usize::from(rate)];
+                let [a, b] = [a, b].map(|at| format!("{:02}:{:02}", at / 60, at % 60));
+                format!("{days} {a}-{b}{rate}")
+            })
             .collect();
         prop_assume!(!spans.is_empty());
         let (window, zone) = (window(&spans.join(",")), Zone::named("America/New_York").unwrap());
         let at = Timestamp::from_second(seconds).unwrap();
+        let before = |at: Timestamp| at.checked_sub(SignedDuration::from_nanos(1)).unwrap();
+        if let Some((next, flow)) = window.next_flow(at, &zone) {
+            prop_assert_eq!(window.flow(next, &zone), flow);
+            prop_assert_eq!(window.flow(before(next), &zone), window.flow(at, &zone));
+            prop_assert!(next > at && flow != window.flow(at, &zone));
+        }
         if let Some(opens) = window.next_open(at, &zone) {
             prop_assert!(opens > at && window.is_open(opens, &zone));
-            let before = opens.checked_sub(SignedDuration::from_nanos(1)).unwrap();
-            prop_assert!(!window.is_open(before, &zone));
+            prop_assert!(!window.is_open(before(opens), &zone));
             let closes = window.closes(opens, &zone).unwrap();
             prop_assert!(closes > opens && !window.is_open(closes, &zone));
         } else {

@@ -47,12 +47,13 @@ impl Zone {
         self.zone.to_datetime(at).date()
     }
 
-    /// Seconds since 00:00 on the clock on the wall.
-    pub(super) fn second_of_day(&self, at: Timestamp) -> u32 {
-        let time = self.zone.to_datetime(at).time();
-        let [hour, minute, second] =
-            [time.hour(), time.minute(), time.second()].map(i8::unsigned_abs);
-        (u32::from(hour) * 60 + u32::from(minute)) * 60 + u32::from(second)
+    /// Seconds since Monday 00:00 on the clock on the wall.
+    pub(super) fn second_of_week(&self, at: Timestamp) -> u32 {
+        let wall = self.zone.to_datetime(at);
+        let day = wall.weekday().to_monday_zero_offset();
+        let [day, hour, minute, second] = [day, wall.hour(), wall.minute(), wall.second()]
+            .map(|field| u32::from(field.unsigned_abs()));
+        ((day * 24 + hour) * 60 + minute) * 60 + second
     }
 
     /// When the clock on the wall is changed next.

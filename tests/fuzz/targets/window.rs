@@ -21,14 +21,22 @@ pub fn window(data: &[u8]) {
         Err(reason) => return is_a_message(&reason, window.len() + 100),
     };
     assert_eq!(Window::parse(&window.to_string()), Ok(window.clone()));
-    assert!(window.longest_gap() <= Duration::from_hours(24));
+    // A minute of the week at least is open.
+    assert!(window.longest_gap() < Duration::from_hours(7 * 24));
     let zone = match Zone::named(zone) {
         Ok(zone) => zone,
         Err(reason) => return is_a_message(&reason, zone.len() + 100),
     };
     let at = seconds.parse().ok().and_then(|seconds| Timestamp::from_second(seconds).ok());
     if let Some(at) = at {
-        let open = window.is_open(at, &zone);
+        let (open, flow) = (window.is_open(at, &zone), window.flow(at, &zone));
+        assert_eq!(open, flow.is_open());
+        assert!(flow.rate() != Some(0), "a rate moves something");
+        if let Some((next, then)) = window.next_flow(at, &zone) {
+            assert!(next > at && then != flow && window.flow(next, &zone) == then);
+            let before = next - Duration::from_secs(1);
+            assert!(before < at || window.flow(before, &zone) == flow, "{next} is late");
+        }
         if let Some(opens) = window.next_open(at, &zone) {
             assert!(opens > at && window.is_open(opens, &zone));
             let before = opens - Duration::from_secs(1);
