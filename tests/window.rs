@@ -1,7 +1,14 @@
 //! glacier-window(1), run as a program.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    reason = "a test that cannot go on has failed"
+)]
 
+#[path = "window/oracle.rs"]
+mod oracle;
 mod skip;
 
 use std::fs::File;
