@@ -9,6 +9,7 @@ pub mod catalog;
 pub mod chunk;
 pub mod cli;
 mod closed;
+pub mod command;
 pub mod conf;
 pub mod description;
 #[cfg(test)]

@@ -11,8 +11,7 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, ErrorKind, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::os::unix::process::ExitStatusExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,10 +20,10 @@ use tokio::time::sleep;
 
 use self::file::Target;
 use super::plan::Stream;
-use crate::cli;
 use crate::error::{Error, Result};
 use crate::line::Guid;
 use crate::neighbour;
+use crate::{cli, command};
 
 /// The longest pause between two looks whether a command has ended.
 const LOOK: Duration = Duration::from_millis(250);
@@ -46,10 +45,8 @@ impl Output {
     /// # Errors
     /// When there is no such command: 127, as a shell says it.
     pub fn new(command: Vec<OsString>) -> Result<Self> {
-        if let Some(program) = command.first()
-            && !is_there(Path::new(program))
-        {
-            return Err(Error::Command(127, format!("{}: no such command", name(&command))));
+        if !command.is_empty() && !command::is_there(&command) {
+            return Err(command::missing(&command::name(&command)));
         }
         Ok(Self { command, target: None, sink: RefCell::default(), child: RefCell::default() })
     }
@@ -117,24 +114,19 @@ impl Output {
             *self.sink.borrow_mut() = Some(Arc::clone(&sink));
             return Ok(sink);
         }
-        let fd: OwnedFd = match self.command.split_first() {
-            None => cli::stdout()?
+        let fd: OwnedFd = if self.command.is_empty() {
+            cli::stdout()?
                 .as_fd()
                 .try_clone_to_owned()
-                .map_err(|e| Error::io("stdout: cannot open", e))?,
-            Some((program, arguments)) => {
-                let mut command = Command::new(program);
-                command.args(arguments).stdin(Stdio::piped());
-                tell(&mut command, stream);
-                let mut child = command.spawn().map_err(|e| {
-                    let code = if e.kind() == ErrorKind::NotFound { 127 } else { 126 };
-                    let error = Error::io("cannot run", e);
-                    Error::Command(code, format!("{}: {error}", name(&self.command)))
-                })?;
-                let input = child.stdin.take().map(OwnedFd::from);
-                *self.child.borrow_mut() = Some(child);
-                input.ok_or_else(|| Error::Bug("a command has no standard input".to_owned()))?
-            }
+                .map_err(|e| Error::io("stdout: cannot open", e))?
+        } else {
+            let mut run = command::of(&self.command)?;
+            run.stdin(Stdio::piped());
+            tell(&mut run, stream);
+            let mut child = run.spawn().map_err(|e| command::unrun(&self.name(), e))?;
+            let input = child.stdin.take().map(OwnedFd::from);
+            *self.child.borrow_mut() = Some(child);
+            input.ok_or_else(|| Error::Bug("a command has no standard input".to_owned()))?
         };
         let sink = Arc::new(File::from(fd));
         *self.sink.borrow_mut() = Some(sink.clone());
@@ -178,26 +170,17 @@ impl Output {
             None => Ok(None),
             Some(child) => child
                 .try_wait()
-                .map_err(|e| Error::io(format!("{}: cannot wait for it", name(&self.command)), e)),
+                .map_err(|e| Error::io(format!("{}: cannot wait for it", self.name()), e)),
         }
     }
 
     fn check(&self, status: ExitStatus) -> Result<()> {
-        let name = name(&self.command);
-        match (status.code(), status.signal()) {
-            (Some(0), _) => Ok(()),
-            (Some(code), _) => Err(Error::Command(
-                u8::try_from(code).unwrap_or(u8::MAX),
-                format!("{name}: ended with status {code}"),
-            )),
-            (None, signal) => {
-                let signal = signal.unwrap_or_default();
-                Err(Error::Command(
-                    u8::try_from(signal.saturating_add(128)).unwrap_or(u8::MAX),
-                    format!("{name}: was killed by signal {signal}"),
-                ))
-            }
-        }
+        command::check(&self.name(), status)
+    }
+
+    /// The command as messages name it.
+    fn name(&self) -> String {
+        command::name(&self.command)
     }
 
     /// The error that a failed write stands for. A command that reads no more
@@ -220,7 +203,7 @@ impl Output {
                 Ok(None) => {}
             }
         }
-        Error::io(format!("{}: did not read all of the stream", name(&self.command)), error)
+        Error::io(format!("{}: did not read all of the stream", self.name()), error)
     }
 
     /// Ends when it is known that nobody will take what may come, which a
@@ -279,18 +262,4 @@ fn tell(command: &mut Command, stream: &Stream) {
             None => command.env_remove(name),
         };
     }
-}
-
-/// The command as messages name it.
-fn name(command: &[OsString]) -> String {
-    command.first().map(|program| program.to_string_lossy().into_owned()).unwrap_or_default()
-}
-
-/// Whether a program is where execvp(3) looks for it.
-fn is_there(program: &Path) -> bool {
-    if program.components().count() > 1 || program.is_absolute() {
-        return program.exists();
-    }
-    let path = std::env::var_os("PATH").unwrap_or_else(|| "/bin:/usr/bin".into());
-    std::env::split_paths(&path).any(|directory| directory.join(program).is_file())
 }
