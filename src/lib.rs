@@ -17,6 +17,7 @@ mod dice;
 pub mod error;
 pub mod get;
 pub mod hashing;
+pub mod hold;
 pub mod journal;
 pub mod line;
 pub mod local;

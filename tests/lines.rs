@@ -413,6 +413,7 @@ mod mirror {
         opens: Option<Time>,
         closes: Option<Time>,
         remaining_s: Option<u64>,
+        rate: Option<u64>,
     }
 
     #[derive(Deserialize)]

@@ -221,10 +221,66 @@ fn tells_when_it_opens_and_closes() {
     assert_eq!((code, &line_closed["open"]), (0, &Value::Bool(false)));
     assert!((1.9..2.1).contains(&hours(&line_closed, "opens")), "{line_closed}");
     assert!((3.9..4.1).contains(&hours(&line_closed, "closes")), "{line_closed}");
+    let (code, calendar, error) = run(&["--calendar", "--tz", "UTC", &closed()]);
+    assert!(calendar.contains("by the clock on the wall: UTC\n"), "{calendar}");
+    assert_eq!((code, error), (0, String::new()));
     let all_day = "{\"type\":\"window\",\"window\":\"00:00-24:00\",\"tz\":\"UTC\",\"open\":true}\n";
     for question in ["--next", "--remaining"] {
         let seen = run(&[question, "--tz", "UTC", "00:00-24:00"]);
         assert_eq!(seen, (0, all_day.to_owned(), String::new()));
+    }
+}
+
+#[test]
+fn tells_at_when_it_opens_by_the_clock_of_the_system() {
+    let at = |zone: &str, window: &str| {
+        let out =
+            tool(&["--next", "--format", "at", "--tz", "UTC", window]).env("TZ", zone).output();
+        let (code, out, error) = seen(out.unwrap());
+        assert_eq!((code, error), (0, String::new()));
+        out
+    };
+    let hours = |hours| {
+        let at = Timestamp::now().checked_add(SignedDuration::from_hours(hours)).unwrap();
+        at.strftime("%Y%m%d%H%M\n").to_string()
+    };
+    let window = closed();
+    // Nine hours ahead of UTC, and the hour may end meanwhile.
+    let (before, found, after) = (hours(11), at("XXX-9", &window), hours(11));
+    assert!(before == found || found == after, "{before} {found} {after}");
+    assert_eq!(at("XXX-9", "00:00-24:00"), "");
+    let (code, out, error) = seen(
+        tool(&["--next", "--format", "at", "--tz", "UTC", &window])
+            .env("TZ", "No")
+            .output()
+            .unwrap(),
+    );
+    assert_eq!((code, out.as_str()), (78, ""), "{error}");
+}
+
+#[test]
+fn warns_of_a_window_that_is_closed_for_a_day() {
+    let warning = |gap: &str| {
+        format!(
+            "glacier-window: warning: the window is closed for {gap} at a time, \
+             and a vault may drop an upload that is idle for 24 h\n"
+        )
+    };
+    let said = |args: &[&str]| seen(tool(args).args(["--tz", "UTC"]).output().unwrap()).2;
+    for (window, gap) in [
+        ("Sat 00:00-06:00", Some("6 d 18 h")),
+        ("Tue-Sun 00:00-24:00", Some("1 d")),
+        ("Tue-Sun 00:00-24:00,Mon 12:00-12:01", None),
+        ("00:00-00:01", None),
+    ] {
+        let expected = gap.map(warning).unwrap_or_default();
+        for args in [&["--next"][..], &["--next", "--format", "at"], &["--calendar"], &[]] {
+            assert_eq!(said(&[args, &[window]].concat()), expected, "{args:?} {window}");
+        }
+        // Cron mails what is said.
+        for question in ["--check", "--remaining"] {
+            assert_eq!(said(&[question, window]), "", "{question}");
+        }
     }
 }
 
@@ -250,6 +306,9 @@ fn refuses_a_wrong_command_line() {
         (&["06:00-06:00"], "'06:00-06:00' is empty; all day is 00:00-24:00"),
         (&[], "required arguments were not provided"),
         (&["--check", "--next", "22:00-06:00"], "cannot be used with"),
+        (&["--calendar", "--remaining", "22:00-06:00"], "cannot be used with"),
+        (&["--format", "at", "22:00-06:00"], "were not provided: --next"),
+        (&["--next", "--format", "xml", "22:00-06:00"], "'xml'"),
         (&["22:00-06:00", "23:00-06:00"], "unexpected argument"),
     ] {
         let (code, out, error) = run(args);

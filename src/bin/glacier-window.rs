@@ -1,23 +1,25 @@
 //! glacier-window(1): say when lines may be acted on, and hold them until then.
 
-use std::collections::VecDeque;
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
-use std::os::fd::AsFd;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use akashita::cli::{self, Error, Result};
-use akashita::neighbour;
-use akashita::window::{Answer, LONGEST_LINE, Window, Zone, stamp};
+use akashita::hold::hold;
+use akashita::units;
+use akashita::window::{Answer, Window, Zone, calendar, for_at};
 use clap::Parser;
+use clap::builder::PossibleValuesParser;
 use jiff::Timestamp;
+
+/// A vault's unfinished upload may be dropped after so long without activity.
+const IDLE: Duration = Duration::from_hours(24);
 
 /// Stamp lines with a window, and hold them until it is open.
 ///
 /// WINDOW is [DAYS ]HH:MM-HH:MM[=RATE], or several joined by commas; see glacier-window(1).
 #[derive(Parser)]
 #[command(name = "glacier-window", version)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of its own")]
 struct Options {
     /// The time zone of WINDOW, such as Europe/Berlin [default: local time]
     #[arg(long, value_name = "ZONE")]
@@ -28,9 +30,16 @@ struct Options {
     /// Print when the window opens and closes next
     #[arg(long, group = "question")]
     next: bool,
+    /// What --next prints: json, or at for the time that at -t takes
+    #[arg(long, value_name = "FORMAT", default_value = "json", requires = "next",
+          value_parser = PossibleValuesParser::new(["json", "at"]), hide_possible_values = true)]
+    format: String,
     /// Print how long the window stays open
     #[arg(long, group = "question")]
     remaining: bool,
+    /// Show the week, for people
+    #[arg(long, group = "question")]
+    calendar: bool,
     /// The hours, such as 22:00-06:00 or 'Mon-Fri 22:00-06:00=5M,weekend 00:00-24:00'
     window: String,
 }
@@ -38,7 +47,7 @@ struct Options {
 fn main() -> ExitCode {
     let run = |options: Options| {
         // Questions are answered to who asks, not to a pipe.
-        let mut told = options.check || options.next || options.remaining;
+        let mut told = options.check || options.next || options.remaining || options.calendar;
         act(&options, &mut told).inspect_err(|error| {
             if !told {
                 cli::tell(None, error);
@@ -52,170 +61,45 @@ fn main() -> ExitCode {
 fn act(options: &Options, told: &mut bool) -> Result<()> {
     let window = Window::parse(&options.window).map_err(Error::Usage)?;
     let zone = match &options.tz {
-        Some(name) => Zone::named(name),
-        None => Zone::local().map_err(|why| format!("{why}; name it with --tz")),
+        Some(name) => Zone::named(name).map_err(Error::Configuration)?,
+        None => local()?,
     };
-    let zone = zone.map_err(Error::Configuration)?;
     let now = Timestamp::now();
     let open = window.is_open(now, &zone);
     let answer = if open { Ok(()) } else { Err(Error::No(String::new())) };
     if options.check {
         return answer;
     }
-    if options.next {
-        return cli::print_line(&Answer::next(&window, &zone, now));
-    }
     if options.remaining {
         cli::print_line(&Answer::remaining(&window, &zone, now))?;
         return answer;
     }
-    filter(&window, &zone, told)
+    warn_of_gap(&window);
+    if options.calendar {
+        return cli::put_out(calendar(&window, &zone).as_bytes());
+    }
+    if options.next && options.format == "at" {
+        let opens = for_at(&window, &zone, now, &local()?);
+        return opens.map_or(Ok(()), |opens| cli::put_out(format!("{opens}\n").as_bytes()));
+    }
+    if options.next {
+        return cli::print_line(&Answer::next(&window, &zone, now));
+    }
+    hold(&window, &zone, told)
 }
 
-/// The lines of standard input. No more is read than the line that is held,
-/// as the pipe is the buffer, until nobody writes to it any more.
-struct Lines {
-    stdin: BufReader<File>,
-    /// What was read behind the line that is held.
-    ahead: VecDeque<Vec<u8>>,
-    /// Whether nobody writes any more.
-    abandoned: bool,
+fn local() -> Result<Zone> {
+    let named = |why| Error::Configuration(format!("{why}; name it with --tz"));
+    Zone::local().map_err(named)
 }
 
-impl Lines {
-    /// The next line; none at the end of the input.
-    fn next(&mut self) -> Result<Option<Vec<u8>>> {
-        match self.ahead.pop_front() {
-            Some(line) => Ok(Some(line)),
-            None => self.read(),
-        }
+/// Who begins an upload should know before it is lost.
+fn warn_of_gap(window: &Window) {
+    let gap = window.longest_gap();
+    if gap >= IDLE {
+        let gap = units::time(gap);
+        cli::warn(&format!(
+            "the window is closed for {gap} at a time, and a vault may drop an upload that is idle for 24 h"
+        ));
     }
-
-    fn read(&mut self) -> Result<Option<Vec<u8>>> {
-        if self.stdin.buffer().is_empty() {
-            neighbour::wait_for_input(self.stdin.get_ref())?;
-        }
-        let mut line = Vec::new();
-        let longest = u64::try_from(LONGEST_LINE).unwrap_or(u64::MAX);
-        self.stdin
-            .by_ref()
-            .take(longest + 1)
-            .read_until(b'\n', &mut line)
-            .map_err(|e| Error::io("stdin: cannot read", e))?;
-        Ok((!line.is_empty()).then_some(line))
-    }
-
-    /// Waits, no longer than told. True if now nobody writes any more; then
-    /// all that is left is in `ahead`, and is no more than a pipe holds.
-    fn are_abandoned_within(&mut self, longest: Duration) -> Result<bool> {
-        if self.abandoned {
-            neighbour::wait(longest)?;
-            return Ok(false);
-        }
-        self.abandoned = neighbour::is_abandoned(self.stdin.get_ref(), longest)?;
-        while self.abandoned
-            && let Some(line) = self.read()?
-        {
-            self.ahead.push_back(line);
-        }
-        Ok(self.abandoned)
-    }
-}
-
-/// Passes lines on while the window is open, and those that send nothing at
-/// any time.
-fn filter(window: &Window, zone: &Zone, told: &mut bool) -> Result<()> {
-    let stdin = io::stdin().as_fd().try_clone_to_owned().map_err(|e| Error::io("stdin", e))?;
-    let stdin = BufReader::new(File::from(stdin));
-    let mut lines = Lines { stdin, ahead: VecDeque::new(), abandoned: false };
-    let mut whole = true;
-    for number in 1_u64.. {
-        let Some(line) = lines.next()? else { return Ok(()) };
-        let wrong = |why: String| {
-            // A stream itself, most likely.
-            let lines = number == 1 && (why.starts_with("not ") || why.ends_with(" bytes"));
-            let hint = if lines { "; are these lines of glacier-chunk?" } else { "" };
-            Error::Data(format!("stdin: line {number}: {why}{hint}"))
-        };
-        if line.len() > LONGEST_LINE {
-            return Err(wrong(format!("longer than {LONGEST_LINE} bytes")));
-        }
-        if line.trim_ascii().is_empty() {
-            continue;
-        }
-        let line = stamp(&line, window, zone).map_err(wrong)?;
-        whole = is_whole(whole, &line.kind);
-        while !line.passes
-            && let Some(wait) = closed_for(window, zone)
-        {
-            if lines.are_abandoned_within(wait)? {
-                judge(&lines.ahead, whole, window, zone, told)?;
-            }
-        }
-        cli::put_out(&line.line)?;
-        if line.kind == "failed" {
-            whole = true;
-        }
-    }
-    Ok(())
-}
-
-/// Whether no stream is without its end behind a line of this type.
-fn is_whole(before: bool, kind: &str) -> bool {
-    match kind {
-        "stream" => false,
-        "end" => true,
-        _ => before,
-    }
-}
-
-/// What to do when the program before has ended, with these lines left, and
-/// the window is closed. What is whole waits for its hour. A stream that will
-/// have no end today is not worth a night: its bad news passes, before the
-/// lines that are held, and the next run can start.
-///
-/// # Errors
-/// Unfinished, when that program said nothing itself.
-fn judge(
-    ahead: &VecDeque<Vec<u8>>,
-    mut whole: bool,
-    window: &Window,
-    zone: &Zone,
-    told: &mut bool,
-) -> Result<()> {
-    let mut failed = None;
-    for line in ahead {
-        // What is no line is told in its turn, unless it is a torn one.
-        match stamp(line, window, zone) {
-            Ok(line) => {
-                whole = is_whole(whole, &line.kind);
-                if line.kind == "failed" {
-                    failed = Some(line.line);
-                }
-            }
-            Err(_) => return Ok(()),
-        }
-    }
-    if whole && failed.is_none() {
-        return Ok(());
-    }
-    let error = Error::Unfinished(
-        "stdin: the program before has ended, and the stream is not whole; run the same command again"
-            .to_owned(),
-    );
-    if let Some(line) = failed {
-        *told = true;
-        cli::put_out(&line)?;
-    }
-    Err(error)
-}
-
-/// How long the window stays closed, if it is.
-fn closed_for(window: &Window, zone: &Zone) -> Option<Duration> {
-    let now = Timestamp::now();
-    if window.is_open(now, zone) {
-        return None;
-    }
-    let wait = window.next_open(now, zone).map(|opens| opens.duration_since(now));
-    Some(wait.and_then(|wait| Duration::try_from(wait).ok()).unwrap_or(neighbour::NAP))
 }

@@ -8,6 +8,7 @@
 //! glacier-window(1), WINDOWS.
 
 mod answer;
+mod calendar;
 mod span;
 mod stamp;
 mod zone;
@@ -17,7 +18,8 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-pub use answer::Answer;
+pub use answer::{Answer, for_at};
+pub use calendar::calendar;
 use span::WEEK;
 pub use stamp::{LONGEST_LINE, Stamped, stamp};
 pub use zone::Zone;

@@ -11,7 +11,8 @@ pub(super) const DAY: u16 = 24 * 60;
 /// Minutes in a week, which begins on Monday.
 pub(super) const WEEK: u16 = 7 * DAY;
 
-const NAMES: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
+/// The days of the week.
+pub(super) const NAMES: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
 
 /// Hours of some days of the week, from the first instant up to, not
 /// including, the last. Those that end before they begin go past midnight,

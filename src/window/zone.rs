@@ -1,7 +1,7 @@
 //! Time zones: which wall-clock time it is where the window is meant.
 
 use jiff::Timestamp;
-use jiff::civil::Date;
+use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
 
 /// A time zone, or the local time of this system.
@@ -42,14 +42,19 @@ impl Zone {
         self.name.as_deref()
     }
 
+    /// The clock and the calendar on the wall.
+    pub(super) fn wall(&self, at: Timestamp) -> DateTime {
+        self.zone.to_datetime(at)
+    }
+
     /// The day of the calendar on the wall.
     pub fn date(&self, at: Timestamp) -> Date {
-        self.zone.to_datetime(at).date()
+        self.wall(at).date()
     }
 
     /// Seconds since Monday 00:00 on the clock on the wall.
     pub(super) fn second_of_week(&self, at: Timestamp) -> u32 {
-        let wall = self.zone.to_datetime(at);
+        let wall = self.wall(at);
         let day = wall.weekday().to_monday_zero_offset();
         let [day, hour, minute, second] = [day, wall.hour(), wall.minute(), wall.second()]
             .map(|field| u32::from(field.unsigned_abs()));

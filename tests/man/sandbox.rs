@@ -37,6 +37,12 @@ case "$*" in
 esac
 "#;
 
+/// Takes a job for a time, as at(1) does, and forgets it.
+const AT: &str = r#"#!/bin/sh
+# at - what examples take for at(1)
+[ $# -eq 4 ] && [ "$1 $3" = "-t -f" ] && [ -f "$4" ] && expr "$2" : '[0-9]\{12\}$' >/dev/null
+"#;
+
 /// What is stored before the first example: a chain and a tar file. A call
 /// is refused before, for those who look for one in the server's log.
 const STORED: &str = "
@@ -82,9 +88,12 @@ impl Sandbox {
         fs::write(top.join("photos/one.jpg"), vec![b'x'; 100_000]).unwrap();
         let stream = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/streams/full.zfs");
         fs::copy(stream, top.join("home.zfs")).unwrap();
-        let zfs = top.join("bin/zfs");
-        fs::write(&zfs, ZFS).unwrap();
-        fs::set_permissions(&zfs, fs::Permissions::from_mode(0o755)).unwrap();
+        fs::write(top.join("job"), "akashita-backup\n").unwrap();
+        for (name, script) in [("zfs", ZFS), ("at", AT)] {
+            let path = top.join("bin").join(name);
+            fs::write(&path, script).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        }
 
         let conf = top.join("akashita.conf");
         let state = top.join("state");
