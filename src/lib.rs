@@ -11,6 +11,7 @@ pub mod cli;
 mod closed;
 pub mod command;
 pub mod conf;
+pub mod curfew;
 pub mod description;
 #[cfg(test)]
 mod dice;

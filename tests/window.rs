@@ -7,6 +7,9 @@
     reason = "a test that cannot go on has failed"
 )]
 
+#[path = "window/command.rs"]
+mod command;
+mod common;
 #[path = "window/oracle.rs"]
 mod oracle;
 mod skip;
@@ -307,6 +310,10 @@ fn refuses_a_wrong_command_line() {
         (&[], "required arguments were not provided"),
         (&["--check", "--next", "22:00-06:00"], "cannot be used with"),
         (&["--calendar", "--remaining", "22:00-06:00"], "cannot be used with"),
+        (&["--next", "22:00-06:00", "--", "true"], "cannot be used with"),
+        (&["--repeat", "22:00-06:00"], "were not provided: <COMMAND>"),
+        (&["--grace", "5s", "22:00-06:00"], "were not provided: <COMMAND>"),
+        (&["--grace", "5", "22:00-06:00", "--", "true"], "is no duration"),
         (&["--format", "at", "22:00-06:00"], "were not provided: --next"),
         (&["--next", "--format", "xml", "22:00-06:00"], "'xml'"),
         (&["22:00-06:00", "23:00-06:00"], "unexpected argument"),

@@ -1,9 +1,11 @@
 //! glacier-window(1): say when lines may be acted on, and hold them until then.
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use akashita::cli::{self, Error, Result};
+use akashita::curfew::Curfew;
 use akashita::hold::hold;
 use akashita::units;
 use akashita::window::{Answer, Window, Zone, calendar, for_at};
@@ -14,7 +16,7 @@ use jiff::Timestamp;
 /// A vault's unfinished upload may be dropped after so long without activity.
 const IDLE: Duration = Duration::from_hours(24);
 
-/// Stamp lines with a window, and hold them until it is open.
+/// Stamp lines with a window, and hold them until it is open; or run a command.
 ///
 /// WINDOW is [DAYS ]HH:MM-HH:MM[=RATE], or several joined by commas; see glacier-window(1).
 #[derive(Parser)]
@@ -40,15 +42,27 @@ struct Options {
     /// Show the week, for people
     #[arg(long, group = "question")]
     calendar: bool,
+    /// Run COMMAND again at the next opening, until it ends by itself
+    #[arg(long, requires = "command")]
+    repeat: bool,
+    /// How long COMMAND may take to stop when the window closes
+    #[arg(long, value_name = "TIME", default_value = "60s", requires = "command",
+          value_parser = units::duration)]
+    grace: Duration,
     /// The hours, such as 22:00-06:00 or 'Mon-Fri 22:00-06:00=5M,weekend 00:00-24:00'
     window: String,
+    /// Run this while the window is open
+    #[arg(last = true, value_name = "COMMAND", conflicts_with = "question")]
+    command: Vec<OsString>,
 }
 
 fn main() -> ExitCode {
     let run = |options: Options| {
-        // Questions are answered to who asks, not to a pipe.
-        let mut told = options.check || options.next || options.remaining || options.calendar;
-        act(&options, &mut told).inspect_err(|error| {
+        // Questions are answered to who asks, and a command writes what it
+        // likes; neither is told to a pipe.
+        let asked = options.check || options.next || options.remaining || options.calendar;
+        let mut told = asked || !options.command.is_empty();
+        act(options, &mut told).inspect_err(|error| {
             if !told {
                 cli::tell(None, error);
             }
@@ -58,7 +72,7 @@ fn main() -> ExitCode {
 }
 
 /// `told` is set when a failure needs no `failed` line of ours.
-fn act(options: &Options, told: &mut bool) -> Result<()> {
+fn act(options: Options, told: &mut bool) -> Result<()> {
     let window = Window::parse(&options.window).map_err(Error::Usage)?;
     let zone = match &options.tz {
         Some(name) => Zone::named(name).map_err(Error::Configuration)?,
@@ -85,7 +99,11 @@ fn act(options: &Options, told: &mut bool) -> Result<()> {
     if options.next {
         return cli::print_line(&Answer::next(&window, &zone, now));
     }
-    hold(&window, &zone, told)
+    if options.command.is_empty() {
+        return hold(&window, &zone, told);
+    }
+    let Options { command, grace, repeat, .. } = options;
+    Curfew { window, zone, grace, repeat }.run(&command)
 }
 
 fn local() -> Result<Zone> {

@@ -185,7 +185,8 @@ pub fn start_into(command: &mut Command, stdout: impl Into<Stdio>) -> Running {
 fn has_statuses(command: &Command) -> Option<String> {
     let name = Path::new(command.get_program()).file_name()?.to_str()?;
     let ours = name.starts_with("glacier-");
-    let runs_another = name == "glacier-get" && command.get_args().any(|word| word == "--");
+    let may_run_another = matches!(name, "glacier-get" | "glacier-window");
+    let runs_another = may_run_another && command.get_args().any(|word| word == "--");
     (ours && !runs_another).then(|| name.to_owned())
 }
 

@@ -1,0 +1,98 @@
+//! A command that runs while a window is open.
+//!
+//! It is started when the window opens, and stopped when that closes, with
+//! all that it has started: TERM, and KILL when the grace is over. Nothing
+//! here catches a signal. If this process ends, whatever ended it, a guard
+//! stops the command the same way (`group`).
+
+mod group;
+
+use std::ffi::OsString;
+use std::process::{Child, ExitStatus};
+use std::thread::sleep;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use self::group::Group;
+use crate::command;
+use crate::error::{Error, Result};
+use crate::hold::closed_for;
+use crate::neighbour;
+use crate::window::{Window, Zone};
+
+/// The longest pause between two looks at the command and the clock.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// The longest pause between two looks at the clock while the window is
+/// closed.
+const DOZE: Duration = Duration::from_secs(2);
+
+/// When a command may run.
+pub struct Curfew {
+    /// While this is open.
+    pub window: Window,
+    /// Where it is meant.
+    pub zone: Zone,
+    /// How long the command may take to stop.
+    pub grace: Duration,
+    /// Whether a command that was stopped runs again.
+    pub repeat: bool,
+}
+
+impl Curfew {
+    /// Runs a command when the window is open, until it ends by itself.
+    ///
+    /// # Errors
+    /// Unfinished when it was stopped; else its own status, if it is not 0, or
+    /// 127 or 126 when it cannot be run.
+    pub fn run(&self, line: &[OsString]) -> Result<()> {
+        let name = command::name(line);
+        if !command::is_there(line) {
+            return Err(command::missing(&name));
+        }
+        loop {
+            while let Some(wait) = closed_for(&self.window, &self.zone) {
+                neighbour::wait(wait.min(DOZE))?;
+            }
+            let group = Group::new(self.grace)?;
+            let mut child = match group.run(line) {
+                Ok(child) => child,
+                Err(error) => {
+                    group.leave();
+                    return Err(error);
+                }
+            };
+            if let Some(status) = self.watch(&name, &mut child)? {
+                group.leave();
+                return command::check(&name, status);
+            }
+            group.stop(&mut child, self.grace).map_err(|e| unwaited(&name, e))?;
+            if !self.repeat {
+                let why = "stopped, as the window has closed; run the same command again";
+                return Err(Error::Unfinished(format!("{name}: {why}")));
+            }
+        }
+    }
+
+    /// The status of the command, or none once the window has closed.
+    fn watch(&self, name: &str, child: &mut Child) -> Result<Option<ExitStatus>> {
+        let mut pause = Duration::from_millis(1);
+        loop {
+            if let Some(status) = child.try_wait().map_err(|e| unwaited(name, e))? {
+                return Ok(Some(status));
+            }
+            // The clock is asked each time: it may be set, and the machine may
+            // have slept.
+            if !self.window.is_open(Timestamp::now(), &self.zone) {
+                return Ok(None);
+            }
+            sleep(pause);
+            pause = (pause * 2).min(LOOK);
+        }
+    }
+}
+
+fn unwaited(name: &str, error: std::io::Error) -> Error {
+    Error::io(format!("{name}: cannot wait for it"), error)
+}
