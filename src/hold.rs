@@ -10,12 +10,11 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use jiff::Timestamp;
-
 use crate::cli;
 use crate::error::{Error, Result};
+use crate::hours::Hours;
 use crate::neighbour;
-use crate::window::{LONGEST_LINE, Window, Zone, stamp};
+use crate::window::{LONGEST_LINE, stamp};
 
 /// The lines of standard input. No more is read than the line that is held,
 /// as the pipe is the buffer, until nobody writes to it any more.
@@ -74,7 +73,7 @@ impl Lines {
 /// # Errors
 /// When a line is none, or cannot be read or printed; unfinished, when a
 /// program beside this one has ended.
-pub fn hold(window: &Window, zone: &Zone, told: &mut bool) -> Result<()> {
+pub fn hold(mut hours: Hours, told: &mut bool) -> Result<()> {
     let stdin = io::stdin().as_fd().try_clone_to_owned().map_err(|e| Error::io("stdin", e))?;
     let stdin = BufReader::new(File::from(stdin));
     let mut lines = Lines { stdin, ahead: VecDeque::new(), abandoned: false };
@@ -93,13 +92,13 @@ pub fn hold(window: &Window, zone: &Zone, told: &mut bool) -> Result<()> {
         if line.trim_ascii().is_empty() {
             continue;
         }
-        let line = stamp(&line, window, zone).map_err(wrong)?;
+        let line = stamp(&line, hours.window(), hours.zone()).map_err(wrong)?;
         whole = is_whole(whole, &line.kind);
         while !line.passes
-            && let Some(wait) = closed_for(window, zone)
+            && let Some(wait) = hours.closed_for()
         {
             if lines.are_abandoned_within(wait)? {
-                judge(&lines.ahead, whole, window, zone, told)?;
+                judge(&lines.ahead, whole, &hours, told)?;
             }
         }
         cli::put_out(&line.line)?;
@@ -126,17 +125,11 @@ fn is_whole(before: bool, kind: &str) -> bool {
 ///
 /// # Errors
 /// Unfinished, when that program said nothing itself.
-fn judge(
-    ahead: &VecDeque<Vec<u8>>,
-    mut whole: bool,
-    window: &Window,
-    zone: &Zone,
-    told: &mut bool,
-) -> Result<()> {
+fn judge(ahead: &VecDeque<Vec<u8>>, mut whole: bool, hours: &Hours, told: &mut bool) -> Result<()> {
     let mut failed = None;
     for line in ahead {
         // What is no line is told in its turn, unless it is a torn one.
-        match stamp(line, window, zone) {
+        match stamp(line, hours.window(), hours.zone()) {
             Ok(line) => {
                 whole = is_whole(whole, &line.kind);
                 if line.kind == "failed" {
@@ -158,14 +151,4 @@ fn judge(
         cli::put_out(&line)?;
     }
     Err(error)
-}
-
-/// How long the window stays closed, if it is.
-pub fn closed_for(window: &Window, zone: &Zone) -> Option<Duration> {
-    let now = Timestamp::now();
-    if window.is_open(now, zone) {
-        return None;
-    }
-    let wait = window.next_open(now, zone).map(|opens| opens.duration_since(now));
-    Some(wait.and_then(|wait| Duration::try_from(wait).ok()).unwrap_or(neighbour::NAP))
 }

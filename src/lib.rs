@@ -19,6 +19,7 @@ pub mod error;
 pub mod get;
 pub mod hashing;
 pub mod hold;
+pub mod hours;
 pub mod journal;
 pub mod line;
 pub mod local;

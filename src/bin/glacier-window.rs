@@ -7,6 +7,7 @@ use std::time::Duration;
 use akashita::cli::{self, Error, Result};
 use akashita::curfew::Curfew;
 use akashita::hold::hold;
+use akashita::hours::Hours;
 use akashita::units;
 use akashita::window::{Answer, Window, Zone, calendar, for_at};
 use clap::Parser;
@@ -99,11 +100,12 @@ fn act(options: Options, told: &mut bool) -> Result<()> {
     if options.next {
         return cli::print_line(&Answer::next(&window, &zone, now));
     }
+    let hours = Hours::new(window, zone);
     if options.command.is_empty() {
-        return hold(&window, &zone, told);
+        return hold(hours, told);
     }
     let Options { command, grace, repeat, .. } = options;
-    Curfew { window, zone, grace, repeat }.run(&command)
+    Curfew { hours, grace, repeat }.run(&command)
 }
 
 fn local() -> Result<Zone> {

@@ -12,14 +12,11 @@ use std::process::{Child, ExitStatus};
 use std::thread::sleep;
 use std::time::Duration;
 
-use jiff::Timestamp;
-
 use self::group::Group;
 use crate::command;
 use crate::error::{Error, Result};
-use crate::hold::closed_for;
+use crate::hours::Hours;
 use crate::neighbour;
-use crate::window::{Window, Zone};
 
 /// The longest pause between two looks at the command and the clock.
 const LOOK: Duration = Duration::from_millis(250);
@@ -30,10 +27,8 @@ const DOZE: Duration = Duration::from_secs(2);
 
 /// When a command may run.
 pub struct Curfew {
-    /// While this is open.
-    pub window: Window,
-    /// Where it is meant.
-    pub zone: Zone,
+    /// While these are open.
+    pub hours: Hours,
     /// How long the command may take to stop.
     pub grace: Duration,
     /// Whether a command that was stopped runs again.
@@ -46,13 +41,13 @@ impl Curfew {
     /// # Errors
     /// Unfinished when it was stopped; else its own status, if it is not 0, or
     /// 127 or 126 when it cannot be run.
-    pub fn run(&self, line: &[OsString]) -> Result<()> {
+    pub fn run(mut self, line: &[OsString]) -> Result<()> {
         let name = command::name(line);
         if !command::is_there(line) {
             return Err(command::missing(&name));
         }
         loop {
-            while let Some(wait) = closed_for(&self.window, &self.zone) {
+            while let Some(wait) = self.hours.closed_for() {
                 neighbour::wait(wait.min(DOZE))?;
             }
             let group = Group::new(self.grace)?;
@@ -76,7 +71,7 @@ impl Curfew {
     }
 
     /// The status of the command, or none once the window has closed.
-    fn watch(&self, name: &str, child: &mut Child) -> Result<Option<ExitStatus>> {
+    fn watch(&mut self, name: &str, child: &mut Child) -> Result<Option<ExitStatus>> {
         let mut pause = Duration::from_millis(1);
         loop {
             if let Some(status) = child.try_wait().map_err(|e| unwaited(name, e))? {
@@ -84,7 +79,7 @@ impl Curfew {
             }
             // The clock is asked each time: it may be set, and the machine may
             // have slept.
-            if !self.window.is_open(Timestamp::now(), &self.zone) {
+            if !self.hours.is_open() {
                 return Ok(None);
             }
             sleep(pause);

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -205,6 +205,31 @@ fn a_clock_that_is_set_past_the_close_stops_a_command() {
         assert!(running.runs(), "{time}");
     }
     clock.set("06 07:00:00");
+    running.finish().failed(75, STOPPED);
+    until_gone(&place);
+}
+
+#[test]
+fn a_machine_that_is_taken_to_another_zone_stops_a_command() {
+    let place = Place::default();
+    let Some(clock) = Clock::new(&place, "23:00:00") else { return };
+    let zones = Path::new("/usr/share/zoneinfo");
+    let travel = |zone: &str| {
+        fs::copy(zones.join(zone), place.path("new")).unwrap();
+        fs::rename(place.path("new"), place.path("localtime")).unwrap();
+    };
+    if !zones.join("Asia/Tokyo").exists() {
+        return skip("/usr/share/zoneinfo: not there, no machine is taken to another zone");
+    }
+    travel("UTC");
+    let mut command = window(&place, NIGHT, UP);
+    command.env("TZ", format!(":{}", place.path("localtime").display()));
+    let mut running = clock.start(command);
+    up(&mut running);
+    // It is eight in the morning there.
+    travel("Asia/Tokyo");
+    // The zone is read every half minute, and here that is over.
+    clock.set("23:00:40");
     running.finish().failed(75, STOPPED);
     until_gone(&place);
 }
