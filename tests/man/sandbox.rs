@@ -31,6 +31,9 @@ case "$*" in
 "send "*@mon) cat "$STREAMS/full.zfs" ;;
 "receive "*) cat >/dev/null ;;
 "list "*) printf 'tank/home\t-\n' ;;
+"get "*" type "*) case "$*" in *" tank" | *" tank/home") echo filesystem ;; *) exit 1 ;; esac ;;
+"get "*"value guid "*@mon) echo 13202105433093045432 ;;
+"get "*"value guid "*) echo 9426808012259010397 ;;
 "get "*guid*) printf 'tank/home@mon\t%s\t13202105433093045432\n' guid createtxg ;;
 "get "*) echo off ;;
 *) exit 2 ;;
@@ -97,7 +100,11 @@ impl Sandbox {
 
         let conf = top.join("akashita.conf");
         let state = top.join("state");
-        let text = format!("dest=my-vault\ndataset=tank/home\nstate={}\n", state.display());
+        let text = format!(
+            "dest=my-vault\ndataset=tank/home\nstate={}\ncatalog={}\n",
+            state.display(),
+            top.join("catalog.jsonl").display()
+        );
         fs::write(&conf, text).unwrap();
         fs::set_permissions(&conf, fs::Permissions::from_mode(0o600)).unwrap();
 

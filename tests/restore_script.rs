@@ -1,0 +1,413 @@
+//! akashita-restore(8), with a pool that is a file and a Glacier on this machine.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
+
+#[path = "common/mod.rs"]
+mod common;
+#[path = "common/local.rs"]
+mod local;
+#[path = "backup/machine.rs"]
+mod machine;
+mod skip;
+
+use std::fs;
+
+use common::{Ended, run};
+use machine::{GUIDS, Machine, silent};
+use skip::skip;
+
+const CONF: &str = "dest=my-vault\ndataset=tank/home\npart_size=1M\nvolume_size=1M\n\
+                    tier=Expedited\nmax_cost=5\n";
+
+/// A machine that has stored two snapshots as a chain.
+fn stored() -> Machine {
+    let machine = empty();
+    silent(&machine.run(&[], &[]));
+    silent(&machine.run(&[], &[]));
+    machine
+}
+
+fn empty() -> Machine {
+    let machine = Machine::new();
+    machine.configure(CONF);
+    machine
+}
+
+fn restore_in(
+    machine: &Machine,
+    shell: &str,
+    arguments: &[&str],
+    more: &[(&str, &str)],
+) -> Option<Ended> {
+    machine.script_in("akashita-restore", shell, arguments, more)
+}
+
+fn restore(machine: &Machine, arguments: &[&str], more: &[(&str, &str)]) -> Ended {
+    restore_in(machine, "sh", arguments, more).unwrap()
+}
+
+/// The guids that a dataset has, in their order.
+fn received(machine: &Machine, dataset: &str) -> Vec<String> {
+    let points = machine.points();
+    let of = format!("{dataset}@");
+    let lines = points.lines().map(|line| line.split('\t').collect::<Vec<_>>());
+    lines.filter(|line| line[2].starts_with(&of)).map(|line| line[1].to_owned()).collect()
+}
+
+/// How many archives the service was asked for.
+fn asked_for(machine: &Machine) -> usize {
+    machine.server.calls("InitiateJob")
+}
+
+/// Runs a line of sh with the tools, and what another program is needed for
+/// if that is not there.
+fn sh(machine: &Machine, line: &str) -> String {
+    let mut shell = machine.place.command("sh");
+    let tools = common::program("glacier-chunk").parent().unwrap().to_owned();
+    let mut path = vec![tools];
+    path.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap()));
+    machine.server.client(shell.args(["-c", line]));
+    shell.env("PATH", std::env::join_paths(path).unwrap());
+    shell.env("STREAMS", concat!(env!("CARGO_MANIFEST_DIR"), "/tests/streams"));
+    let ended = run(&mut shell);
+    assert_eq!(ended.code(), 0, "{line}: {}", ended.stderr);
+    ended.stdout.trim_end().to_owned()
+}
+
+fn has(program: &str) -> bool {
+    std::env::split_paths(&std::env::var_os("PATH").unwrap())
+        .any(|directory| directory.join(program).is_file())
+}
+
+/// That a run failed with one line, which begins and ends so.
+#[track_caller]
+fn fails(ended: &Ended, code: i32, begins: &str, ends: &str) {
+    let said = ended.stderr.trim_end();
+    assert_eq!((ended.code(), said.lines().count()), (code, 1), "{said}");
+    assert!(said.starts_with(&format!("akashita-restore: {begins}")), "{said}");
+    assert!(said.ends_with(ends), "{said}");
+}
+
+#[test]
+fn brings_a_chain_back_in_order_in_any_sh() {
+    let machine = stored();
+    for (number, shell) in ["sh", "dash", "bash", "busybox sh"].into_iter().enumerate() {
+        let target = format!("tank/back{number}");
+        let Some(ended) = restore_in(&machine, shell, &["tank/home@tue", &target], &[]) else {
+            skip(&format!("{shell}: not found, akashita-restore is not tried with it"));
+            continue;
+        };
+        silent(&ended);
+        assert_eq!(received(&machine, &target), GUIDS[..2], "{shell}");
+        let log = fs::read_to_string(machine.place.path("log")).unwrap();
+        assert!(log.ends_with(&format!(" tank/home@tue: restored to {target}\n")), "{log}");
+    }
+    let asked = machine.asked();
+    let receives: Vec<&str> = asked.lines().filter(|line| line.starts_with("receive")).collect();
+    assert!(receives.iter().all(|line| line.starts_with("receive -u tank/back")), "{receives:?}");
+}
+
+#[test]
+fn goes_on_behind_what_is_there() {
+    let machine = stored();
+    silent(&restore(&machine, &["tank/home@mon", "tank/back"], &[]));
+    let before = asked_for(&machine);
+    assert_eq!(received(&machine, "tank/back"), GUIDS[..1]);
+    silent(&restore(&machine, &["tank/home@tue", "tank/back"], &[]));
+    assert_eq!(received(&machine, "tank/back"), GUIDS[..2]);
+    assert_eq!(asked_for(&machine), before + 1, "the second stream is of one volume");
+    // And with all of it there is nothing to do.
+    silent(&restore(&machine, &["tank/home@tue", "tank/back"], &[]));
+    silent(&restore(&machine, &["tank/home@mon", "tank/back"], &[]));
+    assert_eq!(machine.asked().matches("receive -u").count(), 2, "{}", machine.asked());
+    // An old ZFS cannot be asked for snapshots alone, nor for a token.
+    silent(&restore(&machine, &["tank/home@tue", "tank/old"], &[("OLD", "1")]));
+    silent(&restore(&machine, &["tank/home@tue", "tank/old"], &[("OLD", "1")]));
+    assert_eq!(received(&machine, "tank/old"), GUIDS[..2]);
+}
+
+#[test]
+fn what_failed_goes_on_without_being_asked_for_again() {
+    let machine = stored();
+    let ended = restore(&machine, &["tank/home@tue", "tank/back"], &[("FULL", "1")]);
+    let again = format!(
+        "; log: {}; again: akashita-restore -c {} -t Expedited -- tank/home@tue tank/back",
+        machine.place.path("log").display(),
+        machine.place.path("conf").display()
+    );
+    let begins = "tank/home@tue: tank/home@mon: cannot receive: out of space";
+    fails(&ended, 74, begins, &again);
+    assert!(received(&machine, "tank/back").is_empty());
+    let before = asked_for(&machine);
+    silent(&restore(&machine, &["tank/home@tue", "tank/back"], &[]));
+    assert_eq!(received(&machine, "tank/back"), GUIDS[..2]);
+    assert_eq!(asked_for(&machine), before, "the jobs are used again");
+}
+
+#[test]
+fn another_snapshot_than_the_catalogs_is_told() {
+    let machine = stored();
+    let ended = restore(&machine, &["tank/home@mon", "tank/back"], &[("WRONG", "17")]);
+    let why =
+        format!("tank/home@mon: tank/home@mon: tank/back@mon: its guid is 17, not {}", GUIDS[0]);
+    assert!(ended.stderr.contains(&why), "{}", ended.stderr);
+    assert_eq!(ended.code(), 65);
+}
+
+#[test]
+fn a_target_that_does_not_fit_is_refused_before_anything_is_asked_for() {
+    let machine = stored();
+    let snapshot = "tank/home@tue";
+    let ended = restore(&machine, &[snapshot, "tank"], &[]);
+    let why = "is there, and does not end with a snapshot that leads to tank/home@tue; \
+               name another, or destroy it";
+    fails(&ended, 65, "tank: ", why);
+    silent(&restore(&machine, &["tank/home@mon", "tank/back"], &[]));
+    let before = asked_for(&machine);
+    let points = machine.points();
+    fs::write(machine.place.path("pool/points"), points + "950\t99\ttank/back@newer\n").unwrap();
+    fails(&restore(&machine, &[snapshot, "tank/back"], &[]), 65, "tank/back: ", why);
+    let token = [("TOKEN", "1-c740b4779-...")];
+    let cure = "its token left; remove it with: zfs receive -A 'tank/back'";
+    fails(&restore(&machine, &[snapshot, "tank/back"], &token), 65, "tank/back: ", cure);
+    let ended = restore(&machine, &[snapshot, "tank/none/x"], &[]);
+    fails(&ended, 74, "tank/none: cannot be opened; zfs create makes it", "");
+    assert_eq!(asked_for(&machine), before);
+}
+
+#[test]
+fn a_plan_asks_for_nothing_and_too_dear_a_restore_neither() {
+    let machine = stored();
+    let ended = restore(&machine, &["-n", "tank/home@tue", "tank/back"], &[]);
+    let lines: Vec<&str> = ended.stdout.lines().collect();
+    assert_eq!((ended.code(), ended.stderr.as_str(), lines.len()), (0, "", 5), "{lines:?}");
+    assert_eq!(lines[..2], ["tank/home@mon: 2.0 MiB", "tank/home@tue: 540.8 KiB"]);
+    let standard = "Standard: 4 archives, 2.6 MiB; ready in 3 to 5 hours; ";
+    assert!(lines.iter().any(|line| line.starts_with(standard)), "{lines:?}");
+    assert!(lines[2].starts_with("Expedited: 4 archives, 2.6 MiB; ready in 1 to 5 minutes; "));
+    let same = restore(&machine, &["-n", "tank/home@tue"], &[]);
+    assert_eq!(same.stdout, ended.stdout, "a plan needs no target");
+    machine.configure(&CONF.replace("max_cost=5", "max_cost=0"));
+    let ended = restore(&machine, &["tank/home@tue", "tank/back"], &[]);
+    assert_eq!(ended.code(), 1, "{}", ended.stderr);
+    assert_eq!(asked_for(&machine), 0);
+}
+
+#[test]
+fn what_is_wrong_is_told_before_anything_is_asked_for() {
+    let machine = stored();
+    let usage = "usage: akashita-restore [-n] ";
+    for wrong in [&[][..], &["tank/home@mon"], &["a", "b", "c"], &["-f", "out", "a", "b"], &["-x"]]
+    {
+        let ended = restore(&machine, wrong, &[]);
+        assert_eq!(ended.code(), 64, "{wrong:?}: {}", ended.stderr);
+        assert!(ended.stderr.contains(usage), "{wrong:?}: {}", ended.stderr);
+    }
+    let victim = machine.place.path("victim");
+    let run = format!("tank/$(touch {})", victim.display());
+    for hostile in [run.as_str(), "-x", "tank/a;b", "tank/a\nb", "tank/back@mon"] {
+        let ended = restore(&machine, &["--", "tank/home@mon", hostile], &[]);
+        assert_eq!(ended.code(), 64, "{hostile}: {}", ended.stderr);
+        let ended = restore(&machine, &["--", hostile, "tank/back"], &[]);
+        assert_eq!(ended.code(), 65, "{hostile}: {}", ended.stderr);
+    }
+    assert!(!victim.exists());
+    let ended = restore(&machine, &["tank/home@sun", "tank/back"], &[]);
+    assert_eq!(ended.code(), 65, "{}", ended.stderr);
+    assert_eq!(asked_for(&machine), 0);
+    fs::remove_file(machine.place.path("catalog.jsonl")).unwrap();
+    let ended = restore(&machine, &["tank/home@mon", "tank/back"], &[]);
+    let ends = "no such catalog; glacier-ls inventory --rebuild makes it anew";
+    fails(&ended, 78, &machine.place.path("catalog.jsonl").display().to_string(), ends);
+}
+
+#[test]
+fn brings_many_datasets_back_as_they_were_sent() {
+    let machine = empty();
+    for number in 1..=3 {
+        let line = "glacier-chunk -- cat \"$STREAMS/replication-R-N.zfs\" | glacier-put my-vault";
+        sh(&machine, &line.replace('N', &number.to_string()));
+    }
+    silent(&restore(&machine, &["rstank/tree@r2", "tank/back"], &[]));
+    silent(&restore(&machine, &["rstank/tree@r3", "tank/back"], &[]));
+    let points = machine.points();
+    let names: Vec<&str> = points.lines().filter_map(|line| line.split('\t').nth(2)).collect();
+    let expected = [
+        "tank/back@r1",
+        "tank/back/b@r1",
+        "tank/back/a@r1",
+        "tank/back@r2",
+        "tank/back/b@r2",
+        "tank/back/a@r2",
+        "tank/back@r3",
+        "tank/back/c@r3",
+        "tank/back/a@r3",
+    ];
+    assert_eq!(names, expected);
+    let asked = machine.asked();
+    let receives: Vec<&str> = asked.lines().filter(|line| line.starts_with("receive")).collect();
+    // What the sender has destroyed goes here, too, but never by the first stream.
+    let expected = ["receive -u tank/back", "receive -F -u tank/back", "receive -F -u tank/back"];
+    assert_eq!(receives, expected);
+}
+
+/// Stores the first stream through a filter, as the second word of its text
+/// says it, and the second one as it is.
+fn filtered(machine: &Machine, filter: &str, program: &str) {
+    sh(
+        machine,
+        &format!(
+            "glacier-proof proof <\"$STREAMS/full.zfs\" | {{ {program} && : >marker; }} |
+                glacier-chunk --whole proof --whole marker --part-size 1M --volume-size 1M \
+                --filter '{filter}' | glacier-put my-vault
+             glacier-chunk <\"$STREAMS/incremental-1.zfs\" | glacier-put my-vault"
+        ),
+    );
+}
+
+#[test]
+fn what_was_encrypted_is_decrypted_or_never_asked_for() {
+    if !has("age") || !has("zstd") {
+        skip("age or zstd: not found; what they filter is not restored");
+        return;
+    }
+    let machine = empty();
+    for key in ["key", "other"] {
+        sh(&machine, &format!("age-keygen -o {key} 2>/dev/null"));
+    }
+    let recipient = sh(&machine, "age-keygen -y key");
+    let filter = format!("zstd -3 | age -r {recipient}");
+    filtered(&machine, &filter, &filter);
+    let snapshot = "tank/home@tue";
+    let path = |name: &str| machine.place.path(name).display().to_string();
+    for (more, why) in [
+        (String::new(), "identity names no key to decrypt it".to_owned()),
+        (format!("identity={}\n", path("none")), "none: the identity cannot be read".to_owned()),
+        (
+            format!("identity={}\n", path("other")),
+            format!("{} is the key of none of these", path("other")),
+        ),
+        (
+            format!("identity={}\n", path("key")),
+            "went through 'zstd -3', and no unfilter undoes that".to_owned(),
+        ),
+        (
+            format!("identity={}\nfilter=gzip\nunfilter=gzip -d\n", path("key")),
+            "went through 'zstd -3', and no unfilter undoes that".to_owned(),
+        ),
+    ] {
+        machine.configure(&format!("{CONF}{more}"));
+        let ended = restore(&machine, &[snapshot, "tank/back"], &[]);
+        fails(&ended, 78, "tank/home@mon: ", &why);
+    }
+    assert_eq!(asked_for(&machine), 0);
+    let key = format!("{CONF}identity={}\n", path("key"));
+    machine.configure(&format!("{key}filter=zstd -9\nunfilter=zstd -d\n"));
+    for (number, shell) in ["sh", "dash", "bash", "busybox sh"].into_iter().enumerate() {
+        let target = format!("tank/back{number}");
+        let Some(ended) = restore_in(&machine, shell, &[snapshot, &target], &[]) else {
+            continue;
+        };
+        silent(&ended);
+        assert_eq!(received(&machine, &target), GUIDS[..2], "{shell}");
+    }
+    // A stage that fails is told, and not what it made of the stream.
+    machine.configure(&format!("{key}filter=zstd -9\nunfilter=false\n"));
+    let ended = restore(&machine, &[snapshot, "tank/none"], &[]);
+    assert_eq!(ended.code(), 74, "{}", ended.stderr);
+    assert!(received(&machine, "tank/none").is_empty());
+}
+
+#[test]
+fn a_stage_that_fails_at_its_end_is_told() {
+    if !has("age") {
+        skip("age: not found; what it decrypts is not restored");
+        return;
+    }
+    let machine = empty();
+    sh(&machine, "age-keygen -o key 2>/dev/null");
+    let recipient = sh(&machine, "age-keygen -y key");
+    // The last chunk of what age writes is cut off, and a whole stream comes
+    // out before it: only the status of age tells.
+    let filter = format!("age -r {recipient}");
+    let program = format!("{{ cat; head -c 300000 /dev/zero; }} | {filter} | head -c -70000");
+    filtered(&machine, &filter, &program);
+    let key = machine.place.path("key").display().to_string();
+    machine.configure(&format!("{CONF}identity={key}\n"));
+    let takes = [("TAKES", "2144056")];
+    let ended = restore(&machine, &["tank/home@mon", "tank/back"], &takes);
+    fails(&ended, 65, "tank/home@mon: tank/home@mon: age failed: age: ", "tank/back");
+    assert_eq!(received(&machine, "tank/back"), GUIDS[..1], "it was received");
+}
+
+#[test]
+fn writes_files_that_are_not_fetched_again() {
+    let machine = stored();
+    sh(&machine, "glacier-chunk --name 'etc 1.tar' -- echo tar | glacier-put my-vault");
+    let out = machine.place.path("out").display().to_string();
+    for shell in ["sh", "dash", "bash", "busybox sh"] {
+        let _ = fs::remove_dir_all(&out);
+        let arguments = ["-f", out.as_str(), "tank/home@tue"];
+        let Some(ended) = restore_in(&machine, shell, &arguments, &[]) else { continue };
+        silent(&ended);
+        let streams = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/streams");
+        for (number, (guid, stream)) in GUIDS[..2].iter().zip(["full", "incremental-1"]).enumerate()
+        {
+            let file = format!("{out}/{:03}-{guid}.zfs", number + 1);
+            let stored = fs::read(format!("{streams}/{stream}.zfs")).unwrap();
+            assert!(fs::read(&file).unwrap() == stored, "{shell}: {file}");
+        }
+    }
+    // Neither what is there is asked for, nor what is not known to be whole taken.
+    let first = format!("{out}/001-{}.zfs", GUIDS[0]);
+    fs::write(&first, "kept").unwrap();
+    fs::remove_file(format!("{out}/002-{}.zfs", GUIDS[1])).unwrap();
+    let before = asked_for(&machine);
+    silent(&restore(&machine, &["-f", &out, "tank/home@tue"], &[]));
+    assert_eq!(fs::read(&first).unwrap(), b"kept");
+    assert!(asked_for(&machine) <= before + 1);
+    let list = fs::read_to_string(format!("{out}/streams")).unwrap();
+    fs::write(format!("{out}/streams"), list.replace("001-", "009-")).unwrap();
+    silent(&restore(&machine, &["-f", &out, "tank/home@tue"], &[]));
+    assert_eq!(fs::metadata(&first).unwrap().len(), 2_144_056);
+
+    fails(
+        &restore(&machine, &["etc 1.tar", "tank/back"], &[]),
+        65,
+        "etc 1.tar: not a stream of ZFS; use -f",
+        "",
+    );
+    silent(&restore(&machine, &["-f", &out, "etc 1.tar"], &[]));
+    assert_eq!(fs::read(format!("{out}/001-etc_1.tar")).unwrap(), b"tar\n");
+}
+
+#[test]
+fn what_cannot_be_undone_is_written_as_it_is_stored() {
+    if !has("zstd") {
+        skip("zstd: not found; what it compressed is not restored");
+        return;
+    }
+    let machine = empty();
+    filtered(&machine, "zstd -3", "zstd -3");
+    let out = machine.place.path("out").display().to_string();
+    let ended = restore(&machine, &["-f", &out, "tank/home@tue"], &[]);
+    let warning = "akashita-restore: warning: tank/home@mon: went through 'zstd -3', and no unfilter \
+                   undoes that; stays as it is stored\n";
+    assert_eq!((ended.code(), ended.stderr.as_str()), (0, warning));
+    sh(&machine, &format!("zstd -dc out/001-{}.stored | cmp - \"$STREAMS/full.zfs\"", GUIDS[0]));
+    machine.configure(&format!("{CONF}filter=zstd -3\nunfilter=zstd -d\n"));
+    silent(&restore(&machine, &["-f", &out, "tank/home@tue"], &[]));
+    sh(&machine, &format!("cmp out/001-{}.zfs \"$STREAMS/full.zfs\"", GUIDS[0]));
+}
+
+#[test]
+fn volumes_that_are_kept_are_enough() {
+    let mut machine = stored();
+    let keep = machine.place.path("kept").display().to_string();
+    let arguments = ["-k", keep.as_str(), "tank/home@mon", "tank/back"];
+    let ended = restore(&machine, &arguments, &[("FULL", "1")]);
+    assert_eq!(ended.code(), 74, "{}", ended.stderr);
+    machine.server.kill();
+    silent(&restore(&machine, &arguments, &[]));
+    assert_eq!(received(&machine, "tank/back"), GUIDS[..1]);
+}
