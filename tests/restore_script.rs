@@ -12,8 +12,8 @@ mod skip;
 
 use std::fs;
 
-use common::{Ended, run};
-use machine::{GUIDS, Machine, silent};
+use common::Ended;
+use machine::{GUIDS, Machine, has, silent};
 use skip::skip;
 
 const CONF: &str = "dest=my-vault\ndataset=tank/home\npart_size=1M\nvolume_size=1M\n\
@@ -57,26 +57,6 @@ fn received(machine: &Machine, dataset: &str) -> Vec<String> {
 /// How many archives the service was asked for.
 fn asked_for(machine: &Machine) -> usize {
     machine.server.calls("InitiateJob")
-}
-
-/// Runs a line of sh with the tools, and what another program is needed for
-/// if that is not there.
-fn sh(machine: &Machine, line: &str) -> String {
-    let mut shell = machine.place.command("sh");
-    let tools = common::program("glacier-chunk").parent().unwrap().to_owned();
-    let mut path = vec![tools];
-    path.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap()));
-    machine.server.client(shell.args(["-c", line]));
-    shell.env("PATH", std::env::join_paths(path).unwrap());
-    shell.env("STREAMS", concat!(env!("CARGO_MANIFEST_DIR"), "/tests/streams"));
-    let ended = run(&mut shell);
-    assert_eq!(ended.code(), 0, "{line}: {}", ended.stderr);
-    ended.stdout.trim_end().to_owned()
-}
-
-fn has(program: &str) -> bool {
-    std::env::split_paths(&std::env::var_os("PATH").unwrap())
-        .any(|directory| directory.join(program).is_file())
 }
 
 /// That a run failed with one line, which begins and ends so.
@@ -226,7 +206,7 @@ fn brings_many_datasets_back_as_they_were_sent() {
     let machine = empty();
     for number in 1..=3 {
         let line = "glacier-chunk -- cat \"$STREAMS/replication-R-N.zfs\" | glacier-put my-vault";
-        sh(&machine, &line.replace('N', &number.to_string()));
+        machine.sh(&line.replace('N', &number.to_string()));
     }
     silent(&restore(&machine, &["rstank/tree@r2", "tank/back"], &[]));
     silent(&restore(&machine, &["rstank/tree@r3", "tank/back"], &[]));
@@ -254,15 +234,12 @@ fn brings_many_datasets_back_as_they_were_sent() {
 /// Stores the first stream through a filter, as the second word of its text
 /// says it, and the second one as it is.
 fn filtered(machine: &Machine, filter: &str, program: &str) {
-    sh(
-        machine,
-        &format!(
-            "glacier-proof proof <\"$STREAMS/full.zfs\" | {{ {program} && : >marker; }} |
+    machine.sh(&format!(
+        "glacier-proof proof <\"$STREAMS/full.zfs\" | {{ {program} && : >marker; }} |
                 glacier-chunk --whole proof --whole marker --part-size 1M --volume-size 1M \
                 --filter '{filter}' | glacier-put my-vault
              glacier-chunk <\"$STREAMS/incremental-1.zfs\" | glacier-put my-vault"
-        ),
-    );
+    ));
 }
 
 #[test]
@@ -273,9 +250,9 @@ fn what_was_encrypted_is_decrypted_or_never_asked_for() {
     }
     let machine = empty();
     for key in ["key", "other"] {
-        sh(&machine, &format!("age-keygen -o {key} 2>/dev/null"));
+        machine.sh(&format!("age-keygen -o {key} 2>/dev/null"));
     }
-    let recipient = sh(&machine, "age-keygen -y key");
+    let recipient = machine.sh("age-keygen -y key");
     let filter = format!("zstd -3 | age -r {recipient}");
     filtered(&machine, &filter, &filter);
     let snapshot = "tank/home@tue";
@@ -325,8 +302,8 @@ fn a_stage_that_fails_at_its_end_is_told() {
         return;
     }
     let machine = empty();
-    sh(&machine, "age-keygen -o key 2>/dev/null");
-    let recipient = sh(&machine, "age-keygen -y key");
+    machine.sh("age-keygen -o key 2>/dev/null");
+    let recipient = machine.sh("age-keygen -y key");
     // The last chunk of what age writes is cut off, and a whole stream comes
     // out before it: only the status of age tells.
     let filter = format!("age -r {recipient}");
@@ -343,7 +320,7 @@ fn a_stage_that_fails_at_its_end_is_told() {
 #[test]
 fn writes_files_that_are_not_fetched_again() {
     let machine = stored();
-    sh(&machine, "glacier-chunk --name 'etc 1.tar' -- echo tar | glacier-put my-vault");
+    machine.sh("glacier-chunk --name 'etc 1.tar' -- echo tar | glacier-put my-vault");
     let out = machine.place.path("out").display().to_string();
     for shell in ["sh", "dash", "bash", "busybox sh"] {
         let _ = fs::remove_dir_all(&out);
@@ -394,10 +371,10 @@ fn what_cannot_be_undone_is_written_as_it_is_stored() {
     let warning = "akashita-restore: warning: tank/home@mon: went through 'zstd -3', and no unfilter \
                    undoes that; stays as it is stored\n";
     assert_eq!((ended.code(), ended.stderr.as_str()), (0, warning));
-    sh(&machine, &format!("zstd -dc out/001-{}.stored | cmp - \"$STREAMS/full.zfs\"", GUIDS[0]));
+    machine.sh(&format!("zstd -dc out/001-{}.stored | cmp - \"$STREAMS/full.zfs\"", GUIDS[0]));
     machine.configure(&format!("{CONF}filter=zstd -3\nunfilter=zstd -d\n"));
     silent(&restore(&machine, &["-f", &out, "tank/home@tue"], &[]));
-    sh(&machine, &format!("cmp out/001-{}.zfs \"$STREAMS/full.zfs\"", GUIDS[0]));
+    machine.sh(&format!("cmp out/001-{}.zfs \"$STREAMS/full.zfs\"", GUIDS[0]));
 }
 
 #[test]

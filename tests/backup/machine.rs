@@ -13,7 +13,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use crate::common::{self, Ended, Place, run_with};
+use crate::common::{self, Ended, Place, run, run_with};
 use crate::local::{self, Local};
 
 /// The guids of the snapshots of tests/streams, in their order.
@@ -113,6 +113,21 @@ impl Machine {
         self.run_in("sh", arguments, more).unwrap()
     }
 
+    /// Runs a line of sh with the tools and the service, which must succeed.
+    #[track_caller]
+    pub fn sh(&self, line: &str) -> String {
+        let mut shell = self.place.command("sh");
+        let tools = common::program("glacier-chunk").parent().unwrap().to_owned();
+        let mut path = vec![tools];
+        path.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap()));
+        self.server.client(shell.args(["-c", line]));
+        shell.env("PATH", std::env::join_paths(path).unwrap());
+        shell.env("STREAMS", concat!(env!("CARGO_MANIFEST_DIR"), "/tests/streams"));
+        let ended = run(&mut shell);
+        assert_eq!(ended.code(), 0, "{line}: {}", ended.stderr);
+        ended.stdout.trim_end().to_owned()
+    }
+
     /// The guids of the ZFS streams that are stored, in their order.
     pub fn stored(&self) -> Vec<String> {
         let catalog = local::catalog(&self.place);
@@ -138,4 +153,10 @@ impl Machine {
 /// That a run is silent and all is stored.
 pub fn silent(ended: &Ended) {
     assert_eq!((ended.code(), ended.stdout.as_str(), ended.stderr.as_str()), (0, "", ""));
+}
+
+/// Whether a program is there.
+pub fn has(program: &str) -> bool {
+    std::env::split_paths(&std::env::var_os("PATH").unwrap())
+        .any(|directory| directory.join(program).is_file())
 }

@@ -1,0 +1,196 @@
+//! akashita-prune(8), with a pool that is a file and a Glacier on this machine.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
+
+#[path = "common/mod.rs"]
+mod common;
+#[path = "common/local.rs"]
+mod local;
+#[path = "backup/machine.rs"]
+mod machine;
+mod skip;
+
+use std::fs;
+
+use common::{Ended, start, until};
+use machine::{Machine, has, silent};
+use skip::skip;
+
+const CONF: &str = "dest=my-vault\ndataset=tank/home\npart_size=1M\nvolume_size=1M\n";
+
+/// A machine that has stored a chain of two snapshots, and then another whole
+/// one; of each there is a snapshot and a bookmark here.
+fn two_chains() -> Option<Machine> {
+    if !has("zstd") {
+        skip("zstd: not found; nothing is pruned");
+        return None;
+    }
+    let machine = Machine::new();
+    machine.configure(CONF);
+    silent(&machine.run(&[], &[]));
+    silent(&machine.run(&[], &[]));
+    machine
+        .sh("zstd -dc \"$STREAMS/days/home-d00.zfs.zst\" | glacier-chunk | glacier-put my-vault");
+    let day = machine.stored().pop().unwrap();
+    let newest = format!("50\t{day}\ttank/home@akashita:2026-12-01\n");
+    let other = "60\t7\ttank/home@mine\n60\t7\ttank/home#mine\n";
+    let points = machine.points() + &newest + &newest.replace('@', "#") + other;
+    fs::write(machine.place.path("pool/points"), points).unwrap();
+    Some(machine)
+}
+
+fn prune_in(machine: &Machine, shell: &str, arguments: &[&str]) -> Option<Ended> {
+    machine.script_in("akashita-prune", shell, arguments, &[])
+}
+
+fn prune(machine: &Machine, arguments: &[&str]) -> Ended {
+    prune_in(machine, "sh", arguments).unwrap()
+}
+
+fn archives(machine: &Machine) -> usize {
+    machine.server.archives("my-vault").len()
+}
+
+/// The names of the points that are left.
+fn left(machine: &Machine) -> Vec<String> {
+    let points = machine.points();
+    points.lines().map(|line| line.split('\t').nth(2).unwrap().to_owned()).collect()
+}
+
+#[test]
+fn prunes_on_both_sides_in_any_sh_and_only_if_told() {
+    for shell in ["sh", "dash", "bash", "busybox sh"] {
+        let Some(machine) = two_chains() else { return };
+        machine.configure(&format!("{CONF}keep=last=1\nfree_only=no\nlocal_keep=1\n"));
+        let (points, before) = (machine.points(), archives(&machine));
+        let Some(plan) = prune_in(&machine, shell, &[]) else {
+            skip(&format!("{shell}: not found, akashita-prune is not tried with it"));
+            continue;
+        };
+        assert_eq!((plan.code(), plan.stderr.as_str()), (0, ""), "{shell}");
+        let lines: Vec<&str> = plan.stdout.lines().collect();
+        assert_eq!(lines.len(), 6, "{shell}: {lines:?}");
+        let first = "tank/home@mon: stored 20";
+        assert!(lines.iter().any(|line| line.starts_with(first)), "{shell}: {lines:?}");
+        let why = ", 2.0 MiB, would go: no rule keeps it; fee 0.0";
+        assert!(plan.stdout.contains(why), "{shell}: {}", plan.stdout);
+        let local = |what: &str| lines.iter().filter(|line| line.ends_with(what)).count();
+        assert_eq!(local("would be destroyed here: not stored any more"), 2, "{lines:?}");
+        assert_eq!(local("would be destroyed here: stored, and not among the last"), 2);
+        assert_eq!((machine.points(), archives(&machine)), (points, before), "nothing is done");
+
+        silent(&prune_in(&machine, shell, &["-y"]).unwrap());
+        assert_eq!(archives(&machine), 4, "{shell}: two streams, each with its manifest");
+        let kept = ["tank/home@akashita:2026-12-01", "tank/home#akashita:2026-12-01"];
+        assert_eq!(left(&machine), [&kept[..], &["tank/home@mine", "tank/home#mine"]].concat());
+        let plan = prune_in(&machine, shell, &[]).unwrap();
+        assert_eq!(plan.stdout, "nothing would go\n", "{shell}");
+        silent(&prune_in(&machine, shell, &["-y"]).unwrap());
+        let log = fs::read_to_string(machine.place.path("log")).unwrap();
+        assert!(log.contains(" glacier://my-vault: archives deleted: "), "{log}");
+    }
+}
+
+#[test]
+fn what_costs_a_fee_stays_unless_the_configuration_says_so() {
+    let Some(machine) = two_chains() else { return };
+    machine.configure(&format!("{CONF}keep=last=1\nlocal_keep=9\n"));
+    let before = archives(&machine);
+    assert_eq!(prune(&machine, &[]).stdout, "nothing would go\n");
+    silent(&prune(&machine, &["-y"]));
+    assert_eq!(archives(&machine), before);
+}
+
+#[test]
+fn what_is_of_others_is_left_alone() {
+    let Some(machine) = two_chains() else { return };
+    let before = archives(&machine);
+    // Another dataset, another host, another vault.
+    machine.configure(&format!("{CONF}keep=last=1\nfree_only=no\n"));
+    assert_eq!(prune(&machine, &["tank/hom"]).stdout, "nothing would go\n");
+    silent(&prune(&machine, &["-y", "tank/hom"]));
+    machine.configure("dest=other\ndataset=tank/home\nkeep=last=1\nfree_only=no\nlocal_keep=9\n");
+    silent(&prune(&machine, &["-y"]));
+    machine.configure(&format!("{CONF}keep=last=1\nfree_only=no\nlocal_keep=9\n"));
+    let catalog = machine.place.path("catalog.jsonl");
+    let text = fs::read_to_string(&catalog).unwrap();
+    let host = rustix::system::uname().nodename().to_str().unwrap().to_owned();
+    let host = format!("\"host\":\"{host}\"");
+    assert!(text.contains(&host), "{text}");
+    fs::write(&catalog, text.replace(&host, "\"host\":\"another\"")).unwrap();
+    silent(&prune(&machine, &["-y"]));
+    assert_eq!(archives(&machine), before);
+}
+
+#[test]
+fn a_dataset_that_is_gone_is_pruned_in_glacier() {
+    let Some(machine) = two_chains() else { return };
+    machine.configure(&format!("{CONF}keep=last=1\nfree_only=no\n"));
+    let none = machine.place.path("pool/none");
+    fs::write(none, "").unwrap();
+    silent(&prune(&machine, &["-y", "tank/home"]));
+    assert_eq!(archives(&machine), 4);
+    assert!(!machine.asked().contains("destroy"), "{}", machine.asked());
+}
+
+#[test]
+fn what_is_wrong_is_told_before_anything_is_deleted() {
+    let Some(machine) = two_chains() else { return };
+    let before = archives(&machine);
+    for (conf, arguments, code, why) in [
+        (CONF, &[][..], 78, ": no keep, so everything stays\n"),
+        ("dataset=tank/home\nkeep=last=1\n", &[], 78, ": no dest, so nothing is stored\n"),
+        (
+            "dest=my-vault\nkeep=last=1\n",
+            &[],
+            64,
+            "no dataset; name one, or set dataset in the configuration\n",
+        ),
+        (
+            "dest=my-vault\nkeep=last=1\n",
+            &["-r"],
+            64,
+            "usage: akashita-prune [-y] [-c conf] [dataset ...]\n",
+        ),
+        ("dest=my-vault\nkeep=last=1\n", &["--", "tank/$(id)"], 64, "not the name of a dataset\n"),
+    ] {
+        machine.configure(conf);
+        let ended = prune(&machine, &[&["-y"], arguments].concat());
+        assert_eq!(ended.code(), code, "{}", ended.stderr);
+        assert!(ended.stderr.ends_with(why), "{}", ended.stderr);
+    }
+    // What may not be deleted is told.
+    machine.configure(&format!(
+        "{CONF}keep=last=1\nfree_only=no\nlocal_keep=9\ndelete_profile=none\n"
+    ));
+    let ended = prune(&machine, &["-y"]);
+    assert_eq!(ended.code(), 77, "{}", ended.stderr);
+    let ends = format!(
+        "; log: {}; again: akashita-prune -y -c '{}'\n",
+        machine.place.path("log").display(),
+        machine.place.path("conf").display()
+    );
+    assert!(ended.stderr.ends_with(&ends) && ended.stderr.lines().count() == 1, "{}", ended.stderr);
+    fs::remove_file(machine.place.path("catalog.jsonl")).unwrap();
+    let ended = prune(&machine, &["-y"]);
+    assert_eq!(ended.code(), 78, "{}", ended.stderr);
+    assert_eq!(archives(&machine), before);
+}
+
+#[test]
+fn nothing_is_deleted_beside_a_backup() {
+    let Some(machine) = two_chains() else { return };
+    machine.configure(&format!("{CONF}keep=last=1\nfree_only=no\n"));
+    let conf = machine.place.path("conf");
+    let arguments = ["--conf", conf.to_str().unwrap(), "--lock", "backup", "--", "sleep", "60"];
+    let mut backup = start(&mut machine.place.tool("akashita-conf", &arguments));
+    let lock = machine.place.path("backup.lock");
+    let id = format!("{}\n", backup.id());
+    until("the lock is held", || fs::read_to_string(&lock).unwrap() == id);
+    let before = archives(&machine);
+    let ended = prune(&machine, &["-y"]);
+    assert_eq!(ended.code(), 75, "{}", ended.stderr);
+    assert_eq!(archives(&machine), before);
+    assert_eq!(prune(&machine, &[]).code(), 0, "a plan needs no lock");
+    backup.kill();
+}
