@@ -1,4 +1,4 @@
-//! akashita-prune(8), with a pool that is a file and a Glacier on this machine.
+//! akashita-prune(8) and akashita-verify(8), with a pool that is a file and a Glacier on this machine.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
@@ -193,4 +193,86 @@ fn nothing_is_deleted_beside_a_backup() {
     assert_eq!(archives(&machine), before);
     assert_eq!(prune(&machine, &[]).code(), 0, "a plan needs no lock");
     backup.kill();
+}
+
+fn verify_in(machine: &Machine, shell: &str, arguments: &[&str]) -> Option<Ended> {
+    machine.script_in("akashita-verify", shell, arguments, &[])
+}
+
+fn verify(machine: &Machine, arguments: &[&str]) -> Ended {
+    verify_in(machine, "sh", arguments).unwrap()
+}
+
+/// How many archives, or parts of one, the service was asked for.
+fn asked_for(machine: &Machine) -> usize {
+    machine.server.calls("InitiateJob")
+}
+
+/// The lines of a type in the catalog.
+fn told(machine: &Machine, of: &str) -> usize {
+    let of = format!("{{\"type\":\"{of}\",");
+    local::catalog(&machine.place).lines().filter(|line| line.starts_with(&of)).count()
+}
+
+#[test]
+fn verifies_what_the_budget_allows_in_any_sh() {
+    let machine = Machine::new();
+    machine.configure(&format!("{CONF}verify_budget=1M\nmax_cost=1\n"));
+    silent(&machine.run(&[], &[]));
+    for shell in ["sh", "dash", "bash", "busybox sh"] {
+        let before = told(&machine, "verified");
+        let Some(ended) = verify_in(&machine, shell, &["-t", "Expedited"]) else {
+            skip(&format!("{shell}: not found, akashita-verify is not tried with it"));
+            continue;
+        };
+        silent(&ended);
+        assert!(told(&machine, "verified") > before, "{shell}");
+        assert!(!machine.place.path("verify.jsonl").exists(), "{shell}");
+    }
+    let log = fs::read_to_string(machine.place.path("log")).unwrap();
+    assert!(log.ends_with(" verified: 1 parts\n"), "{log}");
+}
+
+#[test]
+fn a_verification_in_two_steps_is_paid_for_once() {
+    let mut machine = Machine::new();
+    machine.configure(&format!("{CONF}verify_budget=1M\n"));
+    silent(&machine.run(&[], &[]));
+    for _ in 0..3 {
+        let ended = verify(&machine, &["-n"]);
+        assert_eq!((ended.code(), ended.stdout.as_str(), ended.stderr.as_str()), (75, "", ""));
+        assert_eq!(asked_for(&machine), 1);
+    }
+    machine.server.pass(13);
+    silent(&verify(&machine, &["-n"]));
+    assert_eq!((asked_for(&machine), told(&machine, "verified")), (1, 1));
+    assert_eq!(verify(&machine, &["-n"]).code(), 75, "the next one is begun");
+    assert_eq!(asked_for(&machine), 2);
+}
+
+#[test]
+fn what_is_not_as_it_was_stored_is_told_in_a_line() {
+    let machine = Machine::new();
+    machine.configure(CONF);
+    silent(&machine.run(&[], &[]));
+    for archive in machine.server.archives("my-vault") {
+        machine.server.delete("my-vault", &archive.id);
+    }
+    let ended = verify(&machine, &["-t", "Expedited"]);
+    assert_eq!((ended.code(), ended.stderr.lines().count()), (65, 1), "{}", ended.stderr);
+    let ends = format!(
+        "; log: {}; again: akashita-verify -c '{}' -t Expedited\n",
+        machine.place.path("log").display(),
+        machine.place.path("conf").display()
+    );
+    assert!(ended.stderr.ends_with(&ends), "{}", ended.stderr);
+    assert!(!machine.place.path("verify.jsonl").exists(), "others have their turn");
+
+    machine.configure(&format!("{CONF}max_cost=0\n"));
+    let before = asked_for(&machine);
+    assert_eq!(verify(&machine, &[]).code(), 1);
+    assert_eq!(verify(&machine, &["x"]).code(), 64);
+    fs::remove_file(machine.place.path("catalog.jsonl")).unwrap();
+    assert_eq!(verify(&machine, &[]).code(), 78);
+    assert_eq!(asked_for(&machine), before);
 }
