@@ -388,3 +388,42 @@ fn volumes_that_are_kept_are_enough() {
     silent(&restore(&machine, &arguments, &[]));
     assert_eq!(received(&machine, "tank/back"), GUIDS[..1]);
 }
+
+#[test]
+fn proves_what_it_does_not_keep() {
+    if !has("zstd") {
+        skip("zstd: not found; what it compressed is not proven");
+        return;
+    }
+    let machine = empty();
+    machine.configure(&format!("{CONF}filter=zstd -3\nunfilter=zstd -d\n"));
+    filtered(&machine, "zstd -3", "zstd -3");
+    machine.sh("glacier-chunk --name etc.tar -- echo tar | glacier-put my-vault
+         glacier-chunk -- cat \"$STREAMS/replication-R-1.zfs\" | glacier-put my-vault");
+    for shell in ["sh", "dash", "bash", "busybox sh"] {
+        for snapshot in ["tank/home@tue", "etc.tar", "rstank/tree@r1"] {
+            let Some(ended) = restore_in(&machine, shell, &["-p", snapshot], &[]) else { continue };
+            silent(&ended);
+        }
+    }
+    let log = fs::read_to_string(machine.place.path("log")).unwrap();
+    assert!(log.contains(" tank/home@tue: came back whole\n"), "{log}");
+    assert!(!machine.asked().contains("receive"), "{}", machine.asked());
+    assert_eq!(restore(&machine, &["-p", "-f", "out", "etc.tar"], &[]).code(), 64);
+
+    // What the proof was of, and what came out of the filter, were two things.
+    let machine = empty();
+    machine.configure(&format!("{CONF}filter=zstd -3\nunfilter=zstd -d\n"));
+    let other = "cat >/dev/null; zstd -c \"$STREAMS/incremental-2.zfs\"";
+    filtered(&machine, "zstd -3", other);
+    let ended = restore(&machine, &["-p", "tank/home@mon"], &[]);
+    let why = format!("tank/home@mon: tank/home@mon: @mon: its guid is none, not {};", GUIDS[0]);
+    fails(&ended, 65, &why, " -p -- tank/home@mon");
+    let cut = "head -c 900000 | zstd";
+    let machine = empty();
+    machine.configure(&format!("{CONF}filter=zstd -3\nunfilter=zstd -d\n"));
+    filtered(&machine, "zstd -3", &format!("{{ {cut}; cat >/dev/null; }}"));
+    let ended = restore(&machine, &["-p", "tank/home@mon"], &[]);
+    let why = "tank/home@mon: tank/home@mon: glacier-chunk: stream: ends inside record ";
+    fails(&ended, 65, why, " -p -- tank/home@mon");
+}
