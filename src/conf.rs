@@ -75,6 +75,7 @@ const KEYS: &[Key] = &[
     one("fail_age", "691200s", seconds),
     one("tier", "Standard", |text| choice(text, &["Expedited", "Standard", "Bulk"])),
     one("max_cost", "", cost),
+    one("drill", "", dataset),
     one("verify_budget", "64M", |text| units::size(text).map(|_| text.to_owned())),
     one("concurrency", "4", |text| number(text, 1, 255)),
     one("patience", "8h", |text| units::duration(text).map(|_| text.to_owned())),

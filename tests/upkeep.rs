@@ -1,4 +1,4 @@
-//! akashita-prune(8) and akashita-verify(8), with a pool that is a file and a Glacier on this machine.
+//! akashita-prune(8), akashita-verify(8) and akashita-drill(8), with a pool that is a file and a Glacier on this machine.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
@@ -275,4 +275,118 @@ fn what_is_not_as_it_was_stored_is_told_in_a_line() {
     fs::remove_file(machine.place.path("catalog.jsonl")).unwrap();
     assert_eq!(verify(&machine, &[]).code(), 78);
     assert_eq!(asked_for(&machine), before);
+}
+
+fn drill_in(machine: &Machine, shell: &str, more: &[(&str, &str)]) -> Option<Ended> {
+    machine.script_in("akashita-drill", shell, &["-t", "Expedited"], more)
+}
+
+fn drill(machine: &Machine, more: &[(&str, &str)]) -> Ended {
+    drill_in(machine, "sh", more).unwrap()
+}
+
+/// What was drilled, in the order in which that was.
+fn drills(machine: &Machine) -> Vec<String> {
+    let text = fs::read_to_string(machine.place.path("drilled")).unwrap_or_default();
+    text.lines().map(|line| line.split('\t').nth(2).unwrap().to_owned()).collect()
+}
+
+#[test]
+fn a_drill_receives_and_drops_in_any_sh() {
+    let machine = Machine::new();
+    machine.configure(&format!("{CONF}max_cost=1\ndrill=tank/drill\n"));
+    silent(&machine.run(&[], &[]));
+    silent(&machine.run(&[], &[]));
+    let before = machine.points();
+    // One was stopped, and something else is there.
+    let left = "-\ttank/drill\n-\ttank/drill/akashita-drill-old\n-\ttank/drill/mine\n";
+    fs::write(machine.place.path("pool/datasets"), left).unwrap();
+    for (number, shell) in (1..).zip(["sh", "dash", "bash", "busybox sh"]) {
+        let Some(ended) = drill_in(&machine, shell, &[]) else {
+            skip(&format!("{shell}: not found, akashita-drill is not tried with it"));
+            continue;
+        };
+        silent(&ended);
+        assert!(drills(&machine).len() <= number, "{shell}");
+        assert_eq!(drills(&machine).last().unwrap(), "tank/home@tue", "{shell}");
+        assert_eq!(machine.points(), before, "{shell}");
+        let datasets = fs::read_to_string(machine.place.path("pool/datasets")).unwrap();
+        assert_eq!(datasets, "-\ttank/drill\n-\ttank/drill/mine\n", "{shell}");
+    }
+    let asked = machine.asked();
+    let target = "receive -u tank/drill/akashita-drill-20";
+    assert!(asked.matches(target).count() >= 2, "{asked}");
+    // One that fails is dropped, too, and does not count.
+    let before = drills(&machine);
+    let ended = drill(&machine, &[("FULL", "1")]);
+    assert_eq!((ended.code(), ended.stderr.lines().count()), (74, 1), "{}", ended.stderr);
+    let begins =
+        "akashita-drill: tank/home@tue: tank/home@mon: cannot receive: out of space; log: ";
+    assert!(ended.stderr.starts_with(begins), "{}", ended.stderr);
+    let ends = format!(
+        "; again: akashita-drill -c '{}' -t Expedited\n",
+        machine.place.path("conf").display()
+    );
+    assert!(ended.stderr.ends_with(&ends), "{}", ended.stderr);
+    assert_eq!(drills(&machine), before);
+}
+
+#[test]
+fn a_drill_without_a_pool_proves_that_streams_are_whole() {
+    let machine = Machine::new();
+    machine.configure(&format!("{CONF}max_cost=1\n"));
+    silent(&machine.run(&[], &[]));
+    for shell in ["sh", "dash", "bash", "busybox sh"] {
+        let before = drills(&machine).len();
+        let Some(ended) = drill_in(&machine, shell, &[]) else { continue };
+        silent(&ended);
+        assert_eq!(drills(&machine).len(), before + 1, "{shell}");
+    }
+    assert!(!machine.asked().contains("receive"), "{}", machine.asked());
+    let log = fs::read_to_string(machine.place.path("log")).unwrap();
+    assert!(log.ends_with(" tank/home@mon: drilled\n"), "{log}");
+}
+
+#[test]
+fn a_drill_has_each_dataset_in_turn_and_none_that_is_too_dear() {
+    if !has("zstd") {
+        skip("zstd: not found; only one dataset is drilled");
+        return;
+    }
+    let mut machine = Machine::new();
+    let conf = format!("{CONF}dataset=tank/mail\ndataset=rstank/tree\n");
+    machine.configure(&conf);
+    silent(&machine.run(&["tank/home"], &[]));
+    for store in [
+        "zstd -dc \"$STREAMS/days/mail-d00.zfs.zst\" | glacier-chunk | glacier-put my-vault",
+        "zstd -dc \"$STREAMS/days/mail-d01.zfs.zst\" | glacier-chunk | glacier-put my-vault",
+        "glacier-chunk -- cat \"$STREAMS/replication-R-1.zfs\" | glacier-put my-vault",
+    ] {
+        machine.sh(store);
+    }
+    machine.configure(&format!("{conf}max_cost=5\n"));
+    for _ in 0..4 {
+        silent(&drill(&machine, &[]));
+    }
+    let turns = drills(&machine);
+    let mut first = turns[..3].to_vec();
+    first.sort_unstable();
+    assert_eq!(first, ["rstank/tree@r1", "tank/home@mon", "tank/mail@d01"]);
+    assert_eq!(turns[3], turns[0], "the one that is longest ago");
+
+    // The one of three volumes is the dearest, when no job is there any more.
+    machine.server.pass(50);
+    let before = asked_for(&machine);
+    machine.configure(&format!("{conf}max_cost=0.0201\n"));
+    for _ in 0..3 {
+        silent(&drill(&machine, &[]));
+    }
+    assert!(!drills(&machine)[4..].contains(&"tank/home@mon".to_owned()), "{:?}", drills(&machine));
+    machine.configure(&format!("{conf}max_cost=0\n"));
+    assert_eq!(drill(&machine, &[]).code(), 1);
+    machine.configure(&conf);
+    let ended = drill(&machine, &[]);
+    assert_eq!(ended.code(), 78, "{}", ended.stderr);
+    assert!(ended.stderr.ends_with(": no max_cost, and a drill brings a whole chain back\n"));
+    assert!(asked_for(&machine) >= before);
 }
