@@ -168,13 +168,28 @@ fn the_status_tells_of_the_oldest_in_any_sh() {
         };
         assert_eq!(
             never,
-            (2, "AKASHITA CRITICAL - never stored: tank/home\n".to_owned()),
+            (
+                2,
+                "AKASHITA CRITICAL - never stored: tank/home; verified: never; drilled: never\n"
+                    .to_owned()
+            ),
             "{shell}"
         );
         // The streams that the stub sends are of tank/home on the host that cuts.
         silent(&machine.run(&[], &[]));
-        let well = (0, "AKASHITA OK - oldest of 1: tank/home, 0 h\n".to_owned());
-        assert_eq!(status(&[]).unwrap(), well, "{shell}");
+        let well = "AKASHITA OK - oldest of 1: tank/home, 0 h; verified: ";
+        let told = |when: &str| (0, format!("{well}{when}\n"));
+        assert_eq!(status(&[]).unwrap(), told("never; drilled: never"), "{shell}");
+        let catalog = machine.place.path("catalog.jsonl");
+        // As glacier-lines(5) shows it.
+        let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/man/glacier-lines.5"));
+        let page = page.unwrap();
+        let line = page.lines().find(|line| line.starts_with("{\"type\":\"verified\""));
+        let line = line.unwrap().to_owned() + "\n";
+        fs::write(&catalog, fs::read_to_string(&catalog).unwrap() + &line).unwrap();
+        let drills = "2026-11-01T04:00:00Z\ta\ta@x\n2026-12-02T04:00:00Z\tb\tb@y\n";
+        fs::write(machine.place.path("drilled"), drills).unwrap();
+        assert_eq!(status(&[]).unwrap(), told("2026-12-01; drilled: 2026-12-02"), "{shell}");
         assert_eq!(status(&["-q"]).unwrap(), (0, String::new()), "{shell}");
         let (code, told) = status(&["tank/home", "tank/hom"]).unwrap();
         assert_eq!(code, 2, "{shell}: {told}");
