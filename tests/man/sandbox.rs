@@ -40,10 +40,28 @@ case "$*" in
 esac
 "#;
 
-/// Takes a job for a time, as at(1) does, and forgets it.
+/// Takes a job for a time, as at(1) does, and keeps it: nothing may wait on
+/// this machine.
 const AT: &str = r#"#!/bin/sh
 # at - what examples take for at(1)
-[ $# -eq 4 ] && [ "$1 $3" = "-t -f" ] && [ -f "$4" ] && expr "$2" : '[0-9]\{12\}$' >/dev/null
+set -eu
+time='' job=''
+while getopts c:f:mt: option; do
+	case $option in
+	c) exit ;;
+	f) job=$OPTARG ;;
+	m) ;;
+	*) time=$OPTARG ;;
+	esac
+done
+shift $((OPTIND - 1))
+[ "$*" = now ] || expr "$time" : '[0-9]\{12\}$' >/dev/null
+cat "$job" >>"$HOME/jobs"
+"#;
+
+const ATQ: &str = r#"#!/bin/sh
+# atq - lists what at took
+[ ! -f "$HOME/jobs" ] || printf '1\tSun Nov 29 22:00:00 2026 a %s\n' "$(id -un)"
 "#;
 
 /// What is stored before the first example: a chain and a tar file. A call
@@ -92,7 +110,7 @@ impl Sandbox {
         let stream = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/streams/full.zfs");
         fs::copy(stream, top.join("home.zfs")).unwrap();
         fs::write(top.join("job"), "akashita-backup\n").unwrap();
-        for (name, script) in [("zfs", ZFS), ("at", AT)] {
+        for (name, script) in [("zfs", ZFS), ("at", AT), ("atq", ATQ)] {
             let path = top.join("bin").join(name);
             fs::write(&path, script).unwrap();
             fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();

@@ -1,0 +1,14 @@
+//! Backups that start by themselves: akashita-at(8), and what etc/ has for
+//! cron(8), systemd and periodic(8).
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
+
+#[path = "common/mod.rs"]
+mod common;
+#[path = "common/local.rs"]
+mod local;
+#[path = "backup/machine.rs"]
+mod machine;
+#[path = "schedule/queue.rs"]
+mod queue;
+mod skip;
