@@ -11,12 +11,12 @@ use std::process::{Command, Output, Stdio};
 
 use skip::skip;
 
-/// Every script, and .ci/run.
+/// Every script, .ci/run, and those of tests and etc/.
 fn scripts() -> Vec<PathBuf> {
     let top = Path::new(env!("CARGO_MANIFEST_DIR"));
     let entries = fs::read_dir(top.join("scripts")).unwrap();
     let mut scripts: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
-    scripts.push(top.join(".ci/run"));
+    scripts.extend([".ci/run", "tests/schedule/night"].map(|name| top.join(name)));
     scripts.sort();
     scripts
 }

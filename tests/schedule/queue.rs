@@ -311,8 +311,8 @@ fn the_job_says_how_it_ended_in_any_sh() {
         desk.write("ends", "69");
         let ended = desk.in_shell(shell, &["-r", "tank/home"], &[]).unwrap();
         let said = format!(
-            "akashita-at: akashita-backup has ended with status 69, and is not queued again; \
-             when the cause is gone: akashita-at -c '{}' 'tank/home'\n",
+            "akashita-at: akashita-backup has ended with status 69, and nothing is queued; \
+             to queue it when the cause is gone: akashita-at -c '{}' 'tank/home'\n",
             desk.conf()
         );
         assert_eq!((ended.code(), ended.stdout), (69, said), "{shell}");
