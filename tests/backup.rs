@@ -88,6 +88,7 @@ fn an_unfinished_snapshot_comes_before_a_new_one() {
         machine.place.path("conf").display()
     );
     assert!(lines[0].ends_with(&again), "{lines:?}");
+    assert!(lines[0].contains(": glacier-put: stream: ends inside record 80 "), "{lines:?}");
     assert!(lines[0].contains(&format!("; log: {};", machine.place.path("log").display())));
     assert!(machine.stored().is_empty());
     assert_eq!(machine.points().lines().count(), 1, "it is held, and has no bookmark");
