@@ -11,6 +11,8 @@
 
 #[path = "common/mod.rs"]
 mod common;
+#[path = "schedule/installed.rs"]
+mod installed;
 #[path = "common/local.rs"]
 mod local;
 #[path = "backup/machine.rs"]
