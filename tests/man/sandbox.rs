@@ -64,6 +64,13 @@ const ATQ: &str = r#"#!/bin/sh
 [ ! -f "$HOME/jobs" ] || printf '1\tSun Nov 29 22:00:00 2026 a %s\n' "$(id -un)"
 "#;
 
+/// systemd tells of a run that failed, and its mail goes nowhere.
+const FAILED: [(&str, &str); 3] = [
+    ("systemctl", "#!/bin/sh\n[ \"$1 $2 $4\" = 'show -p --value' ] && echo 75\n"),
+    ("journalctl", "#!/bin/sh\necho a reason\n"),
+    ("sendmail", "#!/bin/sh\ngrep -q 'Subject: .* has failed'\n"),
+];
+
 /// What is stored before the first example: a chain and a tar file. A call
 /// is refused before, for those who look for one in the server's log.
 const STORED: &str = "
@@ -110,7 +117,7 @@ impl Sandbox {
         let stream = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/streams/full.zfs");
         fs::copy(stream, top.join("home.zfs")).unwrap();
         fs::write(top.join("job"), "akashita-backup\n").unwrap();
-        for (name, script) in [("zfs", ZFS), ("at", AT), ("atq", ATQ)] {
+        for (name, script) in [("zfs", ZFS), ("at", AT), ("atq", ATQ)].into_iter().chain(FAILED) {
             let path = top.join("bin").join(name);
             fs::write(&path, script).unwrap();
             fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();

@@ -20,19 +20,14 @@ use crate::skip::skip;
 const A_WHILE: Duration = Duration::from_mins(4);
 
 /// What is in the directories of programs here.
-const TOOLS: [&str; 5] =
-    ["akashita-conf", "glacier-chain", "glacier-chunk", "glacier-ls", "glacier-put"];
-
-/// Until glacier-window has `--format at`, it is made here.
-const WINDOW: &str = r#"case $* in
-*'--format at'*)
-	shift 3
-	opens=$(REAL --next "$@" | sed -n 's/.*"opens":"\([^"]*\)".*/\1/p')
-	[ -z "$opens" ] || date -d "$opens" +%Y%m%d%H%M
-	;;
-*) exec REAL "$@" ;;
-esac
-"#;
+const TOOLS: [&str; 6] = [
+    "akashita-conf",
+    "glacier-chain",
+    "glacier-chunk",
+    "glacier-ls",
+    "glacier-put",
+    "glacier-window",
+];
 
 /// A machine where the suite is installed, with a mailbox.
 pub struct Night {
@@ -126,10 +121,6 @@ impl Night {
                 top().join("tests/streams").display(),
                 top().join("tests/backup/zfs").display()
             ),
-        );
-        night.install(
-            "glacier-window",
-            &WINDOW.replace("REAL", program("glacier-window").to_str().unwrap()),
         );
         night.configure(conf);
         let keys = fs::read(night.path("server/credentials")).unwrap();
@@ -284,7 +275,8 @@ fn cron_mails_one_line_of_what_failed_and_nothing_of_what_did_not() {
     let [line] = lines[..] else { panic!("{mail:?}") };
     assert!(line.starts_with("akashita-backup: tank/home@akashita:2"), "{line}");
     assert!(line.contains(": glacier-put: stream: ends inside record "), "the reason: {line}");
-    let ends = format!("; log: {}; again: akashita-backup 'tank/home'", log.display());
+    let conf = "/usr/local/etc/akashita.conf";
+    let ends = format!("; log: {}; again: akashita-backup -c '{conf}' 'tank/home'", log.display());
     assert!(line.ends_with(&ends), "{line}");
     assert!(fs::read_to_string(&log).unwrap().contains(": not stored, status 65"));
 
