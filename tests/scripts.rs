@@ -16,7 +16,10 @@ fn scripts() -> Vec<PathBuf> {
     let top = Path::new(env!("CARGO_MANIFEST_DIR"));
     let entries = fs::read_dir(top.join("scripts")).unwrap();
     let mut scripts: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
-    scripts.extend([".ci/run", "tests/schedule/night"].map(|name| top.join(name)));
+    let others = [".ci/run", "tests/schedule/night", "tests/zfs/lib", "tests/zfs/run"];
+    scripts.extend(others.map(|name| top.join(name)));
+    let cases = fs::read_dir(top.join("tests/zfs/cases")).unwrap();
+    scripts.extend(cases.map(|entry| entry.unwrap().path()));
     scripts.sort();
     scripts
 }
@@ -73,7 +76,13 @@ fn refuse_arguments_that_they_do_not_know() {
     let bench = "usage: scripts/bench [-b bin-directory] [-n runs] [MiB]
   -b  measure the tools there, instead of building the dist profile
 MiB is 2^n (1024). Needs four times that in /dev/shm, and 12 times on disk.";
+    let zfs = "usage: scripts/zfs [-kn] fuse|vm [case ...]
+  -k  keep the directory with the logs
+  -n  leave tests/zfs/STATUS.md as it is";
     for (name, arguments, message) in [
+        ("zfs", vec![], format!("zfs: {zfs}")),
+        ("zfs", vec!["btrfs"], format!("zfs: {zfs}")),
+        ("zfs", vec!["fuse", "no-such-case"], "zfs: no-such-case: no such case".into()),
         ("demo", vec!["one", "two"], format!("demo: {demo}")),
         ("demo", vec!["--fast"], format!("demo: {demo}")),
         ("demo", vec!["no/such/file"], "demo: no/such/file: neither a file nor a snapshot".into()),
