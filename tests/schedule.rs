@@ -19,6 +19,8 @@ mod local;
 mod machine;
 #[path = "schedule/night.rs"]
 mod night;
+#[path = "schedule/periodic.rs"]
+mod periodic;
 #[path = "schedule/queue.rs"]
 mod queue;
 mod skip;

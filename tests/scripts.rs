@@ -16,7 +16,13 @@ fn scripts() -> Vec<PathBuf> {
     let top = Path::new(env!("CARGO_MANIFEST_DIR"));
     let entries = fs::read_dir(top.join("scripts")).unwrap();
     let mut scripts: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
-    let others = [".ci/run", "tests/schedule/night", "tests/zfs/lib", "tests/zfs/run"];
+    let others = [
+        ".ci/run",
+        "etc/periodic/daily/490.akashita",
+        "tests/schedule/night",
+        "tests/zfs/lib",
+        "tests/zfs/run",
+    ];
     scripts.extend(others.map(|name| top.join(name)));
     let cases = fs::read_dir(top.join("tests/zfs/cases")).unwrap();
     scripts.extend(cases.map(|entry| entry.unwrap().path()));

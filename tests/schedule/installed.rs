@@ -30,7 +30,7 @@ fn in_force(text: &str) -> String {
         Some(key) if key.starts_with(|first: char| first.is_ascii_lowercase()) => key,
         _ => line,
     });
-    lines.map(|line| format!("{line}\n")).collect()
+    lines.collect::<Vec<_>>().join("\n") + "\n"
 }
 
 #[test]
