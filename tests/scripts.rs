@@ -82,13 +82,13 @@ fn refuse_arguments_that_they_do_not_know() {
     let bench = "usage: scripts/bench [-b bin-directory] [-n runs] [MiB]
   -b  measure the tools there, instead of building the dist profile
 MiB is 2^n (1024). Needs four times that in /dev/shm, and 12 times on disk.";
-    let zfs = "usage: scripts/zfs [-kn] fuse|vm [case ...]
+    let zfs = "usage: scripts/zfslab [-kn] fuse|vm [case ...]
   -k  keep the directory with the logs
   -n  leave tests/zfs/STATUS.md as it is";
     for (name, arguments, message) in [
-        ("zfs", vec![], format!("zfs: {zfs}")),
-        ("zfs", vec!["btrfs"], format!("zfs: {zfs}")),
-        ("zfs", vec!["fuse", "no-such-case"], "zfs: no-such-case: no such case".into()),
+        ("zfslab", vec![], format!("zfslab: {zfs}")),
+        ("zfslab", vec!["btrfs"], format!("zfslab: {zfs}")),
+        ("zfslab", vec!["fuse", "no-such-case"], "zfslab: no-such-case: no such case".into()),
         ("demo", vec!["one", "two"], format!("demo: {demo}")),
         ("demo", vec!["--fast"], format!("demo: {demo}")),
         ("demo", vec!["no/such/file"], "demo: no/such/file: neither a file nor a snapshot".into()),

@@ -85,7 +85,11 @@ impl Machine {
         let first = format!("#!{}{rest}", path.trim());
         for entry in fs::read_dir(top.join("scripts")).unwrap() {
             let from = entry.unwrap().path();
-            let to = bin.join(from.file_name().unwrap());
+            let name = from.file_name().unwrap();
+            if !name.to_str().unwrap().starts_with("akashita-") {
+                continue;
+            }
+            let to = bin.join(name);
             let text = fs::read_to_string(&from).unwrap();
             fs::write(&to, text.replacen("#!/bin/sh", &first, 1)).unwrap();
             fs::set_permissions(&to, fs::Permissions::from_mode(0o755)).unwrap();

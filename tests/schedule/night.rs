@@ -293,7 +293,10 @@ fn cron_mails_what_the_status_has_to_say() {
     night.cron(&top().join("etc/crontab"), &before(&["0", "8", "*", "*", "*"]));
     let mail = night.mail(0);
     assert!(mail.subject.ends_with("akashita-status -q"), "{mail:?}");
-    assert_eq!(mail.body, "AKASHITA CRITICAL - never stored: tank/home");
+    assert_eq!(
+        mail.body,
+        "AKASHITA CRITICAL - never stored: tank/home; verified: never; drilled: never"
+    );
 }
 
 /// A window that opens with the next minute, and was closed for two.
