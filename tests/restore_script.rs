@@ -97,6 +97,8 @@ fn goes_on_behind_what_is_there() {
     assert_eq!(received(&machine, "tank/back"), GUIDS[..2]);
     assert_eq!(asked_for(&machine), before + 1, "the second stream is of one volume");
     // And with all of it there is nothing to do.
+    let plan = restore(&machine, &["-n", "tank/home@tue", "tank/back"], &[]);
+    assert_eq!((plan.code(), plan.stdout.as_str()), (0, "nothing to bring back\n"));
     silent(&restore(&machine, &["tank/home@tue", "tank/back"], &[]));
     silent(&restore(&machine, &["tank/home@mon", "tank/back"], &[]));
     assert_eq!(machine.asked().matches("receive -u").count(), 2, "{}", machine.asked());

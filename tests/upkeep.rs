@@ -102,6 +102,29 @@ fn what_costs_a_fee_stays_unless_the_configuration_says_so() {
 }
 
 #[test]
+fn files_are_pruned_and_drilled_as_streams_are() {
+    let machine = Machine::new();
+    let conf = format!("{CONF}format=tar\nlocal_keep=9\n");
+    machine.configure(&conf);
+    fs::create_dir(machine.place.path("pool/files")).unwrap();
+    fs::write(machine.place.path("pool/files/etc"), "etc").unwrap();
+    silent(&machine.run(&[], &[]));
+    silent(&machine.run(&[], &[]));
+    let points = left(&machine);
+    machine.configure(&format!("{conf}max_cost=1\ndrill=tank/drill\n"));
+    silent(&drill(&machine, &[]));
+    assert_eq!(drills(&machine), [format!("{}.tar", points[1])]);
+    assert!(!machine.asked().contains("receive"), "{}", machine.asked());
+
+    machine.configure(
+        &format!("{conf}keep=last=1\nfree_only=no\n").replace("local_keep=9", "local_keep=1"),
+    );
+    silent(&prune(&machine, &["-y"]));
+    assert_eq!(archives(&machine), 4, "the other stream and the newest");
+    assert_eq!(left(&machine), points[1..], "that of the newest stays here");
+}
+
+#[test]
 fn what_is_of_others_is_left_alone() {
     let Some(machine) = two_chains() else { return };
     let before = archives(&machine);
