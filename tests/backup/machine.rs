@@ -65,35 +65,29 @@ impl Machine {
         more: &[(&str, &str)],
     ) -> Option<Ended> {
         let top = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let mut words = shell.split(' ');
-        let program = words.next().unwrap();
+        let program = shell.split(' ').next().unwrap();
         let there = std::env::split_paths(&std::env::var_os("PATH").unwrap())
             .any(|directory| directory.join(program).is_file());
         if !there {
             return None;
         }
         // A script starts itself anew, and others, by their first lines: those
-        // name the shell to try.
+        // name the shell to try. Another program writes them: what this one
+        // has open while another test starts something is a busy file there.
         let bin = self.place.path("bin");
-        let _ = fs::create_dir(&bin);
-        let shell = std::process::Command::new("sh")
-            .args(["-c", &format!("command -v {program}")])
-            .output()
+        let copy = "mkdir -p \"$2\" && first=$(command -v \"${3%% *}\") || exit 1
+            case $3 in *' '*) first=\"$first ${3#* }\" ;; esac
+            for script in \"$1\"/akashita-*; do
+                sed \"1s|.*|#!$first|\" \"$script\" >\"$2/${script##*/}\" || exit 1
+            done
+            chmod 755 \"$2\"/*";
+        let copied = std::process::Command::new("sh")
+            .args(["-c", copy, "sh"])
+            .args([&top.join("scripts"), &bin])
+            .arg(shell)
+            .status()
             .unwrap();
-        let path = String::from_utf8(shell.stdout).unwrap();
-        let rest = words.next().map(|word| format!(" {word}")).unwrap_or_default();
-        let first = format!("#!{}{rest}", path.trim());
-        for entry in fs::read_dir(top.join("scripts")).unwrap() {
-            let from = entry.unwrap().path();
-            let name = from.file_name().unwrap();
-            if !name.to_str().unwrap().starts_with("akashita-") {
-                continue;
-            }
-            let to = bin.join(name);
-            let text = fs::read_to_string(&from).unwrap();
-            fs::write(&to, text.replacen("#!/bin/sh", &first, 1)).unwrap();
-            fs::set_permissions(&to, fs::Permissions::from_mode(0o755)).unwrap();
-        }
+        assert!(copied.success(), "{shell}");
 
         let tools = common::program("glacier-chunk").parent().unwrap().to_owned();
         let script = bin.join(name);
