@@ -127,6 +127,22 @@ fn what_failed_goes_on_without_being_asked_for_again() {
 }
 
 #[test]
+fn what_was_killed_goes_on_and_left_nothing() {
+    if !has("ps") {
+        skip("ps: not found; no restore is killed");
+        return;
+    }
+    let machine = stored();
+    let ended = restore(&machine, &["tank/home@tue", "tank/back"], &[("KILLS", "1")]);
+    assert_eq!((ended.code(), ended.stderr.lines().count()), (137, 1), "{}", ended.stderr);
+    assert!(ended.stderr.contains("; again: akashita-restore -c "), "{}", ended.stderr);
+    let before = asked_for(&machine);
+    silent(&restore(&machine, &["tank/home@tue", "tank/back"], &[]));
+    assert_eq!(received(&machine, "tank/back"), GUIDS[..2]);
+    assert_eq!(asked_for(&machine), before, "the jobs are used again");
+}
+
+#[test]
 fn another_snapshot_than_the_catalogs_is_told() {
     let machine = stored();
     let ended = restore(&machine, &["tank/home@mon", "tank/back"], &[("WRONG", "17")]);
