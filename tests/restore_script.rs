@@ -212,6 +212,8 @@ fn what_is_wrong_is_told_before_anything_is_asked_for() {
     assert!(!victim.exists());
     let ended = restore(&machine, &["tank/home@sun", "tank/back"], &[]);
     assert_eq!(ended.code(), 65, "{}", ended.stderr);
+    let ended = restore(&machine, &["-t", "Fast", "tank/home@mon", "tank/back"], &[]);
+    fails(&ended, 64, "'Fast': neither ", "Bulk");
     assert_eq!(asked_for(&machine), 0);
     fs::remove_file(machine.place.path("catalog.jsonl")).unwrap();
     let ended = restore(&machine, &["tank/home@mon", "tank/back"], &[]);
@@ -366,14 +368,13 @@ fn writes_files_that_are_not_fetched_again() {
     silent(&restore(&machine, &["-f", &out, "tank/home@tue"], &[]));
     assert_eq!(fs::metadata(&first).unwrap().len(), 2_144_056);
 
-    fails(
-        &restore(&machine, &["etc 1.tar", "tank/back"], &[]),
-        65,
-        "etc 1.tar: not a stream of ZFS; use -f",
-        "",
-    );
-    silent(&restore(&machine, &["-f", &out, "etc 1.tar"], &[]));
-    assert_eq!(fs::read(format!("{out}/001-etc_1.tar")).unwrap(), b"tar\n");
+    // There is a dataset, too.
+    for target in ["tank/back", "tank/home"] {
+        let ended = restore(&machine, &["etc 1.tar", target], &[]);
+        fails(&ended, 65, "etc 1.tar: not a stream of ZFS; use -f", "");
+    }
+    silent(&restore(&machine, &["-f", "-o", "etc 1.tar"], &[]));
+    assert_eq!(fs::read(machine.place.path("-o/001-etc_1.tar")).unwrap(), b"tar\n");
 }
 
 #[test]
