@@ -13,6 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::error::{Error, Result};
 use crate::line::Stamp;
+use crate::vault::pace::Rate;
 use crate::window::{Window, Zone};
 
 /// How often the clock is looked at while bytes flow.
@@ -37,6 +38,8 @@ struct Hours {
     window: Window,
     tz: Option<String>,
     zone: RefCell<(Zone, Clocks)>,
+    /// How fast bytes may move in it now, or might when it was last open.
+    rate: Rate,
 }
 
 /// What time it is: on the wall, where it jumps, and since the machine was
@@ -75,7 +78,7 @@ impl Gates {
                 let window = Window::parse(text).map_err(Error::Data)?;
                 let zone = zone(stamp.tz.as_deref()).map_err(Error::Configuration)?;
                 let zone = RefCell::new((zone, Clocks::now()));
-                Some(Rc::new(Hours { window, tz: stamp.tz.clone(), zone }))
+                Some(Rc::new(Hours { window, tz: stamp.tz.clone(), zone, rate: Rate::default() }))
             }
         };
         self.stamps.push(stamp);
@@ -116,6 +119,12 @@ impl Gate {
         let Some(hours) = &self.0 else { return true };
         let now = Clocks::now();
         hours.window.is_open(now.wall, &hours.zone(now))
+    }
+
+    /// How fast they may; it follows the window while [`Gate::closed`] is
+    /// waited for.
+    pub fn rate(&self) -> Rate {
+        self.0.as_ref().map(|hours| hours.rate.clone()).unwrap_or_default()
     }
 
     /// When it opens next, if it is closed.

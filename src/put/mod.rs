@@ -21,6 +21,7 @@ use crate::books::Catalog;
 use crate::error::{Error, Result};
 use crate::line::{Line, Stamp, Stream, StreamId};
 use crate::spool::{Holder, Spool};
+use crate::vault::pace::Uplink;
 use crate::vault::retry::Patience;
 use crate::vault::{Failure, Vault};
 use crate::{cli, description, neighbour, partsize};
@@ -87,8 +88,10 @@ pub async fn run<V: Vault>(vault: &V, settings: &Settings) -> Result<()> {
         let created = wanted(&mut inbox, patience.with(async || vault.create().await)).await?;
         created.map_err(|failure| failure.on(&settings.dest))?;
     }
+    let uplink = Uplink::default();
     each(&mut inbox, settings, async |inbox, stream, stamp| {
-        store(vault, settings, &spool, &mut catalog, inbox, stream, stamp).await
+        let begun = (stream, stamp);
+        store(vault, settings, &spool, &mut catalog, &uplink, inbox, begun).await
     })
     .await
 }
@@ -205,9 +208,9 @@ async fn store<V: Vault>(
     settings: &Settings,
     spool: &Spool,
     catalog: &mut Catalog,
+    uplink: &Uplink,
     inbox: &mut Inbox,
-    stream: Stream,
-    stamp: Stamp,
+    (stream, stamp): (Stream, Stamp),
 ) -> Result<()> {
     let directory = spool.stream(stream.stream)?;
     let _lock = directory.lock(Holder::Put)?;
@@ -221,7 +224,8 @@ async fn store<V: Vault>(
     // A stamp that cannot be obeyed is told before anything is sent.
     Gates::default().number(stamp).map_err(|e| inbox.blame(e))?;
     let plan = Plan::new(stream, settings.dest.clone(), vault.region().to_owned(), journal);
-    Worker::new(vault, spool, &directory, settings, plan, ledger).run(inbox).await
+    let worker = Worker::new(vault, spool, &directory, settings, plan, ledger, uplink.clone());
+    worker.run(inbox).await
 }
 
 /// Waits for the service, as long as there is somebody to wait for.

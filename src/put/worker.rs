@@ -29,6 +29,7 @@ use crate::progress::Progress;
 use crate::spool::{Spool, StreamDir};
 use crate::units;
 use crate::vault::lanes::Lanes;
+use crate::vault::pace::Uplink;
 use crate::vault::retry::{Patience, Trouble};
 use crate::vault::{Attempt, Body, Failure, JobState, Vault};
 
@@ -61,6 +62,7 @@ pub struct Worker<'a, V> {
     /// Bytes of the parts in flight, for progress.
     moving: Vec<Arc<AtomicU64>>,
     lanes: Rc<Lanes>,
+    uplink: Uplink,
     troubles: BTreeMap<(Target, Option<usize>), Trouble>,
     input_ended: bool,
     failed: Option<Failed>,
@@ -78,6 +80,7 @@ impl<'a, V: Vault> Worker<'a, V> {
         settings: &'a Settings,
         plan: Plan,
         ledger: Ledger<'a>,
+        uplink: Uplink,
     ) -> Self {
         let progress = Progress::new(settings.quiet);
         progress.say(|| plan.stream().name.clone());
@@ -92,6 +95,7 @@ impl<'a, V: Vault> Worker<'a, V> {
             running: FuturesUnordered::new(),
             moving: Vec::new(),
             lanes: Rc::new(Lanes::new(settings.concurrency)),
+            uplink,
             troubles: BTreeMap::new(),
             input_ended: false,
             failed: None,
@@ -222,8 +226,10 @@ impl<'a, V: Vault> Worker<'a, V> {
                 Target::Manifest => self.plan.stream().part_size * *part as u64,
             };
             self.moving.push(Arc::clone(&taken));
+            let gate = self.gates.gate(piece.stamp);
+            let pace = self.uplink.pace(gate.rate());
             body = Some((
-                self.gates.gate(piece.stamp),
+                gate,
                 Body {
                     file: Arc::new(file),
                     start,
@@ -231,6 +237,7 @@ impl<'a, V: Vault> Worker<'a, V> {
                     treehash: piece.treehash,
                     sha256: piece.sha256,
                     taken: Arc::clone(&taken),
+                    pace,
                 },
             ));
         }

@@ -9,24 +9,24 @@
 //! They are hashed once more on their way, and the last of them goes out only
 //! if all are what was announced: what was damaged in the spool never becomes
 //! a whole request, whatever the service makes of its headers.
+//!
+//! Where the rate is limited, a piece waits for its turn before it is read.
 
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::pin::Pin;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use sha2::{Digest as _, Sha256};
+use tokio::time::{Sleep, sleep_until};
 
 use super::Body;
 use crate::error::plain;
 use crate::treehash::Hash;
-
-/// Bytes read at a time.
-const PIECE: usize = 256 << 10;
 
 /// A [`Body`] as the HTTP client wants it. Its exact size is known, so the
 /// request carries a Content-Length.
@@ -35,6 +35,8 @@ pub struct FileBody {
     position: u64,
     hash: Sha256,
     free: Free,
+    /// The bytes that are next, and when it is their turn.
+    next: Option<(u64, Option<Pin<Box<Sleep>>>)>,
 }
 
 /// Buffers that were sent and can be filled again.
@@ -62,31 +64,31 @@ impl Drop for Piece {
 impl FileBody {
     /// The bytes of `body`, from its first.
     pub fn new(body: Body) -> Self {
-        Self { position: 0, body, hash: Sha256::new(), free: Free::default() }
+        Self { position: 0, body, hash: Sha256::new(), free: Free::default(), next: None }
     }
 
     fn left(&self) -> u64 {
         self.body.size - self.position
     }
 
-    /// The next piece. A file that ends before it has lost bytes since it was
-    /// announced; one with other bytes keeps its last piece. Held by
-    /// `tests::a_body_with_other_bytes_never_ends`.
-    fn read(&mut self) -> Result<Bytes, Unreadable> {
-        let size = usize::try_from(self.left()).unwrap_or(PIECE).min(PIECE);
+    /// The next piece, of so many bytes. A file that ends before it has lost
+    /// bytes since it was announced; one with other bytes keeps its last
+    /// piece. Held by `tests::a_body_with_other_bytes_never_ends`.
+    fn read(&mut self, size: u64) -> Result<Bytes, Unreadable> {
+        let length = usize::try_from(size).map_err(|e| Unreadable::Failed(io::Error::other(e)))?;
         let free = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut buffer = free.unwrap_or_default();
-        buffer.resize(size, 0);
+        buffer.resize(length, 0);
         let start = self.body.start + self.position;
         self.body.file.read_exact_at(&mut buffer, start).map_err(Unreadable::Failed)?;
         self.hash.update(&buffer);
-        self.position += size as u64;
+        self.position += size;
         if self.left() == 0
             && Hash(std::mem::take(&mut self.hash).finalize().into()) != self.body.sha256
         {
             return Err(Unreadable::Damaged);
         }
-        self.body.taken.fetch_add(size as u64, Ordering::Relaxed);
+        self.body.taken.fetch_add(size, Ordering::Relaxed);
         Ok(Bytes::from_owner(Piece { buffer, free: Arc::clone(&self.free) }))
     }
 }
@@ -120,12 +122,25 @@ impl http_body::Body for FileBody {
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
+        context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Unreadable>>> {
-        if self.left() == 0 {
+        let left = self.left();
+        if left == 0 {
             return Poll::Ready(None);
         }
-        Poll::Ready(Some(self.read().map(Frame::data)))
+        let this = &mut *self;
+        let (size, turn) = this.next.get_or_insert_with(|| {
+            let (size, turn) = this.body.pace.next(left);
+            this.body.pace.waits(turn.is_some());
+            (size, turn.map(|turn| Box::pin(sleep_until(turn.into()))))
+        });
+        if let Some(turn) = turn {
+            ready!(turn.as_mut().poll(context));
+            this.body.pace.waits(false);
+        }
+        let size = *size;
+        this.next = None;
+        Poll::Ready(Some(this.read(size).map(Frame::data)))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -140,6 +155,7 @@ impl http_body::Body for FileBody {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::vault::pace::{self, Pace};
     use std::io::Write as _;
     use std::sync::atomic::AtomicU64;
 
@@ -152,7 +168,8 @@ mod tests {
         file.write_all(&bytes).unwrap();
         let taken = Arc::new(AtomicU64::new(0));
         let size = size as u64;
-        let body = Body { file: Arc::new(file), start: 0, size, treehash, sha256, taken };
+        let pace = Pace::default();
+        let body = Body { file: Arc::new(file), start: 0, size, treehash, sha256, taken, pace };
         let mut body = Pin::from(Box::new(FileBody::new(body)));
         let mut context = Context::from_waker(std::task::Waker::noop());
         let mut count = 0;
@@ -168,7 +185,8 @@ mod tests {
 
     #[test]
     fn a_body_with_other_bytes_never_ends() {
-        for size in [1, PIECE - 1, PIECE, PIECE + 1, 3 * PIECE] {
+        let piece = usize::try_from(pace::PIECE).unwrap();
+        for size in [1, piece - 1, piece, piece + 1, 3 * piece] {
             let (count, end) = taken(size, |_| {});
             assert!(count == size && end.is_none(), "{size}: {end:?}");
             for flipped in [0, size / 2, size - 1] {

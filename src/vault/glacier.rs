@@ -396,7 +396,7 @@ impl Vault for Glacier {
                 Some(why) => Failure::Local(why),
                 None => classify(e),
             })?,
-            () = stalled(self.stall, || body.taken.load(Ordering::Relaxed), taken) => {
+            () = stalled(self.stall, body, taken) => {
                 return Err(Failure::Overload(format!(
                     "nothing moved for {}",
                     units::time(self.stall)
@@ -596,12 +596,13 @@ fn late() -> Failure {
     Failure::Overload("no answer in time".to_owned())
 }
 
-/// Ends when `moved` has given the same number for a time.
-async fn stalled(time: Duration, moved: impl Fn() -> u64, mut last: u64) {
+/// Ends when none of a body's bytes has moved for a time, and none waited for
+/// its turn when that was over.
+async fn stalled(time: Duration, body: &Body, mut last: u64) {
     loop {
         tokio::time::sleep(time).await;
-        let now = moved();
-        if now == last {
+        let now = body.taken.load(Ordering::Relaxed);
+        if now == last && !body.pace.is_waiting() {
             return;
         }
         last = now;

@@ -15,6 +15,7 @@ pub mod endpoint;
 #[cfg(feature = "glacier")]
 pub mod glacier;
 pub mod lanes;
+pub mod pace;
 pub mod retry;
 #[cfg(feature = "glacier")]
 pub mod wire;
@@ -29,6 +30,7 @@ use jiff::Timestamp;
 
 use crate::error::Error;
 use crate::treehash::Hash;
+use pace::Pace;
 
 /// Where archives are stored, as a URL.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -161,6 +163,8 @@ pub struct Body {
     /// Bytes that have been taken from the file, for progress and for the
     /// watchdog.
     pub taken: Arc<AtomicU64>,
+    /// How fast they may go.
+    pub pace: Pace,
 }
 
 /// A part as the service lists it.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use akashita::treehash::{Hash, TreeHash};
 use akashita::vault::glacier::Glacier;
+use akashita::vault::pace::Pace;
 use akashita::vault::{Attempt, Body, Dest, Failure, Tier, Vault};
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
@@ -96,6 +97,7 @@ async fn all_calls(vault: &Glacier) {
         treehash: hash,
         sha256: Hash::of(b"x"),
         taken: Arc::new(AtomicU64::new(0)),
+        pace: Pace::default(),
     };
     told(vault.send("u", 0, &body).await);
     told(vault.parts("u").await);
