@@ -13,6 +13,8 @@ mod again;
 mod attacks;
 #[path = "put/books.rs"]
 mod books;
+#[path = "put/clock.rs"]
+mod clock;
 mod common;
 #[path = "put/deleted.rs"]
 mod deleted;
@@ -26,6 +28,8 @@ mod input;
 mod local;
 #[path = "put/network.rs"]
 mod network;
+#[path = "put/rates.rs"]
+mod rates;
 mod skip;
 #[path = "put/stored.rs"]
 mod stored;

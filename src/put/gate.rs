@@ -14,7 +14,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::error::{Error, Result};
 use crate::line::Stamp;
 use crate::vault::pace::Rate;
-use crate::window::{Window, Zone};
+use crate::window::{Flow, Window, Zone};
 
 /// How often the clock is looked at while bytes flow.
 const TICK: Duration = Duration::from_secs(1);
@@ -111,6 +111,16 @@ impl Hours {
         }
         known.clone()
     }
+
+    /// How fast bytes may move now. What is in flight in a closed window keeps
+    /// the rate it had.
+    fn flow(&self, zone: &Zone, now: Clocks) -> Flow {
+        let flow = self.window.flow(now.wall, zone);
+        if flow.is_open() {
+            self.rate.set(flow.rate());
+        }
+        flow
+    }
 }
 
 impl Gate {
@@ -118,11 +128,11 @@ impl Gate {
     pub fn is_open(&self) -> bool {
         let Some(hours) = &self.0 else { return true };
         let now = Clocks::now();
-        hours.window.is_open(now.wall, &hours.zone(now))
+        hours.flow(&hours.zone(now), now).is_open()
     }
 
-    /// How fast they may; it follows the window while [`Gate::closed`] is
-    /// waited for.
+    /// How fast they may, as of the last look at the clock: that of
+    /// [`Gate::closed`] follows the window while bytes flow.
     pub fn rate(&self) -> Rate {
         self.0.as_ref().map(|hours| hours.rate.clone()).unwrap_or_default()
     }
@@ -140,9 +150,9 @@ impl Gate {
         let mut watch = Watch::default();
         loop {
             let now = Clocks::now();
-            let Some(left) = watch.look(&hours.window, &hours.zone(now), now, grace) else {
-                return;
-            };
+            let zone = hours.zone(now);
+            hours.flow(&zone, now);
+            let Some(left) = watch.look(&hours.window, &zone, now, grace) else { return };
             tokio::time::sleep(left.min(TICK)).await;
         }
     }
@@ -175,7 +185,8 @@ impl Watch {
         if window.is_open(now.wall, zone) {
             self.closed = None;
             self.closes = window.closes(now.wall, zone);
-            return Some(self.closes.map_or(Duration::MAX, until));
+            let next = window.next_flow(now.wall, zone);
+            return Some(next.map_or(Duration::MAX, |(next, _)| until(next)));
         }
         let began = self.closes.filter(|closes| *closes < now.wall);
         let closed = *self.closed.get_or_insert(Clocks { wall: began.unwrap_or(now.wall), ..now });

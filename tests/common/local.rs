@@ -68,6 +68,7 @@ pub struct Local {
     log: PathBuf,
     faults: PathBuf,
     speed: u32,
+    environment: Vec<(String, String)>,
     /// Where it is reached.
     pub endpoint: String,
 }
@@ -103,13 +104,19 @@ impl Local {
 
     /// Starts one that fails as a plan says (glacier-local(1), FAULTS).
     pub fn with_faults(place: &Place, speed: u32, plan: &str) -> Self {
+        if !plan.is_empty() {
+            std::fs::write(place.path("faults.jsonl"), plan).unwrap();
+        }
+        Self::believing(place, speed, Vec::new())
+    }
+
+    /// Starts one with these variables in its environment, which tell it the
+    /// time, say.
+    pub fn believing(place: &Place, speed: u32, environment: Vec<(String, String)>) -> Self {
         let (root, log) = (place.path("server"), place.path("calls.jsonl"));
         let faults = place.path("faults.jsonl");
-        if !plan.is_empty() {
-            std::fs::write(&faults, plan).unwrap();
-        }
-        let (child, endpoint) = serve(&root, &log, speed, "127.0.0.1:0");
-        Self { child, root, log, faults, speed, endpoint }
+        let (child, endpoint) = serve(&root, &log, speed, &environment, "127.0.0.1:0");
+        Self { child, root, log, faults, speed, environment, endpoint }
     }
 
     /// Changes its plan, and starts it again: requests are counted anew.
@@ -133,7 +140,7 @@ impl Local {
     /// Starts it again where it was.
     pub fn restart(&mut self) {
         let address = self.endpoint.strip_prefix("http://").unwrap();
-        self.child = serve(&self.root, &self.log, self.speed, address).0;
+        self.child = serve(&self.root, &self.log, self.speed, &self.environment, address).0;
     }
 
     /// Lets its hours pass at another speed from now on.
@@ -416,7 +423,13 @@ impl Drop for Local {
     }
 }
 
-fn serve(root: &Path, log: &Path, speed: u32, listen: &str) -> (Child, String) {
+fn serve(
+    root: &Path,
+    log: &Path,
+    speed: u32,
+    environment: &[(String, String)],
+    listen: &str,
+) -> (Child, String) {
     let mut command = Command::new(program("glacier-local"));
     let faults = root.with_file_name("faults.jsonl");
     if faults.exists() {
@@ -424,6 +437,7 @@ fn serve(root: &Path, log: &Path, speed: u32, listen: &str) -> (Child, String) {
     }
     let mut child = command
         .env_clear()
+        .envs(environment.iter().cloned())
         .arg("--root")
         .arg(root)
         .arg("--log")

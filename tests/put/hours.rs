@@ -17,24 +17,24 @@ const LOST_TWICE: &str =
     "volume 0: the service has dropped its upload 2 times; use a smaller --volume-size";
 
 /// Cuts bytes into parts of this size, and one volume.
-fn in_one_volume(place: &Place, bytes: &[u8], part_size: &str) -> String {
+pub fn in_one_volume(place: &Place, bytes: &[u8], part_size: &str) -> String {
     let sizes = ["--part-size", part_size, "--volume-size", "64M", "--spool-limit", "none"];
     let mut command = place.tool("glacier-chunk", &sizes);
     run_with(command.args(["--trust-eof", "--name", "x"]), bytes).done().stdout
 }
 
-fn part_lines(server: &Local) -> Vec<Value> {
+pub fn part_lines(server: &Local) -> Vec<Value> {
     let log = server.log().into_iter();
     log.filter(|line| line["call"] == "UploadMultipartPart").collect()
 }
 
 /// A time of the log.
-fn at(line: &Value, field: &str) -> Timestamp {
+pub fn at(line: &Value, field: &str) -> Timestamp {
     line[field].as_str().unwrap().parse().unwrap()
 }
 
 /// Most parts that were under way at the same time.
-fn at_once(lines: &[Value]) -> usize {
+pub fn at_once(lines: &[Value]) -> usize {
     let under_way = |now: Timestamp| {
         lines.iter().filter(|line| at(line, "begin") <= now && now < at(line, "time")).count()
     };

@@ -1,0 +1,84 @@
+//! Windows that say how fast bytes may flow.
+
+use serde_json::Value;
+
+use crate::clock::{Wall, start_put};
+use crate::common::{Place, until};
+use crate::hours::{at, at_once, in_one_volume, part_lines};
+use crate::local::{Local, pattern};
+use crate::{MIB, put, with_fields};
+
+/// The parts that were sent, without those of the manifest.
+fn parts(server: &Local) -> Vec<Value> {
+    let mut parts = part_lines(server);
+    let volume = parts[0]["upload"].clone();
+    parts.retain(|part| part["upload"] == volume);
+    parts
+}
+
+/// Seconds from the first byte of the first part to the last of the last one.
+fn lasted(parts: &[Value]) -> f64 {
+    let begin = parts.iter().map(|part| at(part, "begin")).min().unwrap();
+    let end = parts.iter().map(|part| at(part, "time")).max().unwrap();
+    end.duration_since(begin).as_secs_f64()
+}
+
+#[test]
+fn a_rate_is_kept_by_all_parts_together() {
+    let place = Place::default();
+    let server = Local::start(&place);
+    let bytes = pattern(12 * MIB);
+    let lines = in_one_volume(&place, &bytes, "1M");
+    let stamped = with_fields(&lines, "\"window\":\"00:00-24:00=2M\",\"tz\":\"UTC\"");
+    put(&server, &place, &["--create-vault", "v"], &stamped).done();
+    let parts = parts(&server);
+    assert_eq!((parts.len(), at_once(&parts)), (12, 4));
+    let lasted = lasted(&parts);
+    // Six seconds: not faster by a twentieth; slower where the machine is.
+    assert!(lasted > 5.7, "{lasted}: {parts:?}");
+    assert!(lasted < 9.0, "{lasted}: {parts:?}");
+    for part in &parts[..4] {
+        assert!(part["ms"].as_u64() > Some(1000), "it has a share alone: {part}");
+    }
+}
+
+#[test]
+fn a_rate_that_changes_holds_for_what_is_in_flight() {
+    // Three seconds before it changes, and what is sent then.
+    for (window, least, most) in [
+        ("21:00-22:00=512K,22:00-06:00=4M", 4.3, 7.0),
+        ("21:00-22:00=2M,22:00-06:00=512K", 6.5, 10.0),
+    ] {
+        let place = Place::default();
+        let Some(wall) = Wall::at(&place, "2026-01-05T21:59:57Z") else { return };
+        let server = Local::believing(&place, 60, wall.environment());
+        let bytes = pattern(8 * MIB);
+        let lines = in_one_volume(&place, &bytes, "8M");
+        let stamped = with_fields(&lines, &format!("\"window\":\"{window}\",\"tz\":\"UTC\""));
+        start_put(&server, &place, &wall, &[], &stamped).finish().done();
+        let parts = parts(&server);
+        assert_eq!(parts.len(), 1, "{window}: {parts:?}");
+        let lasted = lasted(&parts);
+        assert!(least < lasted && lasted < most, "{window}: {lasted}: {parts:?}");
+    }
+}
+
+/// Each part waits two seconds for its turn.
+#[test]
+fn what_waits_for_its_turn_does_not_stand_still() {
+    let place = Place::default();
+    let Some(mut wall) = Wall::at(&place, "2026-01-05T21:00:00Z") else { return };
+    let server = Local::believing(&place, 60, wall.environment());
+    let bytes = pattern(16 * MIB);
+    let lines = in_one_volume(&place, &bytes, "1M");
+    let window = "\"window\":\"21:00-22:00=64K,22:00-06:00\",\"tz\":\"UTC\"";
+    let options = ["--concurrency", "16", "--timeout", "1s"];
+    let put = start_put(&server, &place, &wall, &options, &with_fields(&lines, window));
+    until("the upload has begun", || server.calls("InitiateMultipartUpload") == 1);
+    std::thread::sleep(std::time::Duration::from_secs(6));
+    wall.set("2026-01-05T22:00:00Z");
+    put.finish().done();
+    let parts = parts(&server);
+    assert_eq!((parts.len(), at_once(&parts)), (16, 16), "{parts:?}");
+    assert!(lasted(&parts) > 6.0);
+}
