@@ -5,8 +5,11 @@ use std::io::{self, IsTerminal as _};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+/// A message alone.
+const WORDS: &str = "{msg}";
+
 /// Bytes, rate and time left, where somebody looks.
-pub struct Progress(Option<ProgressBar>);
+pub struct Progress(Option<(ProgressBar, ProgressStyle)>);
 
 impl Progress {
     /// Shows progress, unless stderr is no terminal or `quiet`.
@@ -18,7 +21,7 @@ impl Progress {
 
     /// The same for what is not counted in bytes: words alone.
     pub fn in_words(quiet: bool) -> Self {
-        Self::with(quiet, "{msg}")
+        Self::with(quiet, WORDS)
     }
 
     fn with(quiet: bool, style: &str) -> Self {
@@ -26,32 +29,43 @@ impl Progress {
             return Self(None);
         }
         let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr());
-        // A template that does not parse shows the bar's own.
-        if let Ok(style) = ProgressStyle::with_template(style) {
-            bar.set_style(style);
-        }
-        Self(Some(bar))
+        let style = styled(style);
+        bar.set_style(style.clone());
+        Self(Some((bar, style)))
     }
 
     /// What is going on.
     pub fn say(&self, message: impl FnOnce() -> String) {
-        if let Some(bar) = &self.0 {
-            bar.set_message(crate::cli::printable(&message()));
+        self.tell(|| (message(), false));
+    }
+
+    /// What is going on, and whether that says all: then nothing is added to
+    /// it.
+    pub fn tell(&self, message: impl FnOnce() -> (String, bool)) {
+        if let Some((bar, style)) = &self.0 {
+            let (message, says_all) = message();
+            bar.set_style(if says_all { styled(WORDS) } else { style.clone() });
+            bar.set_message(crate::cli::printable(&message));
         }
     }
 
     /// How far it is.
     pub fn show(&self, done: u64, all: u64) {
-        if let Some(bar) = &self.0 {
+        if let Some((bar, _)) = &self.0 {
             bar.set_length(all);
             bar.set_position(done);
         }
     }
 }
 
+/// A template that does not parse shows the bar's own.
+fn styled(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
 impl Drop for Progress {
     fn drop(&mut self) {
-        if let Some(bar) = &self.0 {
+        if let Some((bar, _)) = &self.0 {
             bar.finish_and_clear();
         }
     }

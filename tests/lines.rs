@@ -76,6 +76,8 @@ mod mirror {
         size: u64,
         requests: u64,
         seconds: Option<u64>,
+        openings: Option<u64>,
+        done: Option<Time>,
     }
 
     #[derive(Deserialize)]

@@ -28,6 +28,8 @@ mod input;
 mod local;
 #[path = "put/network.rs"]
 mod network;
+#[path = "put/nights.rs"]
+mod nights;
 #[path = "put/rates.rs"]
 mod rates;
 mod skip;

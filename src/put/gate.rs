@@ -9,8 +9,10 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use jiff::civil::DateTime;
 use jiff::{SignedDuration, Timestamp};
 
+use super::forecast::{self, Forecast, Speed};
 use crate::error::{Error, Result};
 use crate::line::Stamp;
 use crate::vault::pace::Rate;
@@ -137,11 +139,24 @@ impl Gate {
         self.0.as_ref().map(|hours| hours.rate.clone()).unwrap_or_default()
     }
 
-    /// When it opens next, if it is closed.
-    pub fn opens(&self) -> Option<Timestamp> {
+    /// When it opens next, by the clock on the wall, if it is closed.
+    pub fn opens(&self) -> Option<DateTime> {
         let hours = self.0.as_ref()?;
         let now = Clocks::now();
-        hours.window.next_open(now.wall, &hours.zone(now))
+        let zone = hours.zone(now);
+        let is_open = hours.window.is_open(now.wall, &zone);
+        let opens = hours.window.next_open(now.wall, &zone).filter(|_| !is_open)?;
+        Some(zone.wall(opens))
+    }
+
+    /// When so many bytes will have gone, and how that is told; `None` if
+    /// there is no window, or nobody knows.
+    pub fn forecast(&self, left: u64, speed: Speed) -> Option<(Forecast, String)> {
+        let hours = self.0.as_ref()?;
+        let now = Clocks::now();
+        let forecast = Forecast::new(left, &hours.window, &hours.zone(now), now.wall, speed)?;
+        let told = forecast::sentence(left, &hours.window, speed, &forecast);
+        Some((forecast, told))
     }
 
     /// Ends when the gate has been closed for `grace`.

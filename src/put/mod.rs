@@ -4,6 +4,7 @@
 //! `worker` asks the service and does what the plan says here: `ledger` for
 //! the books, the spool for the parts. `gate` knows the hours.
 
+mod forecast;
 mod gate;
 mod inbox;
 mod item;
@@ -15,6 +16,7 @@ mod worker;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::books::Catalog;
@@ -25,6 +27,7 @@ use crate::vault::pace::Uplink;
 use crate::vault::retry::Patience;
 use crate::vault::{Failure, Vault};
 use crate::{cli, description, neighbour, partsize};
+use forecast::Speed;
 use gate::Gates;
 use inbox::Inbox;
 use ledger::Ledger;
@@ -72,6 +75,10 @@ struct Estimated<'a> {
     requests: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     seconds: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    openings: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    done: Option<Timestamp>,
 }
 
 /// Stores the streams whose lines come on standard input.
@@ -133,6 +140,9 @@ pub async fn dry_run(settings: &Settings) -> Result<()> {
             plan.take(line, stamp).map_err(|e| inbox.blame(e))?;
         }
         let estimate = plan.estimate();
+        let speed = Speed::assumed(settings.assume_rate);
+        let gate = plan.last_stamp().map(|stamp| gates.gate(stamp));
+        let forecast = gate.and_then(|gate| Some(gate.forecast(estimate.size, speed)?.0));
         cli::print_line(&Estimated {
             stream: id,
             name: &name,
@@ -142,9 +152,17 @@ pub async fn dry_run(settings: &Settings) -> Result<()> {
             size: estimate.size,
             requests: estimate.requests(),
             seconds: settings.assume_rate.map(|rate| estimate.size.div_ceil(rate)),
+            openings: forecast.as_ref().map(|forecast| forecast.openings),
+            done: forecast.and_then(|forecast| whole_second(forecast.done)),
         })
     })
     .await
+}
+
+/// The first whole second that is not before a time.
+fn whole_second(time: Timestamp) -> Option<Timestamp> {
+    let up = jiff::TimestampRound::new().smallest(jiff::Unit::Second).mode(jiff::RoundMode::Ceil);
+    time.round(up).ok()
 }
 
 /// Gives every stream of the input to `work`.

@@ -7,12 +7,13 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use jiff::Timestamp;
 
+use super::forecast::{Meter, Speed};
 use super::gate::Gates;
 use super::inbox::{Inbox, NOT_WHOLE};
 use super::item::Piece;
@@ -68,6 +69,9 @@ pub struct Worker<'a, V> {
     failed: Option<Failed>,
     /// Ticks in which nothing moved, and how much had moved then.
     still: (u32, u64),
+    meter: Meter,
+    /// When the meter was read last, and how much had moved then.
+    metered: (Instant, u64),
     progress: Progress,
 }
 
@@ -100,6 +104,8 @@ impl<'a, V: Vault> Worker<'a, V> {
             input_ended: false,
             failed: None,
             still: (0, 0),
+            meter: Meter::default(),
+            metered: (Instant::now(), 0),
             progress,
         }
     }
@@ -409,18 +415,8 @@ impl<'a, V: Vault> Worker<'a, V> {
 
     /// Whether the end of the input leaves something that may be waited for:
     /// the hour of a window, for a stream that is whole.
-    fn may_wait(&mut self) -> bool {
-        if !self.plan.has_end() {
-            return false;
-        }
-        let Some(stamp) = self.plan.waits_for() else { return false };
-        let gate = self.gates.gate(stamp);
-        let name = &self.plan.stream().name;
-        self.progress.say(|| match gate.opens() {
-            Some(opens) => format!("{name}: waits for {opens}"),
-            None => name.clone(),
-        });
-        true
+    fn may_wait(&self) -> bool {
+        self.plan.has_end() && self.plan.waits_for().is_some()
     }
 
     /// Why the stream is not stored, when nothing more can be done.
@@ -439,16 +435,42 @@ impl<'a, V: Vault> Worker<'a, V> {
         Error::Unfinished(NOT_WHOLE.to_owned())
     }
 
-    fn show(&self) {
+    fn show(&mut self) {
         let (all, sent) = self.plan.progress();
         let moving: u64 = self.moving.iter().map(|taken| taken.load(Ordering::Relaxed)).sum();
         let done = sent + moving;
-        if done == 0 && self.plan.has_end() {
-            self.progress.say(|| self.estimate(all));
-        } else if done > 0 {
-            self.progress.say(|| self.plan.stream().name.clone());
+        let (then, before) = std::mem::replace(&mut self.metered, (Instant::now(), done));
+        if !self.moving.is_empty() {
+            self.meter.saw(done.saturating_sub(before), then.elapsed());
         }
+        self.progress.tell(|| self.state(all, done));
         self.progress.show(done, all);
+    }
+
+    /// What is going on, and whether that says all.
+    fn state(&self, all: u64, done: u64) -> (String, bool) {
+        let name = &self.plan.stream().name;
+        let whole = self.plan.has_end();
+        let waits = self.plan.waits_for().filter(|_| self.running.is_empty() && whole);
+        let waits = waits.and_then(|stamp| self.gates.gate(stamp).opens());
+        let waits = waits.map(|opens| format!("waits for {}", opens.strftime("%Y-%m-%d %H:%M")));
+        let forecast = if whole { self.forecast(all.saturating_sub(done)) } else { None };
+        match (waits, forecast) {
+            (Some(waits), Some(forecast)) => (format!("{name}: {waits}; {forecast}"), true),
+            (Some(one), None) | (None, Some(one)) => (format!("{name}: {one}"), true),
+            (None, None) if done == 0 && whole => (self.estimate(all), false),
+            (None, None) => (name.clone(), false),
+        }
+    }
+
+    /// When what is left will be done, in the hours of the window.
+    fn forecast(&self, left: u64) -> Option<String> {
+        let gate = self.gates.gate(self.plan.last_stamp()?);
+        let speed = match self.meter.rate() {
+            Some(rate) => Speed::measured(rate, gate.rate().get()),
+            None => Speed::assumed(self.settings.assume_rate),
+        };
+        Some(gate.forecast(left, speed)?.1)
     }
 
     /// What is ahead, before the first byte has moved.

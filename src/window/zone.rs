@@ -43,7 +43,7 @@ impl Zone {
     }
 
     /// The clock and the calendar on the wall.
-    pub(super) fn wall(&self, at: Timestamp) -> DateTime {
+    pub fn wall(&self, at: Timestamp) -> DateTime {
         self.zone.to_datetime(at)
     }
 

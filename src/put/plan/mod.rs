@@ -228,6 +228,12 @@ impl Plan {
         estimate
     }
 
+    /// The stamp of the last part that is to be sent.
+    pub fn last_stamp(&self) -> Option<usize> {
+        let mut items = self.items.values().rev().filter(|item| item.phase != Phase::Archived);
+        items.find_map(|item| item.parts.last()).map(|piece| piece.stamp)
+    }
+
     fn phase(&mut self, target: Target, phase: Phase) {
         if let Some(item) = self.items.get_mut(&target) {
             item.phase = phase;

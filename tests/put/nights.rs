@@ -1,0 +1,70 @@
+//! How many nights it takes, and when it is done.
+
+use std::process::{Command, Stdio};
+
+use serde_json::{Value, json};
+
+use crate::clock::Wall;
+use crate::common::{Place, program, run_with, start};
+use crate::hours::in_one_volume;
+use crate::local::{Local, pattern};
+use crate::skip::skip;
+use crate::{MIB, with_fields};
+
+/// The plan line of some MiB in a window of Berlin.
+fn planned(size: usize, window: &str, rate: &[&str]) -> Option<Value> {
+    let place = Place::default();
+    let wall = Wall::at(&place, "2026-11-23T11:00:00Z")?;
+    let lines = in_one_volume(&place, &pattern(size * MIB), "1M");
+    let stamped = with_fields(&lines, &format!("\"window\":\"{window}\",\"tz\":\"Europe/Berlin\""));
+    let mut command = place.tool("glacier-put", &[&["--dry-run"], rate, &["v"]].concat());
+    let mut ended = run_with(command.envs(wall.environment()), stamped.as_bytes()).done();
+    ended.stdout.truncate(ended.stdout.trim_end().len());
+    Some(serde_json::from_str(&ended.stdout).unwrap())
+}
+
+#[test]
+fn the_plan_says_how_many_openings_it_takes_and_when_it_is_done() {
+    for (size, window, rate, seconds, openings, done) in [
+        (3, "22:00-06:00=1M", None, None, Some(1), Some("2026-11-23T21:00:03Z")),
+        (3, "22:00-06:00=1M", Some("512K"), Some(6), Some(1), Some("2026-11-23T21:00:06Z")),
+        (3, "22:00-22:01=20K", None, None, Some(3), Some("2026-11-25T21:00:34Z")),
+        (3, "22:00-06:00", Some("1M"), Some(3), Some(1), Some("2026-11-23T21:00:03Z")),
+        (3, "22:00-06:00", None, None, None, None),
+    ] {
+        let options = rate.map(|rate| ["--assume-rate", rate]);
+        let Some(plan) = planned(size, window, options.as_ref().map_or(&[], |it| &it[..])) else {
+            return;
+        };
+        let told = [&plan["seconds"], &plan["openings"], &plan["done"]];
+        assert_eq!(told, [&json!(seconds), &json!(openings), &json!(done)], "{window}: {plan}");
+    }
+}
+
+#[test]
+fn a_terminal_says_what_is_waited_for_and_when_it_is_done() {
+    let script = Command::new("script").args(["-qec", "true", "/dev/null"]).output();
+    if !script.is_ok_and(|output| output.status.success()) {
+        return skip("script: not that of util-linux; nothing is shown on a terminal");
+    }
+    let place = Place::default();
+    let Some(wall) = Wall::at(&place, "2026-11-23T11:00:00Z") else { return };
+    let server = Local::believing(&place, 60, wall.environment());
+    let lines = in_one_volume(&place, &pattern(3 * MIB), "1M");
+    let window = "\"window\":\"22:00-22:01=20K\",\"tz\":\"Europe/Berlin\"";
+    std::fs::write(place.path("lines"), with_fields(&lines, window)).unwrap();
+    let put = program("glacier-put");
+    let typed = format!("stty cols 200 && {} --create-vault v <lines", put.display());
+    let mut command = place.command("script");
+    server.client(&mut command).envs(wall.environment()).env("TERM", "xterm");
+    let mut shown = start(command.args(["-qefc", &typed, "/dev/null"]).stdin(Stdio::null()));
+    let says =
+        "x: waits for 2026-11-23 22:00; 3 MiB left, 22:00-22:01=20K: 3 openings, done 2026-11-25";
+    let (mut seen, mut byte) = (Vec::new(), [0]);
+    while !String::from_utf8_lossy(&seen).contains(says) {
+        shown.read(&mut byte);
+        seen.extend(byte);
+        assert!(seen.len() < 100_000, "{}", String::from_utf8_lossy(&seen));
+    }
+    shown.kill();
+}
