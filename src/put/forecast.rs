@@ -13,6 +13,9 @@ use crate::window::{Flow, Window, Zone};
 /// Changes of the window that are looked at: five years of nights.
 const CHANGES: usize = 4_000;
 
+/// Openings that are looked at for the smallest: some weeks of them.
+const OPENINGS: usize = 30;
+
 /// An opening that lasts longer is more than a night.
 const NIGHT: Duration = Duration::from_hours(16);
 
@@ -159,6 +162,34 @@ impl Forecast {
             left -= opening.bytes;
         }
     }
+}
+
+/// The bytes that fit into the smallest opening of the next weeks; `None` if
+/// the window never closes, or that is not known.
+pub fn smallest(window: &Window, zone: &Zone, now: Timestamp, speed: Speed) -> Option<u64> {
+    let at = window.next_open(now, zone)?;
+    let flow = window.flow(at, zone);
+    let mut course = Course { window, zone, speed, at, flow, changes: CHANGES };
+    let mut smallest = u64::MAX;
+    for _ in 0..OPENINGS {
+        smallest = smallest.min(course.opening(u64::MAX)?.bytes);
+    }
+    Some(smallest)
+}
+
+/// What to say of a volume that is larger than what fits into an opening.
+pub fn too_large(volume: u64, fits: u64, window: &Window) -> Option<String> {
+    if volume <= fits {
+        return None;
+    }
+    // Half of it: one that begins at any time in one opening ends in the next.
+    let smaller = 1_u64 << (fits / 2).checked_ilog2()?.max(20);
+    Some(format!(
+        "volumes of {} do not fit into an opening of {window}, which takes {}, and the vault may drop what lies for 24 hours; cut the stream with --volume-size {}",
+        units::bytes(volume),
+        units::bytes(fits),
+        units::bytes(smaller).replace(' ', "")
+    ))
 }
 
 /// As people read it: `6 nights, done 2026-11-29`, or `done 2026-11-26 02:40`
@@ -335,6 +366,26 @@ mod tests {
     fn what_takes_too_long_is_not_told() {
         assert_eq!(words(u64::MAX, "22:00-06:00", mib(1), "2026-11-23T21:00:00Z"), "");
         assert_eq!(words(u64::MAX, "00:00-24:00=1", mib(1), "2026-11-23T21:00:00Z"), "");
+    }
+
+    #[test]
+    fn the_smallest_opening_is_found() {
+        let zone = Zone::named("Europe/Berlin").unwrap();
+        let now: Timestamp = "2026-11-23T21:00:00Z".parse().unwrap();
+        let of = |window: &str, speed| smallest(&Window::parse(window).unwrap(), &zone, now, speed);
+        let hour = 3600 << 20;
+        assert_eq!(of("22:00-06:00", mib(1)), Some(8 * hour));
+        assert_eq!(of("Sat 00:00-24:00=1M,Wed 22:00-23:00=2M", mib(5)), Some(2 * hour));
+        assert_eq!(of("22:00-06:00", Speed::default()), None);
+        assert_eq!(of("00:00-24:00", mib(1)), None);
+    }
+
+    #[test]
+    fn a_volume_that_does_not_fit_has_a_size_that_does() {
+        let window = Window::parse("Sat 00:00-06:00=1M").unwrap();
+        assert_eq!(too_large(10 * GIB, 21_600 << 20, &window), None);
+        let says = "volumes of 64 GiB do not fit into an opening of Sat 00:00-06:00=1M, which takes 21 GiB, and the vault may drop what lies for 24 hours; cut the stream with --volume-size 8GiB";
+        assert_eq!(too_large(64 * GIB, 21_600 << 20, &window).as_deref(), Some(says));
     }
 
     #[test]

@@ -24,6 +24,9 @@ const TICK: Duration = Duration::from_secs(1);
 /// How old what is known of the zone may be.
 const FRESH: Duration = Duration::from_secs(30);
 
+/// How long the vault service keeps an upload that nobody touches.
+const DROPPED: Duration = Duration::from_hours(24);
+
 /// The different stamps of a stream's lines.
 #[derive(Default)]
 pub struct Gates {
@@ -157,6 +160,15 @@ impl Gate {
         let forecast = Forecast::new(left, &hours.window, &hours.zone(now), now.wall, speed)?;
         let told = forecast::sentence(left, &hours.window, speed, &forecast);
         Some((forecast, told))
+    }
+
+    /// What to say of a volume that cannot be sent in one opening, where it is
+    /// gone before the next; `None` if nothing.
+    pub fn too_large(&self, volume: u64, speed: Speed) -> Option<String> {
+        let hours = self.0.as_ref().filter(|hours| hours.window.longest_gap() >= DROPPED)?;
+        let now = Clocks::now();
+        let fits = forecast::smallest(&hours.window, &hours.zone(now), now.wall, speed)?;
+        forecast::too_large(volume, fits, &hours.window)
     }
 
     /// Ends when the gate has been closed for `grace`.

@@ -142,6 +142,9 @@ pub async fn dry_run(settings: &Settings) -> Result<()> {
         let estimate = plan.estimate();
         let speed = Speed::assumed(settings.assume_rate);
         let gate = plan.last_stamp().map(|stamp| gates.gate(stamp));
+        if let Some(why) = gate.as_ref().and_then(|gate| gate.too_large(plan.largest(), speed)) {
+            cli::warn(&format!("{name}: {why}"));
+        }
         let forecast = gate.and_then(|gate| Some(gate.forecast(estimate.size, speed)?.0));
         cli::print_line(&Estimated {
             stream: id,

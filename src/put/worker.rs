@@ -14,7 +14,7 @@ use futures_util::stream::FuturesUnordered;
 use jiff::Timestamp;
 
 use super::forecast::{Meter, Speed};
-use super::gate::Gates;
+use super::gate::{Gate, Gates};
 use super::inbox::{Inbox, NOT_WHOLE};
 use super::item::Piece;
 use super::ledger::Ledger;
@@ -72,6 +72,8 @@ pub struct Worker<'a, V> {
     meter: Meter,
     /// When the meter was read last, and how much had moved then.
     metered: (Instant, u64),
+    /// A volume that is too large for the window was told.
+    is_warned: bool,
     progress: Progress,
 }
 
@@ -106,6 +108,7 @@ impl<'a, V: Vault> Worker<'a, V> {
             still: (0, 0),
             meter: Meter::default(),
             metered: (Instant::now(), 0),
+            is_warned: false,
             progress,
         }
     }
@@ -443,6 +446,7 @@ impl<'a, V: Vault> Worker<'a, V> {
         if !self.moving.is_empty() {
             self.meter.saw(done.saturating_sub(before), then.elapsed());
         }
+        self.look_ahead();
         self.progress.tell(|| self.state(all, done));
         self.progress.show(done, all);
     }
@@ -466,11 +470,28 @@ impl<'a, V: Vault> Worker<'a, V> {
     /// When what is left will be done, in the hours of the window.
     fn forecast(&self, left: u64) -> Option<String> {
         let gate = self.gates.gate(self.plan.last_stamp()?);
-        let speed = match self.meter.rate() {
+        Some(gate.forecast(left, self.speed(&gate))?.1)
+    }
+
+    fn speed(&self, gate: &Gate) -> Speed {
+        match self.meter.rate() {
             Some(rate) => Speed::measured(rate, gate.rate().get()),
             None => Speed::assumed(self.settings.assume_rate),
-        };
-        Some(gate.forecast(left, speed)?.1)
+        }
+    }
+
+    /// Warns of a volume that cannot be sent in one opening, where the next is
+    /// too late for it: once, and as soon as that is known.
+    fn look_ahead(&mut self) {
+        if self.is_warned {
+            return;
+        }
+        let Some(stamp) = self.plan.last_stamp() else { return };
+        let gate = self.gates.gate(stamp);
+        if let Some(why) = gate.too_large(self.plan.largest(), self.speed(&gate)) {
+            cli::warn(&format!("{}: {why}", self.plan.stream().name));
+            self.is_warned = true;
+        }
     }
 
     /// What is ahead, before the first byte has moved.

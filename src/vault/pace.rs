@@ -80,7 +80,7 @@ pub struct Pace {
 impl Pace {
     /// How many of the bytes that are left go next, and when, if that is not
     /// at once.
-    pub(super) fn next(&self, left: u64) -> (u64, Option<Instant>) {
+    pub fn next(&self, left: u64) -> (u64, Option<Instant>) {
         let Some(rate) = self.rate.get() else { return (left.min(PIECE), None) };
         let size = left.min(PIECE).min(rate / PIECES).max(1);
         let now = Instant::now();
@@ -91,13 +91,13 @@ impl Pace {
 
     /// Notes whether the network would take bytes, and they wait for their
     /// turn.
-    pub(super) fn waits(&self, waits: bool) {
+    pub fn waits(&self, waits: bool) {
         self.waits.store(waits, Ordering::Relaxed);
     }
 
     /// Whether bytes wait for their turn: what stands still then is not the
     /// network.
-    pub(super) fn is_waiting(&self) -> bool {
+    pub fn is_waiting(&self) -> bool {
         self.waits.load(Ordering::Relaxed)
     }
 }

@@ -1,15 +1,16 @@
 //! How many nights it takes, and when it is done.
 
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::clock::Wall;
-use crate::common::{Place, program, run_with, start};
+use crate::common::{Place, program, run_with, start, until};
 use crate::hours::in_one_volume;
 use crate::local::{Local, pattern};
 use crate::skip::skip;
-use crate::{MIB, with_fields};
+use crate::{MIB, chunk_as, put, with_fields};
 
 /// The plan line of some MiB in a window of Berlin.
 fn planned(size: usize, window: &str, rate: &[&str]) -> Option<Value> {
@@ -67,4 +68,32 @@ fn a_terminal_says_what_is_waited_for_and_when_it_is_done() {
         assert!(seen.len() < 100_000, "{}", String::from_utf8_lossy(&seen));
     }
     shown.kill();
+}
+
+#[test]
+fn a_volume_that_cannot_be_sent_in_one_opening_is_told() {
+    let place = Place::default();
+    let server = Local::start(&place);
+    let large = in_one_volume(&place, &pattern(3 * MIB), "1M");
+    let small = chunk_as(&place, &pattern(MIB), &["--trust-eof", "--name", "small"]).done().stdout;
+    let stamp = |lines: &str, window: &str| {
+        with_fields(lines, &format!("\"window\":\"{window}\",\"tz\":\"UTC\""))
+    };
+    let weekly = "Sat 00:00-00:01=20K";
+    let says = "warning: x: volumes of 3 MiB do not fit into an opening of Sat 00:00-00:01=20K, which takes 1.1 MiB, and the vault may drop what lies for 24 hours; cut the stream with --volume-size 1MiB";
+    let planned = |lines: &str| put(&server, &place, &["--dry-run", "v"], lines);
+    planned(&stamp(&small, weekly)).done();
+    planned(&stamp(&large, "00:00-00:01=20K")).done();
+    assert_eq!(planned(&stamp(&large, weekly)).stderr, format!("glacier-put: {says}\n"));
+
+    // Once, though it waits.
+    let mut waiting = start(server.put(&place, &["--create-vault", "v"]).stdin(Stdio::piped()));
+    waiting.give(stamp(&large, weekly).as_bytes());
+    waiting.end_input();
+    until("the vault is there", || server.calls("CreateVault") == 1);
+    std::thread::sleep(Duration::from_secs(3));
+    waiting.close_output();
+    let gone = "stdout: the program that reads it has ended; run the same command again";
+    let ended = waiting.finish();
+    assert_eq!(ended.stderr, format!("glacier-put: {says}\nglacier-put: {gone}\n"));
 }

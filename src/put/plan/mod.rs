@@ -228,6 +228,12 @@ impl Plan {
         estimate
     }
 
+    /// The most bytes that are to be sent of one volume, of the lines so far.
+    pub fn largest(&self) -> u64 {
+        let items = self.items.values().filter(|item| item.phase != Phase::Archived);
+        items.map(|item| item.size() - item.sent()).max().unwrap_or(0)
+    }
+
     /// The stamp of the last part that is to be sent.
     pub fn last_stamp(&self) -> Option<usize> {
         let mut items = self.items.values().rev().filter(|item| item.phase != Phase::Archived);
