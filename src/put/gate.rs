@@ -91,6 +91,11 @@ impl Gates {
         Ok(self.gates.len() - 1)
     }
 
+    /// The lowest rate of now; `None` where there is no limit.
+    pub fn slowest(&self) -> Option<u64> {
+        self.gates.iter().filter_map(|gate| gate.0.as_ref()?.rate.get()).min()
+    }
+
     /// The gate of a stamp.
     pub fn gate(&self, number: usize) -> Gate {
         self.gates.get(number).cloned().unwrap_or(Gate(None))

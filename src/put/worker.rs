@@ -41,6 +41,9 @@ pub const TICK: Duration = Duration::from_secs(1);
 /// not be whole today is not waited for.
 pub const HOPELESS: u32 = 10;
 
+/// The parts in flight are not so many that they take longer than this.
+const LONG: Duration = Duration::from_mins(5);
+
 /// A request on its way; ends with what came of it.
 type Running<'a> = Pin<Box<dyn Future<Output = Done> + 'a>>;
 
@@ -211,7 +214,7 @@ impl<'a, V: Vault> Worker<'a, V> {
 
     /// Starts what can be started.
     fn start(&mut self) -> Result<()> {
-        while self.running.len() < self.lanes.open() {
+        while self.running.len() < self.lanes.open().min(self.useful()) {
             let gates = &self.gates;
             let open = |stamp| gates.gate(stamp).is_open();
             let Some((effects, action)) = self.plan.next(Timestamp::now(), open)? else { break };
@@ -220,6 +223,15 @@ impl<'a, V: Vault> Worker<'a, V> {
             self.running.push(attempt);
         }
         Ok(())
+    }
+
+    /// How many parts at a time are of use: at a low rate one after the other
+    /// goes no slower than all at once, and what the window's close cuts off
+    /// is less.
+    fn useful(&self) -> usize {
+        let Some(rate) = self.gates.slowest() else { return usize::MAX };
+        let parts = rate.saturating_mul(LONG.as_secs()) / self.plan.stream().part_size.max(1);
+        usize::try_from(parts).unwrap_or(usize::MAX).max(1)
     }
 
     /// One attempt at an action, after a pause.

@@ -82,3 +82,24 @@ fn what_waits_for_its_turn_does_not_stand_still() {
     assert_eq!((parts.len(), at_once(&parts)), (16, 16), "{parts:?}");
     assert!(lasted(&parts) > 6.0);
 }
+
+#[test]
+fn parts_that_take_minutes_go_one_after_the_other() {
+    let place = Place::default();
+    let Some(mut wall) = Wall::at(&place, "2026-01-05T21:00:00Z") else { return };
+    let server = Local::believing(&place, 60, wall.environment());
+    let bytes = pattern(16 * MIB);
+    let lines = in_one_volume(&place, &bytes, "8M");
+    let window = "\"window\":\"21:00-22:00=50K,22:00-06:00\",\"tz\":\"UTC\"";
+    let put = start_put(&server, &place, &wall, &[], &with_fields(&lines, window));
+    until("the upload has begun", || server.calls("InitiateMultipartUpload") == 1);
+    std::thread::sleep(std::time::Duration::from_secs(3));
+    wall.set("2026-01-05T22:00:00Z");
+    put.finish().done();
+    let mut begin: Vec<i8> = parts(&server)
+        .iter()
+        .map(|part| at(part, "begin").to_zoned(jiff::tz::TimeZone::UTC).hour())
+        .collect();
+    begin.sort_unstable();
+    assert_eq!(begin, [21, 22]);
+}
