@@ -281,7 +281,8 @@ impl<'a, V: Vault> Worker<'a, V> {
                 Ask::Send { upload, offset, .. } => match &body {
                     // I7: the window is looked at when the request starts,
                     // and while its bytes flow.  Held by
-                    // tests/put.rs::sends_nothing_while_the_window_is_closed.
+                    // tests/put.rs::sends_nothing_while_the_window_is_closed
+                    // and a_clock_that_jumps_sends_nothing_outside_of_the_window.
                     Some((gate, body)) if gate.is_open() => tokio::select! {
                         sent = vault.send(upload, *offset, body) => sent.map(|()| Outcome::Sent),
                         () = gate.closed(grace) => Ok(Outcome::Stopped),
