@@ -69,7 +69,12 @@ fn a_command_gets_it_as_variables_and_none_of_it_is_run() {
 #[test]
 fn refuses_a_wrong_command_line() {
     let (place, _) = with("");
-    for arguments in [&["--lock", "../x", "--", "true"][..], &["--lock", "x"], &["true"]] {
+    for arguments in [
+        &["--lock", "../x", "--", "true"][..],
+        &["--skip", "--", "true"],
+        &["--lock", "x"],
+        &["true"],
+    ] {
         assert_eq!(run(&place, arguments).code(), 64, "{arguments:?}");
     }
 }
@@ -122,7 +127,11 @@ fn a_lock_lasts_as_long_as_anything_that_the_command_started() {
     let ended = run(&place, &["--lock", "backup", "--", "true"]);
     assert_eq!(ended.code(), 75);
     assert!(ended.stderr.starts_with("akashita-conf: backup: another is under way, process "));
-    run(&place, &["--lock", "other", "--", "true"]).done();
+    let skipped = run(&place, &["--lock", "backup", "--skip", "--", "touch", "ran"]).done();
+    assert_eq!((skipped.stdout.as_str(), skipped.stderr.as_str()), ("", ""));
+    assert!(!place.path("ran").exists());
+    run(&place, &["--lock", "other", "--skip", "--", "touch", "ran"]).done();
+    assert!(place.path("ran").exists());
     fs::write(place.path("go"), "").unwrap();
     let begin = Instant::now();
     while run(&place, &["--lock", "backup", "--", "true"]).code() != 0 {

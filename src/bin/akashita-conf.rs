@@ -30,6 +30,9 @@ struct Options {
     /// Run COMMAND only while no other runs that has this name
     #[arg(long, value_name = "NAME", requires = "command", value_parser = name)]
     lock: Option<String>,
+    /// Where another runs that has this name, say nothing and exit 0
+    #[arg(long, requires = "lock")]
+    skip: bool,
     /// Run this with what the configuration says as variables
     #[arg(last = true, value_name = "COMMAND")]
     command: Vec<OsString>,
@@ -54,7 +57,10 @@ fn main() -> ExitCode {
         };
         let given = |key| Some(conf.value(key)).filter(|path| !path.is_empty()).map(PathBuf::from);
         let state = given("state").map_or_else(state::directory, Ok)?;
-        let lock = options.lock.map(|name| lock(&state, &name)).transpose()?;
+        let lock = match options.lock.map(|name| lock(&state, &name)).transpose() {
+            Err(Error::Unfinished(_)) if options.skip => return Ok(()),
+            lock => lock?,
+        };
         let mut command = Command::new(program);
         command.args(arguments).envs(conf.variables()).env(VARIABLE, &file);
         command.env("AKASHITA_STATE", &state);

@@ -269,7 +269,7 @@ fn cron_mails_one_line_of_what_failed_and_nothing_of_what_did_not() {
     until("cron has ended", || !night.ask("ps -eo args").contains("cron -f"));
     night.cron(&top().join("etc/crontab"), &evening);
     let mail = night.mail(0);
-    assert!(mail.subject.ends_with("akashita-backup"), "{mail:?}");
+    assert!(mail.subject.ends_with("akashita-backup -q"), "{mail:?}");
     let log = night.path("log");
     let lines: Vec<&str> = mail.body.lines().collect();
     let [line] = lines[..] else { panic!("{mail:?}") };
