@@ -90,7 +90,9 @@ fn brings_a_chain_back_in_order_in_any_sh() {
 #[test]
 fn goes_on_behind_what_is_there() {
     let machine = stored();
-    silent(&restore(&machine, &["tank/home@mon", "tank/back"], &[]));
+    silent(&restore(&machine, &[GUIDS[0], "tank/back"], &[]));
+    let log = fs::read_to_string(machine.place.path("log")).unwrap();
+    assert!(log.ends_with(" tank/home@mon: restored to tank/back\n"), "by its name: {log}");
     let before = asked_for(&machine);
     assert_eq!(received(&machine, "tank/back"), GUIDS[..1]);
     silent(&restore(&machine, &["tank/home@tue", "tank/back"], &[]));
