@@ -24,3 +24,5 @@ mod periodic;
 #[path = "schedule/queue.rs"]
 mod queue;
 mod skip;
+#[path = "schedule/units.rs"]
+mod units;

@@ -20,6 +20,7 @@ fn scripts() -> Vec<PathBuf> {
         ".ci/run",
         "etc/periodic/daily/490.akashita",
         "tests/schedule/night",
+        "tests/schedule/units",
         "tests/zfs/lib",
         "tests/zfs/run",
     ];
