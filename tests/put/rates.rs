@@ -1,5 +1,6 @@
 //! Windows that say how fast bytes may flow.
 
+use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::clock::{Wall, start_put};
@@ -36,7 +37,7 @@ fn a_rate_is_kept_by_all_parts_together() {
     let lasted = lasted(&parts);
     // Six seconds: not faster by a twentieth; slower where the machine is.
     assert!(lasted > 5.7, "{lasted}: {parts:?}");
-    assert!(lasted < 9.0, "{lasted}: {parts:?}");
+    assert!(lasted < 12.0, "{lasted}: {parts:?}");
     for part in &parts[..4] {
         assert!(part["ms"].as_u64() > Some(1000), "it has a share alone: {part}");
     }
@@ -44,10 +45,11 @@ fn a_rate_is_kept_by_all_parts_together() {
 
 #[test]
 fn a_rate_that_changes_holds_for_what_is_in_flight() {
-    // Three seconds before it changes, and what is sent then.
-    for (window, least, most) in [
-        ("21:00-22:00=512K,22:00-06:00=4M", 4.3, 7.0),
-        ("21:00-22:00=2M,22:00-06:00=512K", 6.5, 10.0),
+    // It changes at ten; what is begun later has less of the first rate.
+    let ten: Timestamp = "2026-01-05T22:00:00Z".parse().unwrap();
+    for (window, first, second) in [
+        ("21:00-22:00=512K,22:00-06:00=4M", 0.5, 4.0),
+        ("21:00-22:00=2M,22:00-06:00=512K", 2.0, 0.5),
     ] {
         let place = Place::default();
         let Some(wall) = Wall::at(&place, "2026-01-05T21:59:57Z") else { return };
@@ -58,8 +60,12 @@ fn a_rate_that_changes_holds_for_what_is_in_flight() {
         start_put(&server, &place, &wall, &[], &stamped).finish().done();
         let parts = parts(&server);
         assert_eq!(parts.len(), 1, "{window}: {parts:?}");
+        let before = ten.duration_since(at(&parts[0], "begin")).as_secs_f64().clamp(0.0, 3.0);
+        let expected = before + (8.0 - before * first) / second;
         let lasted = lasted(&parts);
-        assert!(least < lasted && lasted < most, "{window}: {lasted}: {parts:?}");
+        // A second's bytes may go at once; slower where the machine is.
+        assert!(lasted > expected * 0.95 - 1.0, "{window}: {lasted} for {expected}: {parts:?}");
+        assert!(lasted < expected + 4.0, "{window}: {lasted} for {expected}: {parts:?}");
     }
 }
 
