@@ -9,14 +9,16 @@ use std::process::Command;
 use crate::common::{Place, program};
 use crate::skip::skip;
 
-const TOOLS: [&str; 8] = [
+const TOOLS: [&str; 10] = [
     "akashita-conf",
     "glacier-chain",
     "glacier-chunk",
+    "glacier-get",
     "glacier-local",
     "glacier-ls",
     "glacier-proof",
     "glacier-put",
+    "glacier-verify",
     "glacier-window",
 ];
 
@@ -60,6 +62,8 @@ fn a_timer_stores_a_snapshot_of_real_zfs_and_a_failure_is_mailed() {
     assert_eq!(output.status.code(), Some(0), "{told}{complaints}");
     let well = "akashita-backup.service success\n\
                 akashita-status.service success\n\
+                akashita-verify.service success\n\
+                akashita-drill.service success\n\
                 akashita-backup.service success\n\
                 akashita-backup.service exit-code\n\
                 mail To: root\nmail Subject: ";
