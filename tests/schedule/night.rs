@@ -303,20 +303,21 @@ fn cron_mails_what_the_status_has_to_say() {
     );
 }
 
-/// A window that opens with the next minute, and was closed for two.
+/// A window that opens with a minute that is at least half a minute ahead, and
+/// was closed since two before it.
 fn opening() -> String {
     let now = jiff::Zoned::now();
-    let early = now.second() > 50;
-    let opens = &now + jiff::Span::new().minutes(if early { 2 } else { 1 });
+    let opens = &now + jiff::Span::new().minutes(if now.second() > 30 { 2 } else { 1 });
     let closes = &opens - jiff::Span::new().minutes(3);
     format!("window={}-{}\n", opens.strftime("%H:%M"), closes.strftime("%H:%M"))
 }
 
 #[test]
 fn at_starts_the_run_when_the_window_opens_and_mails_that_all_is_stored() {
-    let Some(mut night) = Night::new(&opening()) else { return };
+    let Some(mut night) = Night::new("") else { return };
     night.tell("atd -f &");
     until("atd is there", || night.ask("ls /run").contains("atd.pid"));
+    night.configure(&opening());
     assert_eq!(night.ask("akashita-at"), "");
     assert_eq!(night.ask("akashita-at"), "", "queued already");
     let queue = night.ask("atq");
