@@ -21,6 +21,7 @@ fn scripts() -> Vec<PathBuf> {
         "etc/periodic/daily/490.akashita",
         "tests/schedule/night",
         "tests/schedule/units",
+        "tests/zfs/guest",
         "tests/zfs/lib",
         "tests/zfs/run",
     ];
