@@ -16,6 +16,7 @@ mod stages;
 use std::fs;
 use std::time::{Duration, Instant};
 
+use common::until;
 use machine::{GUIDS, Machine, silent};
 use skip::skip;
 
@@ -110,6 +111,56 @@ fn a_full_stream_comes_when_the_chain_is_long() {
     let ended = machine.run(&["-n"], &[]);
     assert!(ended.stdout.contains(" from tank/home"), "{}", ended.stdout);
     assert_eq!(machine.asked().matches("snapshot -o").count(), 1, "a dry run makes none");
+}
+
+#[test]
+fn streams_of_one_dataset_and_of_many_are_no_bases_of_each_other() {
+    let machine = Machine::new();
+    let conf = "dest=my-vault\ndataset=tank/home\npart_size=1M\nvolume_size=1M\n";
+    silent(&machine.run(&[], &[]));
+    machine.configure(&format!("{conf}recursive=one\n"));
+    let planned = machine.run(&["-n"], &[]);
+    assert!(planned.stdout.starts_with("tank/home@akashita-all:20"), "{}", planned.stdout);
+    assert!(!planned.stdout.contains(" from "), "{}", planned.stdout);
+    // A stored stream of many, whose guid any other would take.
+    let point = |kind: &str| format!("90\t{}\ttank/home@{kind}:2026-01-01T00:00:00Z\n", GUIDS[0]);
+    fs::write(machine.place.path("pool/points"), point("akashita-all")).unwrap();
+    let planned = machine.run(&["-n"], &[]);
+    assert!(
+        planned.stdout.contains(" from tank/home@akashita-all:2026-01-01"),
+        "{}",
+        planned.stdout
+    );
+    machine.configure(conf);
+    let planned = machine.run(&["-n"], &[]);
+    assert!(!planned.stdout.contains(" from "), "{}", planned.stdout);
+    fs::write(machine.place.path("pool/points"), point("by-hand")).unwrap();
+    let planned = machine.run(&["-n"], &[]);
+    assert!(planned.stdout.contains(" from tank/home@by-hand:2026-01-01"), "{}", planned.stdout);
+}
+
+#[test]
+fn what_a_killed_run_left_running_is_still_under_way_in_any_sh() {
+    for shell in ["sh", "dash", "bash", "busybox sh"] {
+        let machine = Machine::new();
+        let Some(mut command) =
+            machine.command_in("akashita-backup", shell, &[], &[("HANGS", "1")])
+        else {
+            skip(&format!("{shell}: not found, no run is killed with it"));
+            continue;
+        };
+        let mut run = common::start(&mut command);
+        until("it sends", || machine.asked().contains("\nsend tank/home"));
+        run.kill();
+        let again = machine.run_in(shell, &[], &[]).unwrap();
+        assert_eq!(again.code(), 75, "{shell}: {}", again.stderr);
+        assert!(again.stderr.contains("backup: another is under way"), "{shell}: {}", again.stderr);
+        silent(&machine.run_in(shell, &["-q"], &[]).unwrap());
+        fs::write(machine.place.path("pool/go"), "").unwrap();
+        run.finish();
+        until("it has ended", || machine.run_in(shell, &[], &[]).unwrap().code() != 75);
+        assert_eq!(machine.stored()[0], GUIDS[0], "{shell}");
+    }
 }
 
 #[test]

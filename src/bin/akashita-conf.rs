@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read as _, Write as _};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -13,7 +14,7 @@ use akashita::conf::Conf;
 use akashita::state;
 use clap::Parser;
 use rustix::fs::{FlockOperation, flock};
-use rustix::io::{FdFlags, fcntl_setfd};
+use rustix::io::{FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
 
 /// Where a configuration is looked for, in this order.
 const PLACES: [&str; 2] = ["/usr/local/etc/akashita.conf", "/etc/akashita.conf"];
@@ -62,7 +63,9 @@ fn main() -> ExitCode {
             lock => lock?,
         };
         let mut command = Command::new(program);
-        command.args(arguments).envs(conf.variables()).env(VARIABLE, &file);
+        // Whoever is told of it may be in another directory.
+        let whole = std::path::absolute(&file).unwrap_or(file);
+        command.args(arguments).envs(conf.variables()).env(VARIABLE, whole);
         command.env("AKASHITA_STATE", &state);
         for (variable, key) in [
             ("GLACIER_DEST", "dest"),
@@ -127,7 +130,7 @@ fn read(file: &Path) -> Result<Conf> {
 
 /// Takes a lock that the command and all that it starts hold until the last
 /// of them has ended: they inherit it.
-fn lock(state: &Path, name: &str) -> Result<File> {
+fn lock(state: &Path, name: &str) -> Result<OwnedFd> {
     let path = state.join(format!("{name}.lock"));
     let thing = path.display().to_string();
     let failed = |e: std::io::Error| Error::io(format!("{thing}: cannot lock"), e);
@@ -153,6 +156,9 @@ fn lock(state: &Path, name: &str) -> Result<File> {
         )));
     }
     file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())).map_err(failed)?;
+    // A script that redirects one of the first ten would hide the lock from all
+    // that it starts; no sh lets it name others.
+    let file = fcntl_dupfd_cloexec(&file, 10).map_err(|e| failed(e.into()))?;
     fcntl_setfd(&file, FdFlags::empty()).map_err(|e| failed(e.into()))?;
     Ok(file)
 }

@@ -12,6 +12,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::process::Command;
 
 use crate::common::{self, Ended, Place, run, run_with};
 use crate::local::{self, Local};
@@ -64,6 +65,17 @@ impl Machine {
         arguments: &[&str],
         more: &[(&str, &str)],
     ) -> Option<Ended> {
+        self.command_in(name, shell, arguments, more).map(|mut command| run_with(&mut command, b""))
+    }
+
+    /// What runs a script in a shell, if that is there.
+    pub fn command_in(
+        &self,
+        name: &str,
+        shell: &str,
+        arguments: &[&str],
+        more: &[(&str, &str)],
+    ) -> Option<Command> {
         let top = Path::new(env!("CARGO_MANIFEST_DIR"));
         let program = shell.split(' ').next().unwrap();
         let there = std::env::split_paths(&std::env::var_os("PATH").unwrap())
@@ -81,7 +93,7 @@ impl Machine {
                 sed \"1s|.*|#!$first|\" \"$script\" >\"$2/${script##*/}\" || exit 1
             done
             chmod 755 \"$2\"/*";
-        let copied = std::process::Command::new("sh")
+        let copied = Command::new("sh")
             .args(["-c", copy, "sh"])
             .args([&top.join("scripts"), &bin])
             .arg(shell)
@@ -103,7 +115,7 @@ impl Machine {
             .env("POOL", self.place.path("pool"))
             .env("STREAMS", top.join("tests/streams"))
             .envs(more.iter().copied());
-        Some(run_with(&mut command, b""))
+        Some(command)
     }
 
     /// Runs akashita-backup.

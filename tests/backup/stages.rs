@@ -122,6 +122,32 @@ fn what_is_encrypted_is_made_once_and_sent_from_the_spool() {
 }
 
 #[test]
+fn what_can_never_work_is_not_called_unfinished() {
+    let machine = Machine::new();
+    machine.configure(&format!("{CONF}mode=spool\n"));
+    let ended = machine.run(&[], &[("ESTIMATE", "9000000000000000")]);
+    assert_eq!(ended.code(), 74, "{}", ended.stderr);
+    assert!(ended.stderr.contains("/spool: has room for "), "{}", ended.stderr);
+    machine.configure(&format!("{CONF}mode=spool\nreserve=1000T\n"));
+    let ended = machine.run(&[], &[("ESTIMATE", "")]);
+    assert_eq!(ended.code(), 74, "{}", ended.stderr);
+    assert!(ended.stderr.contains("make room, lower reserve, or move spool"), "{}", ended.stderr);
+    if has("age") {
+        machine.configure(&format!("{CONF}recipient=age1abc\n"));
+        let ended = machine.run(&[], &[]);
+        assert_eq!(ended.code(), 78, "{}", ended.stderr);
+        assert!(
+            ended.stderr.contains("recipient: age: error: malformed recipient"),
+            "{}",
+            ended.stderr
+        );
+    }
+    machine.configure(CONF);
+    silent(&machine.run(&[], &[]));
+    assert_eq!(machine.stored(), GUIDS[..2], "the first goes on, then a new one");
+}
+
+#[test]
 fn a_filter_that_fails_stores_nothing() {
     let machine = Machine::new();
     machine.configure(&format!("{CONF}filter=false\nunfilter=cat\n"));
