@@ -279,9 +279,11 @@ fn what_was_encrypted_is_decrypted_or_never_asked_for() {
     filtered(&machine, &filter, &filter);
     let snapshot = "tank/home@tue";
     let path = |name: &str| machine.place.path(name).display().to_string();
+    fs::write(machine.place.path("text"), "no identity\n").unwrap();
     for (more, why) in [
         (String::new(), "identity names no key to decrypt it".to_owned()),
         (format!("identity={}\n", path("none")), "none: the identity cannot be read".to_owned()),
+        (format!("identity={}\n", path("text")), "text: holds no identity".to_owned()),
         (
             format!("identity={}\n", path("other")),
             format!("{} is the key of none of these", path("other")),
@@ -298,8 +300,18 @@ fn what_was_encrypted_is_decrypted_or_never_asked_for() {
         machine.configure(&format!("{CONF}{more}"));
         let ended = restore(&machine, &[snapshot, "tank/back"], &[]);
         fails(&ended, 78, "tank/home@mon: ", &why);
+        // Nor is it written as it is stored, where it was to be undone.
+        if !more.is_empty() {
+            let ended = restore(&machine, &["-f", &path("out"), snapshot], &[]);
+            fails(&ended, 78, "tank/home@mon: ", &why);
+            assert!(!machine.place.path("out").exists(), "{more}");
+        }
     }
     assert_eq!(asked_for(&machine), 0);
+    machine.configure(CONF);
+    let ended = restore(&machine, &["-f", &path("out"), snapshot], &[]);
+    assert_eq!((ended.code(), ended.stderr.lines().count()), (0, 1), "{}", ended.stderr);
+    assert!(ended.stderr.ends_with("; stays as it is stored\n"), "{}", ended.stderr);
     let key = format!("{CONF}identity={}\n", path("key"));
     machine.configure(&format!("{key}filter=zstd -9\nunfilter=zstd -d\n"));
     for (number, shell) in ["sh", "dash", "bash", "busybox sh"].into_iter().enumerate() {
@@ -393,6 +405,12 @@ fn what_cannot_be_undone_is_written_as_it_is_stored() {
                    undoes that; stays as it is stored\n";
     assert_eq!((ended.code(), ended.stderr.as_str()), (0, warning));
     machine.sh(&format!("zstd -dc out/001-{}.stored | cmp - \"$STREAMS/full.zfs\"", GUIDS[0]));
+    let before = asked_for(&machine);
+    for wrong in ["filter=gzip\nunfilter=gzip -d\n", "filter=zstd\nunfilter=no-such-program\n"] {
+        machine.configure(&format!("{CONF}{wrong}"));
+        fails(&restore(&machine, &["-f", &out, "tank/home@tue"], &[]), 78, "tank/home@mon: ", "");
+    }
+    assert_eq!(asked_for(&machine), before);
     machine.configure(&format!("{CONF}filter=zstd -3\nunfilter=zstd -d\n"));
     silent(&restore(&machine, &["-f", &out, "tank/home@tue"], &[]));
     machine.sh(&format!("cmp out/001-{}.zfs \"$STREAMS/full.zfs\"", GUIDS[0]));
