@@ -9,12 +9,15 @@ mod local;
 #[path = "backup/machine.rs"]
 mod machine;
 mod skip;
+#[path = "backup/tty.rs"]
+mod tty;
 
 use std::fs;
 
 use common::Ended;
 use machine::{GUIDS, Machine, has, silent};
 use skip::skip;
+use tty::on_terminal;
 
 const CONF: &str = "dest=my-vault\ndataset=tank/home\npart_size=1M\nvolume_size=1M\n\
                     tier=Expedited\nmax_cost=5\n";
@@ -108,6 +111,33 @@ fn goes_on_behind_what_is_there() {
     silent(&restore(&machine, &["tank/home@tue", "tank/old"], &[("OLD", "1")]));
     silent(&restore(&machine, &["tank/home@tue", "tank/old"], &[("OLD", "1")]));
     assert_eq!(received(&machine, "tank/old"), GUIDS[..2]);
+}
+
+#[test]
+fn what_is_there_already_is_told_and_not_changed() {
+    let machine = stored();
+    silent(&restore(&machine, &["tank/home@tue", "tank/back"], &[]));
+    let points = machine.points();
+    fs::write(machine.place.path("pool/points"), points + "950\t99\ttank/back@newer\n").unwrap();
+    let points = machine.points();
+    for (snapshot, guid) in [("mon", GUIDS[0]), ("tue", GUIDS[1])] {
+        let told = format!(
+            "tank/back: has tank/home@{snapshot} already; nothing was changed; zfs rollback \
+             'tank/back@{snapshot}' goes back to it"
+        );
+        let name = format!("tank/home@{snapshot}");
+        for wanted in [name.as_str(), guid] {
+            silent(&restore(&machine, &[wanted, "tank/back"], &[]));
+            let log = fs::read_to_string(machine.place.path("log")).unwrap();
+            assert!(log.ends_with(&format!(" {told}\n")), "{log}");
+        }
+        let Some(ended) = on_terminal(&machine, &format!("akashita-restore {name} tank/back"))
+        else {
+            continue;
+        };
+        assert_eq!((ended.code(), ended.stdout), (0, format!("akashita-restore: {told}\r\n")));
+    }
+    assert_eq!(machine.points(), points);
 }
 
 #[test]
