@@ -254,6 +254,29 @@ fn what_is_wrong_is_told_before_anything_is_asked_for() {
 }
 
 #[test]
+fn a_dataset_alone_is_told_its_newest_snapshot() {
+    let machine = stored();
+    // Of two whose names begin with its own, and newer.
+    machine.sh("for name in tank/home2@wed tank/home/ann@wed.tar; do
+        glacier-chunk --name $name -- echo x | glacier-put my-vault; done");
+    let list = format!(
+        "glacier-chain --list <'{}' lists all",
+        machine.place.path("catalog.jsonl").display()
+    );
+    for shell in ["sh", "dash", "bash", "busybox sh"] {
+        for wanted in ["tank/home", "tank/home@sun"] {
+            let Some(ended) = restore_in(&machine, shell, &["-n", wanted], &[]) else { continue };
+            let why = format!("{wanted}: no such snapshot in the catalog; tank/home@tue is the");
+            fails(&ended, 65, &why, &format!(" newest of tank/home; {list}"));
+        }
+    }
+    // Of what nothing is stored, glacier-chain tells.
+    let ended = restore(&machine, &["-n", "tank/hom"], &[]);
+    assert_eq!((ended.code(), ended.stderr.lines().count()), (65, 1), "{}", ended.stderr);
+    assert!(ended.stderr.starts_with("glacier-chain: tank/hom: "), "{}", ended.stderr);
+}
+
+#[test]
 fn brings_many_datasets_back_as_they_were_sent() {
     let machine = empty();
     for number in 1..=3 {
