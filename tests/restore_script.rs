@@ -178,8 +178,7 @@ fn what_was_killed_goes_on_and_left_nothing() {
 fn another_snapshot_than_the_catalogs_is_told() {
     let machine = stored();
     let ended = restore(&machine, &["tank/home@mon", "tank/back"], &[("WRONG", "17")]);
-    let why =
-        format!("tank/home@mon: tank/home@mon: tank/back@mon: its guid is 17, not {}", GUIDS[0]);
+    let why = format!("tank/home@mon: tank/back@mon: its guid is 17, not {}", GUIDS[0]);
     assert!(ended.stderr.contains(&why), "{}", ended.stderr);
     assert_eq!(ended.code(), 65);
 }
@@ -219,7 +218,12 @@ fn a_plan_asks_for_nothing_and_too_dear_a_restore_neither() {
     assert_eq!(same.stdout, ended.stdout, "a plan needs no target");
     machine.configure(&CONF.replace("max_cost=5", "max_cost=0"));
     let ended = restore(&machine, &["tank/home@tue", "tank/back"], &[]);
-    assert_eq!(ended.code(), 1, "{}", ended.stderr);
+    fails(&ended, 1, "tank/home@tue: glacier-get: it would cost ", "tank/home@tue tank/back");
+    assert!(ended.stderr.contains("), over max_cost=0.0000; log: "), "{}", ended.stderr);
+    if let Some(ended) = on_terminal(&machine, "akashita-restore tank/home@tue tank/back") {
+        let told = "\r\nakashita-restore: tank/home@tue: over max_cost=0; log: ";
+        assert!(ended.stdout.contains(told), "{}", ended.stdout);
+    }
     assert_eq!(asked_for(&machine), 0);
 }
 
@@ -400,7 +404,7 @@ fn a_stage_that_fails_at_its_end_is_told() {
     machine.configure(&format!("{CONF}identity={key}\n"));
     let takes = [("TAKES", "2144056")];
     let ended = restore(&machine, &["tank/home@mon", "tank/back"], &takes);
-    fails(&ended, 65, "tank/home@mon: tank/home@mon: age failed: age: ", "tank/back");
+    fails(&ended, 65, "tank/home@mon: age failed: age: ", "tank/back");
     assert_eq!(received(&machine, "tank/back"), GUIDS[..1], "it was received");
 }
 
@@ -509,13 +513,13 @@ fn proves_what_it_does_not_keep() {
     let other = "cat >/dev/null; zstd -c \"$STREAMS/incremental-2.zfs\"";
     filtered(&machine, "zstd -3", other);
     let ended = restore(&machine, &["-p", "tank/home@mon"], &[]);
-    let why = format!("tank/home@mon: tank/home@mon: @mon: its guid is none, not {};", GUIDS[0]);
+    let why = format!("tank/home@mon: @mon: its guid is none, not {};", GUIDS[0]);
     fails(&ended, 65, &why, " -p -- tank/home@mon");
     let cut = "head -c 900000 | zstd";
     let machine = empty();
     machine.configure(&format!("{CONF}filter=zstd -3\nunfilter=zstd -d\n"));
     filtered(&machine, "zstd -3", &format!("{{ {cut}; cat >/dev/null; }}"));
     let ended = restore(&machine, &["-p", "tank/home@mon"], &[]);
-    let why = "tank/home@mon: tank/home@mon: glacier-chunk: stream: ends inside record ";
+    let why = "tank/home@mon: glacier-chunk: stream: ends inside record ";
     fails(&ended, 65, why, " -p -- tank/home@mon");
 }

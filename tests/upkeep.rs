@@ -9,12 +9,15 @@ mod local;
 #[path = "backup/machine.rs"]
 mod machine;
 mod skip;
+#[path = "backup/tty.rs"]
+mod tty;
 
 use std::fs;
 
 use common::{Ended, start, until};
 use machine::{Machine, has, silent};
 use skip::skip;
+use tty::on_terminal;
 
 const CONF: &str = "dest=my-vault\ndataset=tank/home\npart_size=1M\nvolume_size=1M\n";
 
@@ -346,6 +349,11 @@ fn drills(machine: &Machine) -> Vec<String> {
     text.lines().map(|line| line.split('\t').nth(2).unwrap().to_owned()).collect()
 }
 
+/// Which snapshot has its turn last: the one that was drilled last.
+fn turn_after(machine: &Machine) -> String {
+    drills(machine).pop().unwrap()
+}
+
 #[test]
 fn a_drill_receives_and_drops_in_any_sh() {
     let machine = Machine::new();
@@ -384,6 +392,9 @@ fn a_drill_receives_and_drops_in_any_sh() {
     );
     assert!(ended.stderr.ends_with(&ends), "{}", ended.stderr);
     assert_eq!(drills(&machine), before);
+    let Some(ended) = on_terminal(&machine, "akashita-drill -t Expedited") else { return };
+    let told = "\r\nakashita-drill: tank/home@tue: came back whole, and was dropped again\r\n";
+    assert!(ended.code() == 0 && ended.stdout.ends_with(told), "{}", ended.stdout);
 }
 
 #[test]
@@ -438,7 +449,12 @@ fn a_drill_has_each_dataset_in_turn_and_none_that_is_too_dear() {
     }
     assert!(!drills(&machine)[4..].contains(&"tank/home@mon".to_owned()), "{:?}", drills(&machine));
     machine.configure(&format!("{conf}max_cost=0\n"));
-    assert_eq!(drill(&machine, &[]).code(), 1);
+    let ended = drill(&machine, &[]);
+    assert_eq!((ended.code(), ended.stderr.lines().count()), (1, 1), "{}", ended.stderr);
+    let last = turn_after(&machine);
+    let begins = format!("akashita-drill: {last}: glacier-get: it would cost ");
+    assert!(ended.stderr.starts_with(&begins), "{last}: {}", ended.stderr);
+    assert!(ended.stderr.contains("), over max_cost=0.0000; "), "{}", ended.stderr);
     machine.configure(&conf);
     let ended = drill(&machine, &[]);
     assert_eq!(ended.code(), 78, "{}", ended.stderr);
