@@ -99,9 +99,28 @@ fn what_costs_a_fee_stays_unless_the_configuration_says_so() {
     let Some(machine) = two_chains() else { return };
     machine.configure(&format!("{CONF}keep=last=1\nlocal_keep=9\n"));
     let before = archives(&machine);
-    assert_eq!(prune(&machine, &[]).stdout, "nothing would go\n");
+    // Free is what was stored for 90 whole days, from the next one on.
+    let catalog = local::catalog(&machine.place);
+    let lines = catalog.lines().filter_map(|line| serde_json::from_str(line).ok());
+    let stored = lines.filter(|line: &serde_json::Value| line["type"] == "stored");
+    let mut first = stored.filter(|line| line["name"] == "tank/home@mon");
+    let stored: jiff::Timestamp =
+        first.next().unwrap()["stored"].as_str().unwrap().parse().unwrap();
+    let free = stored.to_zoned(jiff::tz::TimeZone::UTC).date() + jiff::Span::new().days(91);
+    let plan = format!(
+        "nothing would go in Glacier now\n2 streams that no rule keeps stay, as deleting earlier \
+         costs a fee (free_only); the first is free from {free}\n"
+    );
+    for shell in ["sh", "dash", "bash", "busybox sh"] {
+        let Some(ended) = prune_in(&machine, shell, &[]) else { continue };
+        assert_eq!((ended.code(), ended.stdout.as_str()), (0, plan.as_str()), "{shell}");
+    }
+    // Of others nothing is told, and what is kept is not held back.
+    assert_eq!(prune(&machine, &["tank/hom"]).stdout, "nothing would go\n");
     silent(&prune(&machine, &["-y"]));
     assert_eq!(archives(&machine), before);
+    machine.configure(&format!("{CONF}keep=last=9\nlocal_keep=9\n"));
+    assert_eq!(prune(&machine, &[]).stdout, "nothing would go\n");
 }
 
 #[test]
