@@ -201,7 +201,13 @@ fn what_is_wrong_is_told_before_anything_is_made() {
     }
     assert!(machine.points().is_empty());
     machine.configure("dest=my-vault\n");
-    assert_eq!(machine.run(&["tank/none"], &[]).code(), 74);
+    let ended = machine.run(&["tank/none"], &[]);
+    assert_eq!(ended.code(), 74);
+    let why = "akashita-backup: tank/none: cannot open 'tank/none': dataset does not exist; log: ";
+    assert!(ended.stderr.starts_with(why), "{}", ended.stderr);
+    assert!(ended.stderr.ends_with("'tank/none'\n"), "{}", ended.stderr);
+    let log = fs::read_to_string(machine.place.path("log")).unwrap();
+    assert!(log.ends_with(": dataset does not exist, status 74\n"), "{log}");
 }
 
 #[test]
