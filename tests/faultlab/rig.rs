@@ -70,7 +70,7 @@ impl Rig {
     /// A ZFS stream in a file.
     pub fn zfs(path: &Path, volume_size: u64) -> Self {
         let name = path.to_string_lossy();
-        let is_compound = ["-I.", "-R."].iter().any(|end| name.contains(end));
+        let is_compound = ["-I.", "-R.", "-R-"].iter().any(|end| name.contains(end));
         let proof: &[&str] = if is_compound { &["--trust-eof"] } else { &[] };
         let is_based = !name.contains("full");
         Self { is_based, ..Self::new(fs::read(path).unwrap(), volume_size, proof) }
