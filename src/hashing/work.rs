@@ -88,10 +88,8 @@ impl Work {
         self.block.get(self.range.clone()).unwrap_or_default()
     }
 
-    fn leaf_is(&self, hash: Midstate) {
-        if let Some(number) = self.leaf {
-            self.found.update(1, |so_far| so_far.leaf(number, Hash(hash.finish())));
-        }
+    fn leaf_is(self, hash: Midstate) -> Option<(Arc<Found>, Hashed)> {
+        self.leaf.map(|number| (self.found, Hashed::Leaf(number, Hash(hash.finish()))))
     }
 
     /// Whether the leaf can be had without the linear hash. The first of a run
@@ -106,6 +104,15 @@ enum Task {
     Linear(Work, Midstate),
     Leaf(Work),
     Leaves(Work, Work),
+}
+
+/// What came of a task, for the run it is of.
+enum Hashed {
+    /// The linear hash, so far.
+    Linear(Midstate),
+    Leaf(u64, Hash),
+    /// The thread failed.
+    Nothing,
 }
 
 /// What is to be done, and how threads hear of it.
@@ -158,6 +165,28 @@ impl Waiting {
         }
     }
 
+    /// Records what a thread has found. It is asked of the queue, as that must
+    /// be locked: `linear` looks at the pieces in their order, and were the
+    /// state of a run put back between two looks, a later piece of it would be
+    /// hashed before an earlier one. Held by models, `recorded_unlocked`.
+    fn record(&mut self, found: Vec<(Arc<Found>, Hashed)>) {
+        let mut failed = false;
+        for (run, hashed) in found {
+            match hashed {
+                Hashed::Linear(state) => run.update(1, |so_far| so_far.linear = Some(state)),
+                Hashed::Leaf(number, hash) => run.update(1, |so_far| so_far.leaf(number, hash)),
+                Hashed::Nothing => {
+                    // Who waits for the run must not wait for ever.
+                    run.update(0, |so_far| so_far.failed = true);
+                    failed = true;
+                }
+            }
+        }
+        if failed {
+            self.forget();
+        }
+    }
+
     /// Gives back the blocks of runs that failed: with its linear hash lost, no
     /// thread would come for them.
     fn forget(&mut self) {
@@ -191,11 +220,9 @@ impl Queue {
         loop {
             if let Some(task) = waiting.next() {
                 drop(waiting);
-                let whole = task.run();
+                let found = task.run();
                 waiting = lock(&self.work);
-                if !whole {
-                    waiting.forget();
-                }
+                waiting.record(found);
             } else if waiting.closing {
                 return;
             } else {
@@ -206,57 +233,47 @@ impl Queue {
 }
 
 impl Task {
-    /// Does the task, and says whether it could. If not, its runs are told:
-    /// who waits for them must not wait for ever.
-    fn run(self) -> bool {
+    /// Does the task, and gives its blocks back.
+    fn run(self) -> Vec<(Arc<Found>, Hashed)> {
         let runs: Vec<Arc<Found>> = match &self {
             Self::Linear(work, _) | Self::Leaf(work) => vec![Arc::clone(&work.found)],
             Self::Leaves(one, two) => vec![Arc::clone(&one.found), Arc::clone(&two.found)],
         };
-        let whole = catch_unwind(AssertUnwindSafe(|| self.hash())).is_ok();
-        if !whole {
-            for found in runs {
-                found.update(0, |so_far| so_far.failed = true);
-            }
-        }
-        whole
+        catch_unwind(AssertUnwindSafe(|| self.hash()))
+            .unwrap_or_else(|_| runs.into_iter().map(|run| (run, Hashed::Nothing)).collect())
     }
 
-    fn hash(self) {
+    fn hash(self) -> Vec<(Arc<Found>, Hashed)> {
         match self {
             Self::Linear(work, mut linear) => {
-                let mut leaf = None;
-                match work.leaf {
+                let leaf = match work.leaf {
                     Some(0) => {
                         linear.update(work.bytes());
-                        leaf = Some((0, linear.clone()));
+                        linear.clone()
                     }
-                    Some(number) => {
-                        let mut hash = Midstate::default();
+                    Some(_) => {
+                        let mut leaf = Midstate::default();
                         let bytes = work.bytes();
-                        Midstate::update_two((&mut linear, bytes), (&mut hash, bytes));
-                        leaf = Some((number, hash));
+                        Midstate::update_two((&mut linear, bytes), (&mut leaf, bytes));
+                        leaf
                     }
-                    None => linear.update(work.bytes()),
-                }
-                let tasks = 1 + usize::from(leaf.is_some());
-                work.found.update(tasks, |so_far| {
-                    so_far.linear = Some(linear);
-                    if let Some((number, hash)) = leaf {
-                        so_far.leaf(number, Hash(hash.finish()));
+                    None => {
+                        linear.update(work.bytes());
+                        Midstate::default()
                     }
-                });
+                };
+                let state = (Arc::clone(&work.found), Hashed::Linear(linear));
+                [state].into_iter().chain(work.leaf_is(leaf)).collect()
             }
             Self::Leaf(work) => {
-                let mut hash = Midstate::default();
-                hash.update(work.bytes());
-                work.leaf_is(hash);
+                let mut leaf = Midstate::default();
+                leaf.update(work.bytes());
+                work.leaf_is(leaf).into_iter().collect()
             }
             Self::Leaves(one, two) => {
-                let mut hashes = (Midstate::default(), Midstate::default());
-                Midstate::update_two((&mut hashes.0, one.bytes()), (&mut hashes.1, two.bytes()));
-                one.leaf_is(hashes.0);
-                two.leaf_is(hashes.1);
+                let mut leaves = (Midstate::default(), Midstate::default());
+                Midstate::update_two((&mut leaves.0, one.bytes()), (&mut leaves.1, two.bytes()));
+                one.leaf_is(leaves.0).into_iter().chain(two.leaf_is(leaves.1)).collect()
             }
         }
     }
