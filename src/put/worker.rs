@@ -28,6 +28,7 @@ use crate::neighbour;
 use crate::planted::Fault;
 use crate::progress::Progress;
 use crate::spool::{Spool, StreamDir};
+use crate::treehash::Hash;
 use crate::units;
 use crate::vault::lanes::Lanes;
 use crate::vault::pace::Uplink;
@@ -371,31 +372,43 @@ impl<'a, V: Vault> Worker<'a, V> {
             Err(Failure::Missing(why)) if matches!(action.ask, Ask::Initiate { .. }) => Err(
                 Error::Refused(format!("{}: {why}; --create-vault makes one", self.vault.dest())),
             ),
-            Err(failure) => {
-                self.look_for_damage(&action)?;
-                Err(failure.on(&thing))
-            }
+            Err(failure) => match self.read_again(&action)? {
+                None => Err(failure.on(&thing)),
+                Some(sha256) => {
+                    cli::warn(&format!(
+                        "{thing}: its tree hash is right, and the sha256 in its line is not; sent with the right one"
+                    ));
+                    let action = self.plan.corrected(action, sha256);
+                    let attempt = self.attempt(action, Duration::ZERO)?;
+                    self.running.push(attempt);
+                    Ok(())
+                }
+            },
         }
     }
 
-    /// Whether a part that the service refuses is still what was announced.
+    /// Whether a part that could not be sent is still what was announced. If
+    /// all but its linear hash is, the true one: spools of version 0.1.0 may
+    /// hold a wrong one, beside a tree hash on which two programs now agree.
     ///
     /// # Errors
     /// When it is not, or cannot be read any more.
-    fn look_for_damage(&self, action: &Action) -> Result<()> {
+    fn read_again(&self, action: &Action) -> Result<Option<Hash>> {
         let (Target::Volume(volume), Ask::Send { part, piece, .. }) = (action.target, &action.ask)
         else {
-            return Ok(());
+            return Ok(None);
         };
         let file = self.file(action.target, *part, piece.size)?;
         let now = Piece::read(file, piece.size)
             .map_err(|e| Error::io(format!("volume {volume} part {part}: cannot read"), e))?;
-        if now.is_some_and(|now| (now.treehash, now.sha256) == (piece.treehash, piece.sha256)) {
-            return Ok(());
+        match now {
+            Some(now) if now.treehash == piece.treehash => {
+                Ok(Some(now.sha256).filter(|sha256| *sha256 != piece.sha256))
+            }
+            _ => Err(Error::Data(format!(
+                "volume {volume} part {part}: damaged in the spool; run glacier-chunk on the same stream again"
+            ))),
         }
-        Err(Error::Data(format!(
-            "volume {volume} part {part}: damaged in the spool; run glacier-chunk on the same stream again"
-        )))
     }
 
     /// Does what the plan says, in its order.

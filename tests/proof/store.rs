@@ -142,6 +142,32 @@ fn a_copy_with_a_filter_stands_beside_the_plain_one() {
 }
 
 #[test]
+fn a_wrong_sha256_in_the_spool_does_not_keep_a_filtered_stream_there() {
+    let place = Place::default();
+    let local = Local::start(&place);
+    run(&mut sh(&place, &pipe(CHAIN[0], SALT, "salt", ">lines"))).done();
+    let lines = fs::read_to_string(place.path("lines")).unwrap();
+    let path = place.stream(lines.split('"').nth(9).unwrap()).join("lines.jsonl");
+    let spooled = fs::read_to_string(&path).unwrap();
+    let line = spooled.lines().find(|line| line.contains("\"part\":0")).unwrap();
+    let (start, hash) = line.split_once("\"sha256\":\"").unwrap();
+    let wrong = format!("{start}\"sha256\":\"{}{}", "0".repeat(64), &hash[64..]);
+    fs::write(&path, spooled.replace(line, &wrong)).unwrap();
+
+    let again = pipe(CHAIN[0], SALT, "salt", "2>said");
+    assert_eq!(run(&mut sh(&place, &again)).code(), 65, "it cannot be made again");
+    let send = format!("glacier-put --create-vault v <{} >stored", path.display());
+    let sent = shell(&place, &local, &send);
+    assert_eq!(sent.code(), 0, "{}", sent.stderr);
+    assert!(sent.stderr.starts_with("glacier-put: warning: volume 0 part 0: "), "{}", sent.stderr);
+    assert_eq!(sent.stderr.lines().count(), 1, "{}", sent.stderr);
+    let mon = r#"glacier-chain tank/home@mon <catalog.jsonl |
+        glacier-get --tier Expedited -- sh -c "$UNDO""#;
+    shell(&place, &local, mon).done();
+    assert!(collected(&place) == [bytes(CHAIN[0])]);
+}
+
+#[test]
 fn what_is_spooled_whole_is_sent_and_never_made_again() {
     let place = Place::default();
     let local = Local::start(&place);

@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
 use super::stranger::Stranger;
 use super::{MIB, NOT_WHOLE, before, chunk, id_of, put};
 use crate::common::{Ended, Place, run, start};
@@ -120,6 +122,60 @@ fn a_part_with_other_bytes_is_65_and_never_a_whole_request() {
         assert!(scene.server.archives("v").iter().all(|held| held.volume() == Some(1)), "{name}");
         scene.heals();
     }
+}
+
+/// Gives the part another linear hash in its line, as version 0.1.0 sometimes
+/// did, and says what put says of it.
+fn with_a_wrong_sha256(lines: &str, volume: u64, part: u64) -> (String, String) {
+    let is_it = |line: &Value| {
+        line["type"] == "part" && (&line["volume"], &line["part"]) == (&volume.into(), &part.into())
+    };
+    let lines = lines.lines().map(|line| {
+        let mut line: Value = serde_json::from_str(line).unwrap();
+        if is_it(&line) {
+            line["sha256"] = "0123456789abcdef".repeat(4).into();
+        }
+        line.to_string() + "\n"
+    });
+    let warning = format!(
+        "glacier-put: warning: volume {volume} part {part}: its tree hash is right, and the sha256 \
+         in its line is not; sent with the right one\n"
+    );
+    (lines.collect(), warning)
+}
+
+#[test]
+fn a_part_with_a_wrong_sha256_in_its_line_is_stored_and_told() {
+    for (volume, part) in [(0, 0), (0, 1), (1, 0)] {
+        let scene = Scene::new();
+        let (lines, warning) = with_a_wrong_sha256(&scene.lines, volume, part);
+        let stored = put(&scene.server, &scene.place, &["v"], &lines);
+        assert_eq!((stored.code(), stored.stderr), (0, warning));
+        scene.server.holds(&scene.place, "v", &scene.bytes);
+        scene.is_untouched();
+        // Once: the service was never asked to take it with the wrong one.
+        let sent = scene.server.log().into_iter().filter(|call| {
+            call["call"] == "UploadMultipartPart" && call["status"].as_u64() != Some(204)
+        });
+        for call in sent {
+            assert!(!call.to_string().contains("hash"), "{call}");
+        }
+    }
+}
+
+#[test]
+fn a_part_with_a_wrong_sha256_and_other_bytes_is_damaged() {
+    let scene = Scene::new();
+    let (lines, _) = with_a_wrong_sha256(&scene.lines, 0, 1);
+    let part = scene.file("00000000-0001.part");
+    let mut bytes = fs::read(&part).unwrap();
+    bytes[MIB - 1] ^= 1;
+    fs::write(&part, bytes).unwrap();
+    let message =
+        "volume 0 part 1: damaged in the spool; run glacier-chunk on the same stream again";
+    put(&scene.server, &scene.place, &["v"], &lines).failed(65, message);
+    assert!(scene.server.archives("v").iter().all(|held| held.volume() == Some(1)));
+    scene.heals();
 }
 
 #[test]

@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::journal::{Completing, Confirmed, Record, Target};
 use crate::line::Stored;
 use crate::put::item::{Closed, Item, Phase};
+use crate::treehash::Hash;
 use crate::vault::{Failure, INVENTORY_LAG};
 
 /// The service makes no new inventory of a vault that does not change. One
@@ -278,6 +279,19 @@ impl Plan {
             }
         }
         Ok(())
+    }
+
+    /// The request for a part with the linear hash that it has, which its
+    /// line did not tell.
+    pub fn corrected(&mut self, mut action: Action, true_hash: Hash) -> Action {
+        if let Ask::Send { part, piece, .. } = &mut action.ask {
+            piece.sha256 = true_hash;
+            let item = self.items.get_mut(&action.target);
+            if let Some(known) = item.and_then(|item| item.parts.get_mut(*part)) {
+                known.sha256 = true_hash;
+            }
+        }
+        action
     }
 
     /// Whether the answer to a request is still of interest: a part's or a
