@@ -1,6 +1,7 @@
 //! Copies the suite's files for the models: once as they are, and once for
 //! each mistake that a model must find.
 
+#[allow(dead_code, reason = "the scenes are for who runs the models")]
 #[path = "src/mistakes.rs"]
 mod mistakes;
 
@@ -9,21 +10,54 @@ use std::{env, fs};
 
 use mistakes::{LEVERS, MISTAKES, Swap};
 
-/// Files of which there is one copy for all variants.
-const SHARED: &[&str] = &["error.rs", "sha256x2.rs", "treehash.rs"];
+/// Files of which one copy does for all variants.
+const SHARED: &[&str] = &[
+    "error.rs",
+    "planted.rs",
+    "sha256x2.rs",
+    "treehash.rs",
+    "units.rs",
+    "zfs_stream/mod.rs",
+    "zfs_stream/damage.rs",
+    "zfs_stream/fletcher.rs",
+    "zfs_stream/head.rs",
+    "zfs_stream/record.rs",
+];
 
-/// Files whose threads are modelled.
-const MODELLED: &[&str] = &["hashing/mod.rs", "hashing/blocks.rs", "hashing/work.rs"];
+/// What is modelled: files of the suite, and of the models those that stand
+/// around them and what they do.
+struct Subject {
+    name: &'static str,
+    files: &'static [&'static str],
+    around: &'static [&'static str],
+    scenes: &'static str,
+}
+
+const SUBJECTS: &[Subject] = &[
+    Subject {
+        name: "hashing",
+        files: &["hashing/mod.rs", "hashing/blocks.rs", "hashing/work.rs"],
+        around: &[],
+        scenes: "scenes/hashing.rs",
+    },
+    Subject {
+        name: "chunk",
+        files: &["chunk/source.rs", "chunk/writer.rs", "chunk/inspect.rs"],
+        around: &["chunk/mod.rs"],
+        scenes: "scenes/chunk.rs",
+    },
+];
 
 fn main() {
-    let from = Path::new(&env::var("CARGO_MANIFEST_DIR").unwrap()).join("../src");
-    let to = PathBuf::from(env::var("OUT_DIR").unwrap());
     println!("cargo::rerun-if-changed=build.rs");
-    println!("cargo::rerun-if-changed=src/mistakes.rs");
+    println!("cargo::rerun-if-changed=src");
+    let here = PathBuf::from(env::var("CARGO_MANIFEST_DIR").unwrap());
+    let to = PathBuf::from(env::var("OUT_DIR").unwrap());
     let mut used = 0;
     let mut read = |file: &str| {
-        println!("cargo::rerun-if-changed={}", from.join(file).display());
-        let mut text = fs::read_to_string(from.join(file)).unwrap();
+        let path = here.join("../src").join(file);
+        println!("cargo::rerun-if-changed={}", path.display());
+        let mut text = fs::read_to_string(path).unwrap();
         for lever in LEVERS.iter().filter(|lever| lever.file == file) {
             text = swapped(&text, lever, "a lever");
             used += 1;
@@ -34,40 +68,54 @@ fn main() {
     let mut shared = String::new();
     for file in SHARED {
         let path = to.join(file);
-        fs::write(&path, read(file)).unwrap();
-        shared += &module(file.trim_end_matches(".rs"), &path);
+        write(&path, &read(file));
+        match file.split_once('/') {
+            None => shared += &module(file.trim_end_matches(".rs"), &path),
+            Some((name, "mod.rs")) => shared += &module(name, &path),
+            Some(_) => {}
+        }
     }
     fs::write(to.join("shared.rs"), shared).unwrap();
 
-    let files: Vec<(&str, String)> =
-        MODELLED.iter().map(|file| (*file, modelled(&read(file)))).collect();
-    assert_eq!(used, LEVERS.len(), "a lever is for a file that is not copied");
-    let scenes = Path::new(&env::var("CARGO_MANIFEST_DIR").unwrap()).join("src/scenes.rs");
-    println!("cargo::rerun-if-changed={}", scenes.display());
-    let scenes = fs::read_to_string(scenes).unwrap();
-    let as_it_is = [("as_it_is", None)];
-    let mistaken = MISTAKES.iter().map(|mistake| (mistake.name, Some(&mistake.swap)));
-    let (mut modules, mut table) = (String::new(), String::new());
-    for (name, mistake) in as_it_is.into_iter().chain(mistaken) {
-        let directory = to.join(name);
-        let mut left = mistake;
-        for (file, text) in &files {
-            let mut text = text.clone();
-            if let Some(swap) = left.take_if(|swap| swap.file == *file) {
-                text = swapped(&text, swap, name);
+    let mut modules = String::new();
+    let mut table = "    (\"as_it_is\", &[".to_owned();
+    let mut as_it_is = String::new();
+    let mut planted = 0;
+    let mut mistaken = String::new();
+    for subject in SUBJECTS {
+        let of_suite = subject.files.iter().map(|file| (*file, modelled(&read(file))));
+        let own = |file: &&'static str| (*file, fs::read_to_string(here.join("src").join(file)));
+        let of_models = subject.around.iter().chain([&subject.scenes]).map(own);
+        let mut files: Vec<(&str, String)> = of_suite.collect();
+        files.extend(of_models.map(|(file, text)| (file, text.unwrap())));
+        let place = |variant: &str, mistake: Option<&Swap>| {
+            let directory = to.join(variant);
+            for (file, text) in &files {
+                let text = match mistake.filter(|swap| swap.file == *file) {
+                    Some(swap) => swapped(text, swap, variant),
+                    None => text.clone(),
+                };
+                write(&directory.join(file), &owned(&text, variant, subject.name));
             }
-            write(&directory.join(file), &text, name);
+            let head = module(subject.name, &directory.join(subject.name).join("mod.rs"));
+            let scenes = format!("{}_scenes", subject.name);
+            head + &module(&scenes, &directory.join(subject.scenes))
+        };
+        as_it_is += &place("as_it_is", None);
+        table += &format!("as_it_is::{}_scenes::SCENES, ", subject.name);
+        for mistake in MISTAKES.iter().filter(|of| subject.files.contains(&of.swap.file)) {
+            let name = mistake.name;
+            modules += &format!("pub mod {name} {{\n{}}}\n", place(name, Some(&mistake.swap)));
+            let scenes = format!("&[{name}::{}_scenes::SCENES]", subject.name);
+            mistaken += &format!("    ({name:?}, {scenes}),\n");
+            planted += 1;
         }
-        assert!(left.is_none(), "{name}: for a file that is not copied");
-        write(&directory.join("scenes.rs"), &scenes, name);
-        modules += &format!(
-            "pub mod {name} {{\n{}{}}}\n",
-            module("hashing", &directory.join("hashing/mod.rs")),
-            module("scenes", &directory.join("scenes.rs")),
-        );
-        table += &format!("    ({name:?}, {name}::scenes::SCENES),\n");
     }
-    modules += &format!("pub const VARIANTS: &[(&str, &[crate::Scene])] = &[\n{table}];\n");
+    assert_eq!(used, LEVERS.len(), "a lever is for a file that is not copied");
+    assert_eq!(planted, MISTAKES.len(), "a mistake is for a file that is not copied");
+    modules += &format!("pub mod as_it_is {{\n{as_it_is}}}\n");
+    table += &format!("]),\n{mistaken}");
+    modules += &format!("pub const VARIANTS: &[crate::Variant] = &[\n{table}];\n");
     fs::write(to.join("variants.rs"), modules).unwrap();
 }
 
@@ -84,11 +132,20 @@ fn modelled(text: &str) -> String {
     text.replace("std::sync", "crate::sync").replace("std::thread", "crate::thread")
 }
 
-/// Writes what belongs to a variant.
-fn write(path: &Path, text: &str, variant: &str) {
+/// What belongs to a variant uses what is of it, and of others what is as it is.
+fn owned(text: &str, variant: &str, subject: &str) -> String {
+    let mut text = text.to_owned();
+    for other in SUBJECTS {
+        let of = if other.name == subject { variant } else { "as_it_is" };
+        let name = format!("crate::{}", other.name);
+        text = text.replace(&name, &format!("crate::variants::{of}::{}", other.name));
+    }
+    text
+}
+
+fn write(path: &Path, text: &str) {
     fs::create_dir_all(path.parent().unwrap()).unwrap();
-    let own = text.replace("crate::hashing", &format!("crate::variants::{variant}::hashing"));
-    fs::write(path, own).unwrap();
+    fs::write(path, text).unwrap();
 }
 
 fn module(name: &str, path: &Path) -> String {

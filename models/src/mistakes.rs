@@ -30,6 +30,17 @@ pub const LEVERS: &[Swap] = &[
         right: "const BACKLOG: usize = 8;",
         wrong: "const BACKLOG: usize = 1;",
     },
+    Swap {
+        file: "chunk/source.rs",
+        right: "const BLOCKS: usize = 16;",
+        wrong: "const BLOCKS: usize = 3;",
+    },
+    Swap {
+        file: "chunk/source.rs",
+        right: "const PIECE: usize = 256 << 10;",
+        wrong: "const PIECE: usize = 100;",
+    },
+    Swap { file: "chunk/writer.rs", right: "use std::fs::File;", wrong: "use crate::spool::File;" },
     // Where the bytes say so, a hashing thread fails, past the panic hook.
     Swap {
         file: "hashing/work.rs",
@@ -180,5 +191,89 @@ pub const MISTAKES: &[Mistake] = &[
         name: "failed_run_is_sent_more",
         scene: "a thread fails",
         swap: Swap { file: "hashing/mod.rs", right: "if !so_far.failed {", wrong: "{" },
+    },
+    Mistake {
+        name: "orders_never_end",
+        scene: "chunk",
+        swap: Swap { file: "chunk/source.rs", right: "            drop(orders);\n", wrong: "" },
+    },
+    // Without the time, that is for ever.
+    Mistake {
+        name: "orders_outlive_who_takes_them",
+        scene: "chunk, and a hashing thread fails",
+        swap: Swap {
+            file: "chunk/source.rs",
+            right: "    orders.iter().try_for_each(take)",
+            wrong: "    let result = orders.iter().try_for_each(take);
+            std::mem::forget(orders);
+            result",
+        },
+    },
+    Mistake {
+        name: "writing_fails_in_silence",
+        scene: "chunk, and the disk is full",
+        swap: Swap {
+            file: "chunk/source.rs",
+            right: "                stop.store(true, Ordering::Relaxed);
+                result",
+            wrong: "                result",
+        },
+    },
+    Mistake {
+        name: "reading_fails_in_silence",
+        scene: "chunk, and reading fails",
+        swap: Swap {
+            file: "chunk/source.rs",
+            right: "            if read.is_err() {
+                stop.store(true, Ordering::Relaxed);
+            }
+",
+            wrong: "",
+        },
+    },
+    Mistake {
+        name: "reading_stops_before_it_fails",
+        scene: "chunk to inspect, and reading fails",
+        swap: Swap {
+            file: "chunk/source.rs",
+            right: "Ok(Err(e)) if is_stopped(&e) => read,",
+            wrong: "Ok(Err(e)) => Err(e),
+                Ok(Ok(())) if read.is_err() => Err(stopped()),",
+        },
+    },
+    Mistake {
+        name: "stop_is_not_heard_while_nobody_reads",
+        scene: "chunk, and reading fails",
+        swap: Swap {
+            file: "chunk/writer.rs",
+            right: "        if stop.load(Ordering::Relaxed) {",
+            wrong: "        if false {",
+        },
+    },
+    Mistake {
+        name: "the_last_part_before_the_proof",
+        scene: "chunk of what is not whole",
+        swap: Swap {
+            file: "chunk/source.rs",
+            right: "        let whole = self.prove(proofs)?;
+        if in_part > 0 {
+            send(writer::Order::EndPart(run.finish()))?;
+        }
+",
+            wrong: "        if in_part > 0 {
+            send(writer::Order::EndPart(run.finish()))?;
+        }
+        let whole = self.prove(proofs)?;
+",
+        },
+    },
+    Mistake {
+        name: "a_part_that_failed_is_passed_over",
+        scene: "chunk to inspect, and a hashing thread fails",
+        swap: Swap {
+            file: "chunk/inspect.rs",
+            right: "let hashes = pending.wait()?;",
+            wrong: "let Ok(hashes) = pending.wait() else { return Ok(()) };",
+        },
     },
 ];

@@ -1,10 +1,10 @@
-//! What threads do in the models. There is a copy for each variant.
+//! What readers and hashing threads do in the models. There is a copy for each variant.
 
 use std::sync::Arc;
 
 use crate::hashing::{BLOCK, BlockPool, Hashers, Hashes, Pending};
 use crate::treehash::{Hash, LEAF};
-use crate::{FATAL, Scene, bytes, thread};
+use crate::{FATAL, Scene, bytes, thread, tree};
 
 pub const SCENES: &[Scene] = &[
     ("one run", one_run),
@@ -19,16 +19,8 @@ const BLOCKS: usize = 3;
 
 /// By the definition, and nothing of what is modelled.
 fn plain(data: &[u8], linear: bool) -> Hashes {
-    let mut row: Vec<Hash> = data.chunks(LEAF).map(Hash::of).collect();
-    while row.len() > 1 {
-        let parent = |pair: &[Hash]| match pair {
-            [left, right] => Hash::of(&[left.0, right.0].concat()),
-            odd => odd[0],
-        };
-        row = row.chunks(2).map(parent).collect();
-    }
-    let treehash = row.first().copied().unwrap_or_else(|| Hash::of(b""));
-    Hashes { treehash, sha256: linear.then(|| Hash::of(data)), size: data.len() as u64 }
+    let sha256 = linear.then(|| Hash::of(data));
+    Hashes { treehash: tree(data), sha256, size: data.len() as u64 }
 }
 
 fn begin(hashers: &Hashers, pool: &BlockPool, mut data: &[u8], linear: bool) -> Pending {

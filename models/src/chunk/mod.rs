@@ -1,0 +1,185 @@
+//! What stands around chunk's two sides in the models. There is a copy for
+//! each variant.
+
+pub mod inspect;
+pub mod source;
+pub mod writer;
+
+/// Input that ends as the scene wants it.
+pub mod input {
+    use std::io;
+
+    use crate::error::{Error, Result};
+    use crate::hashing::Block;
+    use crate::sync::atomic::{AtomicBool, Ordering};
+    use crate::thread;
+
+    #[derive(Clone, Copy)]
+    pub enum Ends {
+        Well,
+        /// With a failure to read.
+        Badly,
+        /// Not at all: the producer is silent for ever.
+        Never,
+    }
+
+    pub struct Input {
+        bytes: io::Cursor<Vec<u8>>,
+        ends: Ends,
+    }
+
+    impl Input {
+        pub fn of(bytes: Vec<u8>, ends: Ends) -> Self {
+            Self { bytes: io::Cursor::new(bytes), ends }
+        }
+
+        pub fn fill(&mut self, block: &mut Block, size: usize, stop: &AtomicBool) -> Result<()> {
+            block.fill_from(&mut self.bytes, size).map_err(|e| Error::io("stdin", e))?;
+            while block.len() < size {
+                match self.ends {
+                    Ends::Well => return Ok(()),
+                    Ends::Badly => {
+                        let reason = io::Error::from(io::ErrorKind::ConnectionReset);
+                        return Err(Error::io("stdin", reason));
+                    }
+                    Ends::Never if stop.load(Ordering::Relaxed) => return Err(stopped()),
+                    Ends::Never => thread::yield_now(),
+                }
+            }
+            Ok(())
+        }
+
+        pub fn is_abandoned(&self) -> Result<bool> {
+            Ok(false)
+        }
+
+        pub fn is_over(&self) -> Result<bool> {
+            Ok(true)
+        }
+
+        pub fn finish(&mut self, _: &AtomicBool) -> Result<()> {
+            Ok(())
+        }
+    }
+
+    const STOPPED: &str = "stopped";
+
+    pub fn stopped() -> Error {
+        Error::Unfinished(STOPPED.to_owned())
+    }
+
+    pub fn is_stopped(error: &Error) -> bool {
+        matches!(error, Error::Unfinished(text) if text == STOPPED)
+    }
+}
+
+/// One volume may be stored already.
+pub mod known {
+    use crate::spool::Respool;
+    use crate::treehash::Hash;
+
+    pub struct Known(pub Option<u32>);
+
+    impl Known {
+        pub fn must_spool(&self, volume: u32) -> bool {
+            self.0 != Some(volume)
+        }
+
+        pub fn differs(&self, _: u32, _: Hash) -> bool {
+            false
+        }
+
+        pub fn note(&self, _: u32) -> Respool {
+            Respool
+        }
+    }
+}
+
+/// There is none.
+pub mod lineage {
+    use std::path::Path;
+
+    use crate::error::Result;
+    use crate::line::{Snapshot, Stream, StreamId};
+    use crate::zfs_stream::Head;
+
+    pub enum Lineage {}
+
+    impl Lineage {
+        pub fn stream(&self) -> &Stream {
+            match *self {}
+        }
+
+        pub fn path(&self) -> &Path {
+            match *self {}
+        }
+
+        pub fn read(&mut self, _: impl FnMut(Snapshot)) -> Result<()> {
+            match *self {}
+        }
+    }
+
+    pub fn stream(_: &Head) -> Stream {
+        Stream { stream: StreamId(0), part_size: 0, volume_size: 0 }
+    }
+}
+
+/// Whether the end of the input is that of the stream.
+pub mod proof {
+    use std::time::Duration;
+
+    use super::lineage::Lineage;
+    use crate::error::{Error, Result};
+    use crate::zfs_stream::Ending;
+
+    pub const GRACE: Duration = Duration::ZERO;
+
+    pub struct Proofs {
+        pub whole: bool,
+    }
+
+    impl Proofs {
+        pub fn demand(&self, _: bool, _: &str) -> Result<()> {
+            Ok(())
+        }
+
+        pub fn at_end(&self, _: Option<Ending>, _: Option<&Lineage>) -> Result<String> {
+            if self.whole {
+                Ok("model".to_owned())
+            } else {
+                Err(Error::Data("not whole".to_owned()))
+            }
+        }
+    }
+}
+
+/// There is room at once, or never.
+pub mod room {
+    use super::input::stopped;
+    use crate::error::Result;
+    use crate::spool::{Spool, StreamDir};
+    use crate::sync::atomic::{AtomicBool, Ordering};
+    use crate::thread;
+
+    pub struct Room {
+        pub is_there: bool,
+    }
+
+    impl Room {
+        pub fn wait(
+            &self,
+            _: &Spool,
+            _: &StreamDir,
+            _: (u32, u32),
+            stop: &AtomicBool,
+        ) -> Result<()> {
+            while !self.is_there {
+                if stop.load(Ordering::Relaxed) {
+                    return Err(stopped());
+                }
+                thread::yield_now();
+            }
+            Ok(())
+        }
+    }
+}
