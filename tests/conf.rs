@@ -138,3 +138,29 @@ fn a_lock_lasts_as_long_as_anything_that_the_command_started() {
         assert!(begin.elapsed() < Duration::from_secs(30), "it is never given back");
     }
 }
+
+#[test]
+fn what_has_a_lock_gets_an_identity_that_stays() {
+    let (place, _) = with("");
+    let print = ["--", "sh", "-c", "printf %s \"$AKASHITA_ID\""];
+    let id = |before: &[&str]| run(&place, &[before, &print].concat()).done().stdout;
+    assert_eq!(id(&[]), "", "what only looks makes none");
+    assert!(!place.path("state").exists());
+    let made = id(&["--lock", "backup"]);
+    assert!(made.len() == 16 && made.bytes().all(|b| b.is_ascii_hexdigit()), "{made}");
+    assert_eq!(id(&["--lock", "drill"]), made);
+    assert_eq!(id(&[]), made);
+    fs::write(place.path("state/id"), "").unwrap();
+    run(&place, &["--lock", "backup", "--", "true"]).failed(
+        78,
+        &format!(
+            "{}: not 16 hexadecimal digits; bring it back from a copy, or remove it, and what was \
+             made by it is known by guid alone",
+            place.path("state/id").display()
+        ),
+    );
+    // A variable of the caller is not taken for it.
+    let mut tool = place.tool("akashita-conf", &["--conf", "conf"]);
+    tool.args(print).current_dir(place.path("")).env("AKASHITA_ID", "0123456789abcdef");
+    assert_eq!(run_with(&mut tool, b"").done().stdout, "");
+}

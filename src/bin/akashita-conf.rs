@@ -67,6 +67,12 @@ fn main() -> ExitCode {
         let whole = std::path::absolute(&file).unwrap_or(file);
         command.args(arguments).envs(conf.variables()).env(VARIABLE, whole);
         command.env("AKASHITA_STATE", &state);
+        // What makes or destroys something has a lock. The others only look.
+        let identity = match &lock {
+            Some(_) => state::make_identity(&state)?,
+            None => state::identity(&state).ok().flatten().unwrap_or_default(),
+        };
+        command.env("AKASHITA_ID", identity);
         for (variable, key) in [
             ("GLACIER_DEST", "dest"),
             ("AWS_REGION", "region"),
