@@ -381,9 +381,12 @@ fn a_drill_receives_and_drops_in_any_sh() {
     silent(&machine.run(&[], &[]));
     silent(&machine.run(&[], &[]));
     let before = machine.points();
-    // One was stopped, and something else is there.
-    let left = "-\ttank/drill\n-\ttank/drill/akashita-drill-old\n-\ttank/drill/mine\n";
+    // What was stopped had written down what it made; something else is there.
+    let old = "tank/drill/akashita-drill-0123456789abcdef-2026-11-01T04:00:00Z";
+    let there = "20\ttank/drill\n21\ttank/drill/mine\n22\ttank/drill/akashita-drill-mine\n";
+    let left = format!("{there}23\t{old}\n24\t{old}/copy\n");
     fs::write(machine.place.path("pool/datasets"), left).unwrap();
+    fs::write(machine.place.path("drill.made"), format!("23\t{old}\n24\t{old}/copy\n")).unwrap();
     for (number, shell) in (1..).zip(["sh", "dash", "bash", "busybox sh"]) {
         let Some(ended) = drill_in(&machine, shell, &[]) else {
             skip(&format!("{shell}: not found, akashita-drill is not tried with it"));
@@ -394,11 +397,13 @@ fn a_drill_receives_and_drops_in_any_sh() {
         assert_eq!(drills(&machine).last().unwrap(), "tank/home@tue", "{shell}");
         assert_eq!(machine.points(), before, "{shell}");
         let datasets = fs::read_to_string(machine.place.path("pool/datasets")).unwrap();
-        assert_eq!(datasets, "-\ttank/drill\n-\ttank/drill/mine\n", "{shell}");
+        assert_eq!(datasets, there, "{shell}");
+        assert_eq!(fs::read_to_string(machine.place.path("drill.made")).unwrap(), "", "{shell}");
     }
     let asked = machine.asked();
-    let target = "receive -u tank/drill/akashita-drill-20";
-    assert!(asked.matches(target).count() >= 2, "{asked}");
+    let id = fs::read_to_string(machine.place.path("id")).unwrap();
+    let target = format!("receive -u tank/drill/akashita-drill-{}-20", id.trim_end());
+    assert!(asked.matches(&target).count() >= 2, "{asked}");
     // One that fails is dropped, too, and does not count.
     let before = drills(&machine);
     let ended = drill(&machine, &[("FULL", "1")]);
@@ -407,7 +412,7 @@ fn a_drill_receives_and_drops_in_any_sh() {
         "akashita-drill: tank/home@tue: tank/home@mon: cannot receive: out of space; log: ";
     assert!(ended.stderr.starts_with(begins), "{}", ended.stderr);
     let ends = format!(
-        "; again: akashita-drill -c '{}' -t Expedited\n",
+        "; again: akashita-drill -c {} -t Expedited\n",
         machine.place.path("conf").display()
     );
     assert!(ended.stderr.ends_with(&ends), "{}", ended.stderr);
@@ -415,6 +420,130 @@ fn a_drill_receives_and_drops_in_any_sh() {
     let Some(ended) = on_terminal(&machine, "akashita-drill -t Expedited") else { return };
     let told = "\r\nakashita-drill: tank/home@tue: came back whole, and was dropped again\r\n";
     assert!(ended.code() == 0 && ended.stdout.ends_with(told), "{}", ended.stdout);
+}
+
+/// A machine that drills in tank/drill what it has stored.
+fn drilling() -> Machine {
+    let machine = Machine::new();
+    machine.configure(&format!("{CONF}max_cost=1\ndrill=tank/drill\n"));
+    silent(&machine.run(&[], &[]));
+    datasets(&machine, "20\ttank/drill\n");
+    machine
+}
+
+fn datasets(machine: &Machine, text: &str) {
+    fs::write(machine.place.path("pool/datasets"), text).unwrap();
+}
+
+fn has_datasets(machine: &Machine) -> String {
+    fs::read_to_string(machine.place.path("pool/datasets")).unwrap()
+}
+
+#[test]
+fn a_drill_destroys_no_pool_and_nothing_for_its_name() {
+    let machine = drilling();
+    let drill_into = |parent: &str| {
+        machine.configure(&format!("{CONF}max_cost=1\ndrill={parent}\n"));
+    };
+    // A pool that is named as a drill, and what is in it.
+    let pool = "30\takashita-drill-pool\n31\takashita-drill-pool/precious\n";
+    datasets(&machine, pool);
+    drill_into("akashita-drill-pool");
+    let ended = drill(&machine, &[]);
+    assert_eq!(has_datasets(&machine), pool);
+    silent(&ended);
+
+    // What a person made, and what a version left that wrote nothing down.
+    let mine = "akashita-drill-of-my-own";
+    let old = "akashita-drill-2026-11-01T04:00:00Z";
+    let there = format!("20\ttank/drill\n21\ttank/drill/{mine}\n22\ttank/drill/{old}\n");
+    datasets(&machine, &there);
+    drill_into("tank/drill");
+    let ended = drill(&machine, &[]);
+    let warning = format!(
+        "akashita-drill: warning: tank/drill/{old}: left by a drill that was stopped, and stays; \
+         if nobody needs it: zfs destroy -r tank/drill/{old}\n"
+    );
+    assert_eq!((ended.code(), ended.stderr), (0, warning));
+    assert_eq!(has_datasets(&machine), there);
+    assert!(!machine.asked().contains(&format!("destroy -r tank/drill/{old}")));
+}
+
+#[test]
+fn a_drill_destroys_nothing_that_is_mounted() {
+    let machine = drilling();
+    // A drill was stopped, and all was mounted since: over the live dataset.
+    let old = "tank/drill/akashita-drill-2026-11-01T04:00:00Z";
+    let live = "40\ttank/apps\tyes\t/apps\n";
+    for noted in [false, true] {
+        let there = format!("20\ttank/drill\n{live}22\t{old}\tyes\t/apps\n");
+        datasets(&machine, &there);
+        if noted {
+            fs::write(machine.place.path("drill.made"), format!("22\t{old}\n")).unwrap();
+        }
+        let ended = drill(&machine, &[]);
+        let warning = format!(
+            "akashita-drill: warning: {old}: left by a drill that was stopped, and stays; it is \
+             mounted, perhaps over other files; look with: zfs list -r -o name,mounted,mountpoint \
+             {old}\n"
+        );
+        assert_eq!((ended.code(), ended.stderr), (0, warning), "noted: {noted}");
+        assert_eq!(has_datasets(&machine), there, "noted: {noted}");
+    }
+    // Unmounted, it is what was written down, and goes.
+    datasets(&machine, &format!("20\ttank/drill\n{live}22\t{old}\n"));
+    silent(&drill(&machine, &[]));
+    assert_eq!(has_datasets(&machine), format!("20\ttank/drill\n{live}"));
+    // Nothing that is received can be mounted.
+    let made = "create -o mountpoint=none -o akashita:backup=off";
+    assert!(machine.asked().contains(made), "{}", machine.asked());
+}
+
+#[test]
+fn a_drill_leaves_and_names_what_it_has_not_written_down() {
+    let machine = drilling();
+    // Received, and stopped before its guid was known.
+    let ended = drill(&machine, &[("NO_GUID", "1")]);
+    assert_eq!((ended.code(), ended.stderr.lines().count()), (74, 1), "{}", ended.stderr);
+    let there = has_datasets(&machine);
+    let [_, place, copy] = there.lines().collect::<Vec<_>>()[..] else { panic!("{there}") };
+    let name = place.split('\t').nth(1).unwrap();
+    assert!(copy.ends_with(&format!("{name}/copy")), "{there}");
+    let ended = drill(&machine, &[]);
+    let says = format!("stays; if nobody needs it: zfs destroy -r {name}\n");
+    assert!(ended.code() == 0 && ended.stderr.ends_with(&says), "{}", ended.stderr);
+    assert_eq!(has_datasets(&machine), there, "another name was taken");
+
+    // Another has the name, or something was put below it.
+    let made = machine.place.path("drill.made");
+    for (guid, below) in [("1", ""), ("50", "51\ttank/drill/x/mine\n")] {
+        fs::write(&made, format!("{guid}\ttank/drill/x\n")).unwrap();
+        let there = format!("20\ttank/drill\n50\ttank/drill/x\n{below}");
+        datasets(&machine, &there);
+        silent(&drill(&machine, &[]));
+        assert_eq!(has_datasets(&machine), there);
+        assert_eq!(fs::read_to_string(&made).unwrap().is_empty(), below.is_empty());
+    }
+}
+
+#[test]
+fn a_drill_receives_nothing_that_carries_mount_points() {
+    let machine = drilling();
+    let conf = format!("{CONF}dataset=rstank/tree\nmax_cost=5\ndrill=tank/drill\n");
+    machine.configure(&conf);
+    machine.sh("glacier-chunk -- cat \"$STREAMS/replication-R-1.zfs\" | glacier-put my-vault");
+    for shell in ["sh", "dash", "bash", "busybox sh"] {
+        let command =
+            machine.script_in("akashita-drill", shell, &["-t", "Expedited", "rstank/tree"], &[]);
+        let Some(ended) = command else { continue };
+        silent(&ended);
+        assert!(!machine.asked().contains("receive"), "{shell}: {}", machine.asked());
+        let log = fs::read_to_string(machine.place.path("log")).unwrap();
+        let told = " rstank/tree@r1: drilled: proven whole, and not received: zfs send -R or -p made \
+            a stream of it, which carries mount points\n";
+        assert!(log.ends_with(told), "{shell}: {log}");
+    }
+    assert_eq!(has_datasets(&machine), "20\ttank/drill\n");
 }
 
 #[test]
