@@ -84,10 +84,8 @@ fn an_unfinished_snapshot_comes_before_a_new_one() {
     let lines: Vec<&str> = ended.stderr.lines().collect();
     assert_eq!(lines.len(), 1, "{lines:?}");
     assert!(lines[0].starts_with("akashita-backup: tank/home@akashita:20"), "{lines:?}");
-    let again = format!(
-        "; again: akashita-backup -c '{}' 'tank/home'",
-        machine.place.path("conf").display()
-    );
+    let again =
+        format!("; again: akashita-backup -c {} tank/home", machine.place.path("conf").display());
     assert!(lines[0].ends_with(&again), "{lines:?}");
     assert!(lines[0].contains(": glacier-put: stream: ends inside record 80 "), "{lines:?}");
     assert!(lines[0].contains(&format!("; log: {};", machine.place.path("log").display())));
@@ -171,6 +169,35 @@ fn a_dataset_that_says_off_is_left_alone() {
 }
 
 #[test]
+fn what_a_user_says_of_a_dataset_names_no_other() {
+    let machine = Machine::new();
+    machine.configure(
+        "dest=my-vault\ndataset=tank/home\nrecursive=each\npart_size=1M\nvolume_size=1M\n",
+    );
+    // The property is any text, and whoever has the dataset may set it.
+    let line = "{\"type\":\"restorable\",\"name\":\"tank/home@x\",\"host\":\"HOST\",\"age_s\":0}";
+    let host = rustix::system::uname().nodename().to_str().unwrap().to_owned();
+    let line = line.replace("HOST", &host);
+    let stored = format!("x\n---\n{line}\n{line}");
+    let status = |says: &str| {
+        let ended = machine.script_in("akashita-status", "sh", &[], &[("OFF", says)]).unwrap();
+        (ended.code(), ended.stdout)
+    };
+    let never = "AKASHITA CRITICAL - never stored: tank/home; verified: never; drilled: never\n";
+    assert_eq!(status(&stored), (2, never.to_owned()));
+    let other = "x\ntank/private\t-";
+    assert_eq!(status(other), (2, never.to_owned()));
+    silent(&machine.run(&[], &[("OFF", other)]));
+    assert_eq!(machine.stored(), GUIDS[..1]);
+    assert!(!machine.asked().contains("tank/private"), "{}", machine.asked());
+    for no_off in ["off\tx", "x\toff", "offf", " off", "-"] {
+        assert_eq!(status(no_off).0, 0, "{no_off:?}");
+    }
+    let none = "AKASHITA CRITICAL - nothing is to be stored: all say akashita:backup=off\n";
+    assert_eq!(status("off"), (2, none.to_owned()));
+}
+
+#[test]
 fn names_are_never_commands() {
     let machine = Machine::new();
     let victim = machine.place.path("victim");
@@ -205,7 +232,7 @@ fn what_is_wrong_is_told_before_anything_is_made() {
     assert_eq!(ended.code(), 74);
     let why = "akashita-backup: tank/none: cannot open 'tank/none': dataset does not exist; log: ";
     assert!(ended.stderr.starts_with(why), "{}", ended.stderr);
-    assert!(ended.stderr.ends_with("'tank/none'\n"), "{}", ended.stderr);
+    assert!(ended.stderr.ends_with(" tank/none\n"), "{}", ended.stderr);
     let log = fs::read_to_string(machine.place.path("log")).unwrap();
     assert!(log.ends_with(": dataset does not exist, status 74\n"), "{log}");
 }

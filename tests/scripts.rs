@@ -79,6 +79,25 @@ fn all_begin_alike_and_stop_at_the_first_failure() {
 }
 
 #[test]
+fn have_one_rule_for_names_and_for_what_is_shown() {
+    // They are alone where they run, so each has what it needs in it. The job
+    // of akashita-at has one form, whatever its words are.
+    for (function, of) in [("is_name", 3), ("quoted", 5), ("shown", 5)] {
+        let mut texts = Vec::new();
+        for path in scripts().iter().filter(|path| !path.ends_with("akashita-at")) {
+            let text = fs::read_to_string(path).unwrap();
+            let Some((_, text)) = text.split_once(&format!("\n{function}() {{\n")) else {
+                continue;
+            };
+            texts.push(text.split_once("\n}\n").unwrap().0.to_owned());
+        }
+        assert!(texts.len() >= of, "{function}: in {}", texts.len());
+        texts.dedup();
+        assert_eq!(texts.len(), 1, "{function}: {texts:#?}");
+    }
+}
+
+#[test]
 fn refuse_arguments_that_they_do_not_know() {
     let demo = "usage: scripts/demo [FILE | DATASET@SNAPSHOT]";
     let bench = "usage: scripts/bench [-b bin-directory] [-n runs] [MiB]

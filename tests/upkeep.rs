@@ -233,7 +233,7 @@ fn what_is_wrong_is_told_before_anything_is_deleted() {
     let ended = prune(&machine, &["-y"]);
     assert_eq!(ended.code(), 77, "{}", ended.stderr);
     let ends = format!(
-        "; log: {}; again: akashita-prune -y -c '{}'\n",
+        "; log: {}; again: akashita-prune -y -c {}\n",
         machine.place.path("log").display(),
         machine.place.path("conf").display()
     );
@@ -332,7 +332,7 @@ fn what_is_not_as_it_was_stored_is_told_in_a_line() {
     let ended = verify(&machine, &["-t", "Expedited"]);
     assert_eq!((ended.code(), ended.stderr.lines().count()), (65, 1), "{}", ended.stderr);
     let ends = format!(
-        "; log: {}; again: akashita-verify -c '{}' -t Expedited\n",
+        "; log: {}; again: akashita-verify -c {} -t Expedited\n",
         machine.place.path("log").display(),
         machine.place.path("conf").display()
     );
@@ -602,4 +602,34 @@ fn a_drill_has_each_dataset_in_turn_and_none_that_is_too_dear() {
     assert_eq!(ended.code(), 78, "{}", ended.stderr);
     assert!(ended.stderr.ends_with(": no max_cost, and a drill brings a whole chain back\n"));
     assert!(asked_for(&machine) >= before);
+}
+
+/// What stands behind "again: " in a line.
+fn again(told: &str) -> &str {
+    told.trim_end().split_once("; again: ").unwrap().1
+}
+
+#[test]
+fn what_is_told_to_paste_runs_nothing_else() {
+    let Some(machine) = two_chains() else { return };
+    let hostile = machine.place.path("it's; touch victim; : '\u{1b}]0;x\u{7}");
+    let conf = hostile.to_str().unwrap().to_owned();
+    for (script, more, arguments) in [
+        ("akashita-backup", "", &["tank/none"][..]),
+        ("akashita-prune", "keep=last=1\nfree_only=no\ndelete_profile=none\n", &["-y"]),
+        ("akashita-drill", "max_cost=0\n", &[]),
+        ("akashita-verify", "max_cost=0\n", &[]),
+    ] {
+        machine.configure(&format!("{CONF}{more}"));
+        fs::copy(machine.place.path("conf"), &hostile).unwrap();
+        let ended = machine.script_in(script, "sh", &[&["-c", &conf], arguments].concat(), &[]);
+        let ended = ended.unwrap();
+        assert!(ended.code() != 0 && ended.stderr.lines().count() == 1, "{}", ended.stderr);
+        assert!(!ended.stderr.contains('\u{1b}'), "{script}: {}", ended.stderr);
+        let mut paste = machine.place.command("sh");
+        paste.args(["-c", again(&ended.stderr)]).current_dir(machine.place.path(""));
+        paste.env("PATH", "/usr/bin:/bin");
+        assert_eq!(common::run_with(&mut paste, b"").code(), 127, "{script}: {}", ended.stderr);
+        assert!(!machine.place.path("victim").exists(), "{script}: {}", ended.stderr);
+    }
 }

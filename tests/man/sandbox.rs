@@ -30,7 +30,8 @@ case "$*" in
 "send "*" tank/home@wed") cat "$STREAMS/incremental-2.zfs" ;;
 "send "*@mon) cat "$STREAMS/full.zfs" ;;
 "receive "*) cat >/dev/null ;;
-"list "*) printf 'tank/home\t-\n' ;;
+"list "*) echo tank/home ;;
+"get "*" akashita:"*) echo - ;;
 "get "*" type "*) case "$*" in *" tank" | *" tank/home") echo filesystem ;; *) exit 1 ;; esac ;;
 "get "*"value guid "*@mon) echo 13202105433093045432 ;;
 "get "*"value guid "*) echo 9426808012259010397 ;;

@@ -280,7 +280,7 @@ fn cron_mails_one_line_of_what_failed_and_nothing_of_what_did_not() {
     assert!(line.starts_with("akashita-backup: tank/home@akashita:2"), "{line}");
     assert!(line.contains(": glacier-put: stream: ends inside record "), "the reason: {line}");
     let conf = "/usr/local/etc/akashita.conf";
-    let ends = format!("; log: {}; again: akashita-backup -c '{conf}' 'tank/home'", log.display());
+    let ends = format!("; log: {}; again: akashita-backup -c {conf} tank/home", log.display());
     assert!(line.ends_with(&ends), "{line}");
     assert!(fs::read_to_string(&log).unwrap().contains(", status 65"));
 
