@@ -12,6 +12,8 @@ mod machine;
 mod skip;
 #[path = "backup/stages.rs"]
 mod stages;
+#[path = "backup/two.rs"]
+mod two;
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -31,10 +33,13 @@ fn stores_a_snapshot_and_then_what_has_changed_in_any_sh() {
         silent(&first);
         assert_eq!(machine.stored(), GUIDS[..1], "{shell}");
         let asked = machine.asked();
-        assert!(asked.contains("snapshot -o com.sun:auto-snapshot=false tank/home@akashita:20"));
-        assert!(asked.contains("hold akashita tank/home@akashita:20"));
+        let id = machine.id();
+        let made = "snapshot -o com.sun:auto-snapshot=false -o akashita:id=";
+        assert!(asked.contains(&format!("{made}{id} tank/home@akashita:20")), "{asked}");
+        assert!(asked.contains(&format!("hold akashita-{id} tank/home@akashita:20")));
         assert!(asked.contains("bookmark tank/home@akashita:20"));
-        assert!(asked.contains("release akashita tank/home@akashita:20"));
+        assert!(asked.contains(&format!("release akashita-{id} tank/home@akashita:20")));
+        assert!(!asked.contains("release akashita tank"), "that is of others");
         silent(&machine.run_in(shell, &[], &[]).unwrap());
         assert_eq!(machine.stored(), GUIDS[..2], "{shell}");
         assert!(machine.asked().contains("send -i tank/home"), "{}", machine.asked());

@@ -190,6 +190,31 @@ fn a_stream_that_no_line_calls_stored_stays() {
 }
 
 #[test]
+fn what_another_configuration_has_in_the_pool_stays() {
+    let Some(machine) = two_chains() else { return };
+    machine.configure(&format!("{CONF}keep=last=1\nfree_only=no\nlocal_keep=1\n"));
+    let points = machine.points();
+    // Bookmarks and snapshots of its own, one of them stored by both, and what
+    // an earlier version has made and nobody knows of.
+    let stored = points.lines().next().unwrap().split('\t').nth(1).unwrap().to_owned();
+    let theirs = format!(
+        "1\t91\ttank/home#akashita:2026-01-01T00:00:00Z-0123456789abcdef\n\
+         2\t92\ttank/home#akashita:2026-01-02T00:00:00Z\n\
+         3\t{stored}\ttank/home@akashita:2026-01-03T00:00:00Z\n\
+         4\t93\ttank/home@akashita:2026-01-04T00:00:00Z\n"
+    );
+    fs::write(machine.place.path("pool/points"), format!("{theirs}{points}")).unwrap();
+    let properties = machine.place.path("pool/properties");
+    let marked = "tank/home@akashita:2026-01-03T00:00:00Z\takashita:id\t0123456789abcdef\n";
+    let known = fs::read_to_string(&properties).unwrap();
+    fs::write(&properties, format!("{known}{marked}")).unwrap();
+    silent(&prune(&machine, &["-y"]));
+    let left = machine.points();
+    assert!(left.starts_with(&theirs), "{left}");
+    assert_eq!(left.lines().count(), 4 + 4, "of ours the newest, and those by hand: {left}");
+}
+
+#[test]
 fn a_dataset_that_is_gone_is_pruned_in_glacier() {
     let Some(machine) = two_chains() else { return };
     machine.configure(&format!("{CONF}keep=last=1\nfree_only=no\n"));

@@ -154,6 +154,11 @@ impl Machine {
         fs::read_to_string(self.place.path("pool/asked")).unwrap_or_default()
     }
 
+    /// What marks that which was made here.
+    pub fn id(&self) -> String {
+        fs::read_to_string(self.place.path("id")).unwrap().trim_end().to_owned()
+    }
+
     /// The snapshots and bookmarks that there are.
     pub fn points(&self) -> String {
         fs::read_to_string(self.place.path("pool/points")).unwrap_or_default()

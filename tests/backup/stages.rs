@@ -24,7 +24,7 @@ fn stream(name: &str) -> Vec<u8> {
 
 impl Machine {
     /// The `stored` lines of the catalog that are of a dataset.
-    fn records(&self) -> Vec<Value> {
+    pub fn records(&self) -> Vec<Value> {
         let catalog = local::catalog(&self.place);
         let lines = catalog.lines().filter(|line| line.starts_with("{\"type\":\"stored\""));
         let lines = lines.map(|line| serde_json::from_str(line).unwrap());
@@ -214,7 +214,7 @@ fn what_was_damaged_in_the_spool_is_made_anew() {
 }
 
 /// The names in a tar of a snapshot that is brought back.
-fn names(machine: &Machine, name: &str, undo: &str) -> Vec<String> {
+pub fn names(machine: &Machine, name: &str, undo: &str) -> Vec<String> {
     let tar = machine.back(name, undo);
     fs::write(machine.place.path("back.tar"), tar).unwrap();
     let listed =
@@ -266,9 +266,14 @@ fn files_are_stored_as_tar_makes_them_in_any_sh() {
         );
         let asked = machine.asked();
         assert!(asked.contains("clone -o readonly=on"), "{asked}");
-        assert!(asked.contains("\ndestroy tank/akashita-tar\n"), "{asked}");
+        let clone = format!("\ndestroy tank/akashita-tar-{}\n", machine.id());
+        assert!(asked.contains(&clone), "{asked}");
         assert!(asked.contains("\ndestroy tank/home@akashita-tar:20"), "one is kept: {asked}");
-        assert!(!machine.place.path("pool/origin").exists(), "no clone stays");
+        assert_eq!(
+            fs::read_to_string(machine.place.path("pool/clones")).unwrap(),
+            "",
+            "none stays"
+        );
         assert!(!asked.contains("\nbookmark "), "none is a base");
     }
 }
