@@ -81,10 +81,14 @@ fn all_begin_alike_and_stop_at_the_first_failure() {
 #[test]
 fn have_one_rule_for_names_and_for_what_is_shown() {
     // They are alone where they run, so each has what it needs in it. The job
-    // of akashita-at has one form, whatever its words are.
+    // of akashita-at has one form, whatever its words are, and the paper has
+    // several lines.
     for (function, of) in [("is_name", 3), ("quoted", 5), ("shown", 5)] {
         let mut texts = Vec::new();
-        for path in scripts().iter().filter(|path| !path.ends_with("akashita-at")) {
+        for path in scripts()
+            .iter()
+            .filter(|path| !path.ends_with("akashita-at") && !path.ends_with("akashita-paper"))
+        {
             let text = fs::read_to_string(path).unwrap();
             let Some((_, text)) = text.split_once(&format!("\n{function}() {{\n")) else {
                 continue;
@@ -257,6 +261,21 @@ fn the_paper_has_a_line_to_write_on_for_what_it_cannot_know() {
     let (_, out, _) = seen(paper(top.path(), "sh", true).output().unwrap());
     assert!(out.contains("  and 24 more: glacier-chain --list <catalog.jsonl"), "{out}");
     assert!(out.lines().count() < 60, "more than a page: {out}");
+}
+
+#[test]
+fn nothing_on_the_paper_is_for_a_terminal_to_obey() {
+    let top = machine();
+    let catalog = top.path().join("catalog.jsonl");
+    let mut text = fs::read_to_string(&catalog).unwrap();
+    text.push_str(
+        "{\"type\":\"stored\",\"dest\":\"glacier://x\u{1b}]0;y\u{7}\",\"region\":\"z\"}\n",
+    );
+    fs::write(&catalog, text).unwrap();
+    let (code, out, _) = seen(paper(top.path(), "sh", false).output().unwrap());
+    assert_eq!(code, Some(0), "{out}");
+    assert!(out.contains("glacier://x?]0;y? in z"), "{out}");
+    assert!(!out.contains(|c: char| c.is_control() && c != '\n'), "{out}");
 }
 
 #[test]

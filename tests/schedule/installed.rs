@@ -199,7 +199,7 @@ fn what_a_unit_said_is_mailed_in_any_sh() {
     for shell in ["sh", "dash", "bash", "busybox sh"] {
         let place = Place::default();
         let said = "akashita-backup: tank/home@akashita:now: a reason; log: /l; again: x\n";
-        fs::write(place.path("said"), said).unwrap();
+        fs::write(place.path("said"), format!("{said}zfs:\tnot \u{1b}]0;so\u{7}\n")).unwrap();
         let Some(ended) = failed(&place, shell, &["akashita-backup.service"]) else {
             skip(&format!("{shell}: not found, akashita-failed is not tried with it"));
             continue;
@@ -209,7 +209,7 @@ fn what_a_unit_said_is_mailed_in_any_sh() {
         let (head, body) = mail.split_once("\n\n").unwrap();
         assert!(head.starts_with("-oi -t\nTo: root\nSubject: "), "{shell}: {head}");
         assert!(head.contains(": akashita-backup has failed\n"), "{shell}: {head}");
-        let rest = "\nIt ended with status 69.\n\
+        let rest = "zfs:\tnot ?]0;so?\n\nIt ended with status 69.\n\
                     More: journalctl -u akashita-backup.service\n\
                     Again: systemctl start --no-block akashita-backup.service\n";
         assert_eq!(body, format!("{said}{rest}"), "{shell}");
