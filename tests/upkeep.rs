@@ -532,10 +532,20 @@ fn a_drill_leaves_and_names_what_it_has_not_written_down() {
     assert!(ended.code() == 0 && ended.stderr.ends_with(&says), "{}", ended.stderr);
     assert_eq!(has_datasets(&machine), there, "another name was taken");
 
-    // Another has the name, or something was put below it.
+    // That of another state directory, which may be under way.
+    let other = "tank/drill/akashita-drill-0123456789abcdef-2026-11-01T04:00:00Z";
+    let there = format!("20\ttank/drill\n61\t{other}\n62\t{other}/copy\n");
+    datasets(&machine, &there);
+    silent(&drill(&machine, &[]));
+    assert_eq!(has_datasets(&machine), there);
+    let log = fs::read_to_string(machine.place.path("log")).unwrap();
+    let told = format!(" {other}: made from another state directory, and stays\n");
+    assert!(log.contains(&told), "{log}");
+
+    // Another has the name, or something was put below it; a line is torn.
     let made = machine.place.path("drill.made");
     for (guid, below) in [("1", ""), ("50", "51\ttank/drill/x/mine\n")] {
-        fs::write(&made, format!("{guid}\ttank/drill/x\n")).unwrap();
+        fs::write(&made, format!("{guid}\ttank/drill/x\n20\ttank/dri")).unwrap();
         let there = format!("20\ttank/drill\n50\ttank/drill/x\n{below}");
         datasets(&machine, &there);
         silent(&drill(&machine, &[]));
