@@ -114,6 +114,21 @@ fn goes_on_behind_what_is_there() {
 }
 
 #[test]
+fn writes_down_what_it_has_made_and_nothing_that_was_there() {
+    let machine = stored();
+    let file = machine.place.path("made");
+    let option = ["-d", file.to_str().unwrap()];
+    silent(&restore(&machine, &[&option[..], &[GUIDS[0], "tank/back"]].concat(), &[]));
+    let datasets = fs::read_to_string(machine.place.path("pool/datasets")).unwrap();
+    let made = fs::read_to_string(&file).unwrap();
+    assert!(made == datasets && made.ends_with("\ttank/back\n"), "{made}{datasets}");
+    assert!(!made.starts_with(GUIDS[0]), "that of the snapshot is the original's, too");
+    silent(&restore(&machine, &[&option[..], &["tank/home@tue", "tank/back"]].concat(), &[]));
+    assert_eq!(received(&machine, "tank/back"), GUIDS[..2]);
+    assert_eq!(fs::read_to_string(&file).unwrap(), made);
+}
+
+#[test]
 fn what_is_there_already_is_told_and_not_changed() {
     let machine = stored();
     silent(&restore(&machine, &["tank/home@tue", "tank/back"], &[]));
