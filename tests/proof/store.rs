@@ -156,8 +156,8 @@ fn a_wrong_sha256_in_the_spool_does_not_keep_a_filtered_stream_there() {
 
     let again = pipe(CHAIN[0], SALT, "salt", "2>said");
     assert_eq!(run(&mut sh(&place, &again)).code(), 65, "it cannot be made again");
-    let send = format!("glacier-put --create-vault v <{} >stored", path.display());
-    let sent = shell(&place, &local, &send);
+    let script = format!("glacier-put --create-vault v <{} >stored", path.display());
+    let sent = shell(&place, &local, &script);
     assert_eq!(sent.code(), 0, "{}", sent.stderr);
     assert!(sent.stderr.starts_with("glacier-put: warning: volume 0 part 0: "), "{}", sent.stderr);
     assert_eq!(sent.stderr.lines().count(), 1, "{}", sent.stderr);
