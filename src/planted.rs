@@ -25,11 +25,13 @@ pub enum Fault {
     ArchiveHash,
     /// get passes on what it did not verify (I5).
     PartHash,
+    /// A linear hash is put back beside the lock under which it is looked for.
+    HashOrder,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::PartSync,
         Self::DirectorySync,
         Self::EarlyLine,
@@ -38,6 +40,7 @@ impl Fault {
         Self::EndOfInput,
         Self::ArchiveHash,
         Self::PartHash,
+        Self::HashOrder,
     ];
 
     /// What `AKASHITA_PLANTED` calls it.
@@ -51,6 +54,7 @@ impl Fault {
             Self::EndOfInput => "end-of-input",
             Self::ArchiveHash => "archive-hash",
             Self::PartHash => "part-hash",
+            Self::HashOrder => "hash-order",
         }
     }
 

@@ -10,9 +10,11 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread;
 
 use super::blocks::Block;
 use super::lock;
+use crate::planted::Fault;
 use crate::sha256x2::Midstate;
 use crate::treehash::{Fold, Hash};
 
@@ -138,7 +140,11 @@ impl Waiting {
     /// The first piece whose linear hash no thread is at.
     fn linear(&mut self) -> Option<Task> {
         let free = |work: &Work| {
-            if work.linear { lock(&work.found.so_far).linear.take() } else { None }
+            let state = if work.linear { lock(&work.found.so_far).linear.take() } else { None };
+            if state.is_none() && Fault::HashOrder.is_planted() {
+                thread::yield_now();
+            }
+            state
         };
         let (i, state) =
             self.pieces.iter().enumerate().find_map(|(i, work)| Some((i, free(work)?)))?;
@@ -220,7 +226,10 @@ impl Queue {
         loop {
             if let Some(task) = waiting.next() {
                 drop(waiting);
-                let found = task.run();
+                let mut found = task.run();
+                if Fault::HashOrder.is_planted() {
+                    Waiting::default().record(std::mem::take(&mut found));
+                }
                 waiting = lock(&self.work);
                 waiting.record(found);
             } else if waiting.closing {

@@ -19,6 +19,7 @@ const fn finder(fault: Fault) -> (&'static str, u64, &'static str) {
         Fault::EndOfInput => ("streams", 200, ""),
         Fault::ArchiveHash => ("network", u64::MAX, "wrong hash"),
         Fault::PartHash => ("network", u64::MAX, "corrupt bytes"),
+        Fault::HashOrder => ("busy", 200, "treehash"),
     }
 }
 

@@ -23,6 +23,7 @@ mod matrix;
 mod targets;
 
 mod alarm;
+mod busy;
 mod cuts;
 mod fuzz;
 mod judge;
@@ -64,6 +65,13 @@ const LAYERS: &[Layer] = &[
     Layer { name: "sweep", unit: "calls that fail", ci: 60, full: ALL, run: sweep::run },
     // Seconds for each target.
     Layer { name: "fuzz", unit: "inputs and targets", ci: 0, full: 600, run: fuzz::run },
+    Layer {
+        name: "busy",
+        unit: "hashes beside busy processes",
+        ci: 20,
+        full: ALL,
+        run: busy::run_all,
+    },
     Layer { name: "network", unit: "cases", ci: 60, full: ALL, run: network::run },
     Layer { name: "alarm", unit: "planted faults", ci: ALL, full: ALL, run: alarm::run },
 ];
