@@ -171,9 +171,12 @@ fn machine() -> tempfile::TempDir {
     fs::create_dir(top.path().join("bin")).unwrap();
     let zfs = "case $1 in\n\
         --version) echo zfs-2.3.9 ;;\n\
-        *) printf 'tank\\t-\\tnone\\tnone\\ntank/enc\\ttank/enc\\tpassphrase\\tprompt\\n'\n\
-        printf 'tank/enc/sub\\ttank/enc\\tpassphrase\\tnone\\n'\n\
-        printf 'tank/raw\\ttank/raw\\traw\\thttps://me:secret@keys.example/raw\\n' ;;\nesac\n";
+        list) printf 'tank\\t-\\tnone\\ntank/enc\\ttank/enc\\tpassphrase\\n'\n\
+        printf 'tank/enc/sub\\ttank/enc\\tpassphrase\\ntank/raw\\ttank/raw\\traw\\n' ;;\n\
+        *) case $* in\n\
+        *enc) printf 'prompt\\n  tank/forged\\traw\\n' ;;\n\
+        *) echo https://me:secret@keys.example/raw ;;\n\
+        esac ;;\nesac\n";
     for (name, text) in [("zfs", zfs), ("aws", "echo 111122223333\n")] {
         let file = top.path().join("bin").join(name);
         fs::write(&file, format!("#!/bin/sh\n{text}")).unwrap();
@@ -228,7 +231,7 @@ fn the_paper_tells_what_must_outlive_the_machine_in_any_sh() {
             "  2026-11-23  nas  etc-2026-11-23.tar  (1 stream)",
             "  2026-11-23  nas  tank/enc@mon  (1 stream, guid 21)",
             "  2026-11-24  nas  tank/home@tue  (2 streams, guid 12)",
-            "  tank/enc  passphrase, prompt; kept at ______________________________",
+            "  tank/enc  passphrase, prompt?  tank/forged?raw; kept at ______________________________",
             "  tank/raw  raw, https://keys.example/raw; kept at ______________________________",
         ] {
             assert!(out.lines().any(|told| told == line), "{shell}: no \"{line}\" in {out}");
