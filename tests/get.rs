@@ -24,6 +24,8 @@ mod scene;
 mod steps;
 #[path = "get/tiers.rs"]
 mod tiers;
+#[path = "get/whole.rs"]
+mod whole;
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};

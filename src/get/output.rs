@@ -2,9 +2,11 @@
 //! file that is gone on with.
 //!
 //! A command cannot tell a stream that was cut short from one that ended, so
-//! on failure it is killed before its input is closed (I5).
+//! on failure it is killed before its input is closed (I5). What is killed
+//! itself cannot do so: [`whole`] tells a command that asks.
 
 mod file;
+mod whole;
 
 use std::cell::RefCell;
 use std::ffi::OsString;
@@ -19,6 +21,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 use self::file::Target;
+use self::whole::Whole;
 use super::plan::Stream;
 use crate::error::{Error, Result};
 use crate::line::Guid;
@@ -36,6 +39,8 @@ pub struct Output {
     /// What is written to now.
     sink: RefCell<Option<Arc<File>>>,
     child: RefCell<Option<Child>>,
+    /// How the command is told that it was given all.
+    whole: RefCell<Option<Whole>>,
 }
 
 impl Output {
@@ -48,7 +53,7 @@ impl Output {
         if !command.is_empty() && !command::is_there(&command) {
             return Err(command::missing(&command::name(&command)));
         }
-        Ok(Self { command, target: None, sink: RefCell::default(), child: RefCell::default() })
+        Ok(Self::of(command, None))
     }
 
     /// A file, which is gone on with where it ends, and created with its first
@@ -57,9 +62,12 @@ impl Output {
     /// # Errors
     /// When it is no file, or cannot be opened or locked.
     pub fn file(path: PathBuf, looks: bool) -> Result<Self> {
-        let target = Some(Target::open(path, looks)?);
-        let (sink, child) = (RefCell::default(), RefCell::default());
-        Ok(Self { command: Vec::new(), target, sink, child })
+        Ok(Self::of(Vec::new(), Some(Target::open(path, looks)?)))
+    }
+
+    fn of(command: Vec<OsString>, target: Option<Target>) -> Self {
+        let (sink, child, whole) = Default::default();
+        Self { command, target, sink, child, whole }
     }
 
     /// Whether it is a file.
@@ -123,6 +131,9 @@ impl Output {
             let mut run = command::of(&self.command)?;
             run.stdin(Stdio::piped());
             tell(&mut run, stream);
+            let whole = Whole::new()?;
+            run.env(whole::VARIABLE, whole.path());
+            *self.whole.borrow_mut() = Some(whole);
             let mut child = run.spawn().map_err(|e| command::unrun(&self.name(), e))?;
             let input = child.stdin.take().map(OwnedFd::from);
             *self.child.borrow_mut() = Some(child);
@@ -133,22 +144,26 @@ impl Output {
         Ok(sink)
     }
 
-    /// Ends the stream, whose end is proven: closes the command's input and
-    /// waits for its status.
+    /// Ends the stream, whose end is proven: tells the command so, closes its
+    /// input and waits for its status.
     ///
     /// # Errors
     /// The command's own status, if it is not 0.
     pub async fn end(&self, stream: &Stream) -> Result<()> {
         // A stream without bytes starts the command here.
         self.open(stream)?;
+        // I5: all was written before this, and the input is closed behind it.
+        // Held by `tests/get/whole.rs`.
+        if let Some(whole) = &*self.whole.borrow() {
+            whole.tell()?;
+        }
         self.sink.borrow_mut().take();
         if let Some(target) = &self.target {
             return target.end();
         }
-        match self.status().await? {
-            None => Ok(()),
-            Some(status) => self.check(status),
-        }
+        let status = self.status().await?;
+        self.whole.borrow_mut().take();
+        status.map_or(Ok(()), |status| self.check(status))
     }
 
     /// Waits until the command, if there is one, has ended.
