@@ -16,6 +16,7 @@ pub mod description;
 #[cfg(test)]
 mod dice;
 pub mod error;
+pub mod exclusive;
 pub mod get;
 pub mod hashing;
 pub mod hold;

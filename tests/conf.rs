@@ -72,6 +72,11 @@ fn refuses_a_wrong_command_line() {
     for arguments in [
         &["--lock", "../x", "--", "true"][..],
         &["--skip", "--", "true"],
+        &["--of", "x", "--", "true"],
+        &["--wait", "1s", "--", "true"],
+        &["--directory", "x"],
+        &["--enter"],
+        &["--enter", "--directory", "x", "--", "true"],
         &["--lock", "x"],
         &["true"],
     ] {
@@ -163,4 +168,43 @@ fn what_has_a_lock_gets_an_identity_that_stays() {
     let mut tool = place.tool("akashita-conf", &["--conf", "conf"]);
     tool.args(print).current_dir(place.path("")).env("AKASHITA_ID", "0123456789abcdef");
     assert_eq!(run_with(&mut tool, b"").done().stdout, "");
+}
+
+#[test]
+fn a_directory_is_entered_by_its_handle_and_has_one_at_a_time() {
+    let (place, _) = with("");
+    // It is created, and renamed: what has its name then is not written to.
+    let script = "mv out moved && mkdir out
+        akashita-conf --enter -- sh -c 'echo in >here' >&9
+        akashita-conf --conf conf --directory moved -- true; echo $?";
+    let path = std::env::var("PATH").unwrap();
+    let tools = common::program("akashita-conf").parent().unwrap().display().to_string();
+    let mut tool = place.tool("akashita-conf", &["--conf", "conf", "--directory", "out", "--"]);
+    tool.args(["sh", "-c", script]).env("PATH", format!("{tools}:{path}"));
+    let ended = run_with(tool.current_dir(place.path("")), b"");
+    assert_eq!((ended.code(), ended.stdout.as_str()), (0, "75\n"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("moved: another program works on it; "), "{}", ended.stderr);
+    assert_eq!(fs::read_to_string(place.path("moved/here")).unwrap(), "in\n");
+    assert!(!place.path("out/here").exists());
+    run(&place, &["--directory", "moved", "--", "true"]).done();
+    fs::set_permissions(place.path("moved"), fs::Permissions::from_mode(0o777)).unwrap();
+    run(&place, &["--directory", "moved", "--", "true"])
+        .failed(78, "moved: others may write it; chmod go-w moved");
+    std::os::unix::fs::symlink("out", place.path("link")).unwrap();
+    for link in ["link", "link/", "./link/."] {
+        let ended = run(&place, &["--directory", link, "--", "true"]);
+        assert_eq!(ended.code(), 78, "{link}: {}", ended.stderr);
+    }
+}
+
+#[test]
+fn a_directory_that_cannot_be_opened_is_a_failure_here() {
+    let (place, _) = with("");
+    assert_eq!(run(&place, &["--directory", "conf/x", "--", "true"]).code(), 74);
+    let program = common::program("akashita-conf");
+    let line = "exec 9<conf; exec \"$0\" --conf conf --directory out -- true";
+    let mut shell = place.command("sh");
+    shell.args(["-c", line]).arg(program).current_dir(place.path(""));
+    run_with(&mut shell, b"")
+        .failed(74, "out: descriptor 9 is open already: Device or resource busy");
 }

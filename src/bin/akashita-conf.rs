@@ -1,20 +1,18 @@
 //! akashita-conf(1): check a configuration, and run a script with it.
 
-use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions};
-use std::io::{Read as _, Write as _};
-use std::os::fd::OwnedFd;
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::Read as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
+use std::time::Duration;
 
 use akashita::cli::{self, Error, Result};
 use akashita::conf::Conf;
-use akashita::state;
+use akashita::{exclusive, state, units};
 use clap::Parser;
-use rustix::fs::{FlockOperation, flock};
-use rustix::io::{FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
 
 /// Where a configuration is looked for, in this order.
 const PLACES: [&str; 2] = ["/usr/local/etc/akashita.conf", "/etc/akashita.conf"];
@@ -31,9 +29,21 @@ struct Options {
     /// Run COMMAND only while no other runs that has this name
     #[arg(long, value_name = "NAME", requires = "command", value_parser = name)]
     lock: Option<String>,
+    /// One lock for each THING, such as a dataset, instead of one for all
+    #[arg(long, value_name = "THING", requires = "lock")]
+    of: Option<String>,
+    /// Where another runs that has this name, wait so long for its end
+    #[arg(long, value_name = "TIME", requires = "lock", default_value = "0s", value_parser = units::duration)]
+    wait: Duration,
     /// Where another runs that has this name, say nothing and exit 0
     #[arg(long, requires = "lock")]
     skip: bool,
+    /// Run COMMAND only while no other works on DIR, and let it enter it
+    #[arg(long, value_name = "DIR", requires = "command")]
+    directory: Option<PathBuf>,
+    /// Run COMMAND in the directory that standard output is
+    #[arg(long, requires = "command", conflicts_with_all = ["conf", "lock", "directory"])]
+    enter: bool,
     /// Run this with what the configuration says as variables
     #[arg(last = true, value_name = "COMMAND")]
     command: Vec<OsString>,
@@ -50,18 +60,29 @@ fn name(text: &str) -> Result<String, &'static str> {
 
 fn main() -> ExitCode {
     cli::run(|options: Options| {
+        let command = options.command.split_first();
+        if let (true, Some((program, arguments))) = (options.enter, command) {
+            rustix::process::fchdir(std::io::stdout())
+                .map_err(|e| Error::io("stdout: cannot enter it", e))?;
+            return Err(becomes(program, Command::new(program).args(arguments)));
+        }
         let file = place(options.conf)?;
         let conf = read(&file)?;
-        let Some((program, arguments)) = options.command.split_first() else {
+        let Some((program, arguments)) = command else {
             let lines = conf.lines().map(|(key, value)| format!("{key}={value}\n"));
             return cli::put_out(lines.collect::<String>().as_bytes());
         };
         let given = |key| Some(conf.value(key)).filter(|path| !path.is_empty()).map(PathBuf::from);
         let state = given("state").map_or_else(state::directory, Ok)?;
-        let lock = match options.lock.map(|name| lock(&state, &name)).transpose() {
+        let lock = options.lock.map(|name| {
+            let name = exclusive::Name { name, of: options.of };
+            exclusive::lock(&state, &name, options.wait)
+        });
+        let lock = match lock.transpose() {
             Err(Error::Unfinished(_)) if options.skip => return Ok(()),
             lock => lock?,
         };
+        let directory = options.directory.as_deref().map(exclusive::directory).transpose()?;
         let mut command = Command::new(program);
         // Whoever is told of it may be in another directory.
         let whole = std::path::absolute(&file).unwrap_or(file);
@@ -91,12 +112,21 @@ fn main() -> ExitCode {
         ] {
             command.env(variable, given(key).unwrap_or_else(|| state.join(file)));
         }
-        let error = command.exec();
-        // What could not become the command still holds its lock until here.
-        drop(lock);
-        let code = if error.kind() == std::io::ErrorKind::NotFound { 127 } else { 126 };
-        Err(Error::Command(code, format!("{}: cannot run: {error}", program.to_string_lossy())))
+        // One of the caller's is not the command's.
+        command.env_remove("AKASHITA_LOCK");
+        command.envs(lock.as_ref().map(|lock| ("AKASHITA_LOCK", &lock.path)));
+        let error = becomes(program, &mut command);
+        // What could not become the command still holds its locks until here.
+        drop((lock, directory));
+        Err(error)
     })
+}
+
+/// Becomes a program; gives why it could not.
+fn becomes(program: &OsStr, command: &mut Command) -> Error {
+    let error = command.exec();
+    let code = if error.kind() == std::io::ErrorKind::NotFound { 127 } else { 126 };
+    Error::Command(code, format!("{}: cannot run: {error}", program.to_string_lossy()))
 }
 
 /// The file to read: the option, the variable, or the first that is there.
@@ -132,39 +162,4 @@ fn read(file: &Path) -> Result<Conf> {
     let mut text = Vec::new();
     opened.read_to_end(&mut text).map_err(cannot)?;
     Conf::parse(&text).map_err(wrong)
-}
-
-/// Takes a lock that the command and all that it starts hold until the last
-/// of them has ended: they inherit it.
-fn lock(state: &Path, name: &str) -> Result<OwnedFd> {
-    let path = state.join(format!("{name}.lock"));
-    let thing = path.display().to_string();
-    let failed = |e: std::io::Error| Error::io(format!("{thing}: cannot lock"), e);
-    state::create(state, 0o700)
-        .map_err(|e| Error::io(format!("{}: cannot create", state.display()), e))?;
-    let mut file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(&path)
-        .map_err(failed)?;
-    if let Err(e) = flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        if e != rustix::io::Errno::WOULDBLOCK {
-            return Err(failed(e.into()));
-        }
-        let holder = fs::read_to_string(&path).unwrap_or_default();
-        let holder = holder.trim();
-        let who = if holder.is_empty() { String::new() } else { format!(", process {holder}") };
-        return Err(Error::Unfinished(format!(
-            "{name}: another is under way{who}; run the same command later"
-        )));
-    }
-    file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())).map_err(failed)?;
-    // A script that redirects one of the first ten would hide the lock from all
-    // that it starts; no sh lets it name others.
-    let file = fcntl_dupfd_cloexec(&file, 10).map_err(|e| failed(e.into()))?;
-    fcntl_setfd(&file, FdFlags::empty()).map_err(|e| failed(e.into()))?;
-    Ok(file)
 }
