@@ -13,8 +13,11 @@ mod skip;
 mod tty;
 
 use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::Path;
 
-use common::Ended;
+use common::{Ended, Running, start, until};
+use local::pattern;
 use machine::{GUIDS, Machine, has, silent};
 use skip::skip;
 use tty::on_terminal;
@@ -376,7 +379,8 @@ fn what_was_encrypted_is_decrypted_or_never_asked_for() {
         if !more.is_empty() {
             let ended = restore(&machine, &["-f", &path("out"), snapshot], &[]);
             fails(&ended, 78, "tank/home@mon: ", &why);
-            assert!(!machine.place.path("out").exists(), "{more}");
+            let there = fs::read_dir(machine.place.path("out")).unwrap();
+            assert_eq!(there.count(), 0, "{more}");
         }
     }
     assert_eq!(asked_for(&machine), 0);
@@ -429,9 +433,12 @@ fn writes_files_that_are_not_fetched_again() {
     machine.sh("glacier-chunk --name 'etc 1.tar' -- echo tar | glacier-put my-vault");
     let out = machine.place.path("out").display().to_string();
     for shell in ["sh", "dash", "bash", "busybox sh"] {
-        let _ = fs::remove_dir_all(&out);
         let arguments = ["-f", out.as_str(), "tank/home@tue"];
-        let Some(ended) = restore_in(&machine, shell, &arguments, &[]) else { continue };
+        if restore_in(&machine, shell, &["-n", "tank/home@tue"], &[]).is_none() {
+            continue;
+        }
+        let _ = fs::remove_dir_all(&out);
+        let ended = restore_in(&machine, shell, &arguments, &[]).unwrap();
         silent(&ended);
         let streams = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/streams");
         for (number, (guid, stream)) in GUIDS[..2].iter().zip(["full", "incremental-1"]).enumerate()
@@ -537,4 +544,177 @@ fn proves_what_it_does_not_keep() {
     let ended = restore(&machine, &["-p", "tank/home@mon"], &[]);
     let why = "tank/home@mon: glacier-chunk: stream: ends inside record ";
     fails(&ended, 65, why, " -p -- tank/home@mon");
+}
+
+/// A machine that has stored a stream without a form, of 16 volumes of 1 MiB,
+/// of which the service brings back four in some seconds.
+fn slow() -> (Machine, Vec<u8>) {
+    let mut machine = empty();
+    let bytes = pattern(16 << 20);
+    fs::write(machine.place.path("bytes"), &bytes).unwrap();
+    machine.sh("glacier-chunk --part-size 1M --volume-size 1M --name photos.tar -- cat bytes | \
+                glacier-put my-vault");
+    machine.server.fail(DRIP);
+    (machine, bytes)
+}
+
+const DRIP: &str =
+    "{\"call\":\"GetJobOutput\",\"times\":\"all\",\"do\":\"drip\",\"rate\":400000}\n";
+
+/// Starts it, and waits until a file of it has the first volume.
+fn begin(machine: &Machine, arguments: &[&str], file: &Path) -> Running {
+    let mut command = machine.command_in("akashita-restore", "sh", arguments, &[]).unwrap();
+    let running = start(&mut command);
+    until("a volume has come", || fs::metadata(file).is_ok_and(|facts| facts.len() >= 1 << 20));
+    running
+}
+
+/// Kills the glacier-get of a machine, and nothing else.
+fn kill_get(machine: &Machine) {
+    let mine = format!("GLACIER_SPOOL={}", machine.place.path("spool").display());
+    let mut killed = 0;
+    for entry in fs::read_dir("/proc").unwrap() {
+        let path = entry.unwrap().path();
+        let is_get = fs::read_link(path.join("exe")).is_ok_and(|exe| exe.ends_with("glacier-get"));
+        let environment = fs::read(path.join("environ")).unwrap_or_default();
+        if is_get && environment.split(|byte| *byte == 0).any(|it| it == mine.as_bytes()) {
+            let id = path.file_name().unwrap().to_str().unwrap().parse().unwrap();
+            let id = rustix::process::Pid::from_raw(id).unwrap();
+            rustix::process::kill_process(id, rustix::process::Signal::KILL).unwrap();
+            killed += 1;
+        }
+    }
+    assert_eq!(killed, 1);
+}
+
+#[test]
+fn a_file_is_whole_only_when_get_has_said_so() {
+    if !Path::new("/proc/self/exe").exists() {
+        skip("no /proc: no glacier-get is found to be killed");
+        return;
+    }
+    let (mut machine, bytes) = slow();
+    let arguments = ["-f", "out", "photos.tar"];
+    let out = machine.place.path("out");
+    let running = begin(&machine, &arguments, &out.join("001-photos.tar.new"));
+    kill_get(&machine);
+    let ended = running.finish();
+    assert_eq!((ended.code(), ended.stderr.lines().count()), (137, 1), "{}", ended.stderr);
+    // Either it says so, or what it has run.
+    let why = "akashita-restore: photos.tar: glacier-get ";
+    assert!(ended.stderr.starts_with(why), "{}", ended.stderr);
+    assert!(!out.join("001-photos.tar").exists() && !out.join("streams").exists());
+    machine.server.fail("");
+    // What had the file open may still be on its way to its end.
+    until("it is brought back", || restore(&machine, &arguments, &[]).code() == 0);
+    assert!(fs::read(out.join("001-photos.tar")).unwrap() == bytes);
+}
+
+#[test]
+fn a_proof_of_what_get_did_not_pass_on_is_none() {
+    if !Path::new("/proc/self/exe").exists() {
+        skip("no /proc: no glacier-get is found to be killed");
+        return;
+    }
+    let (machine, _) = slow();
+    let before = machine.server.calls("GetJobOutput");
+    let mut command =
+        machine.command_in("akashita-restore", "sh", &["-p", "photos.tar"], &[]).unwrap();
+    let running = start(&mut command);
+    until("a volume has come", || machine.server.calls("GetJobOutput") > before);
+    kill_get(&machine);
+    assert_eq!(running.finish().code(), 137);
+}
+
+#[test]
+fn one_at_a_time_works_on_a_directory_and_on_a_dataset() {
+    let (mut machine, bytes) = slow();
+    let arguments = ["-f", "out", "photos.tar"];
+    let out = machine.place.path("out");
+    let first = begin(&machine, &arguments, &out.join("001-photos.tar.new"));
+    // By another name, too.
+    symlink(".", machine.place.path("here")).unwrap();
+    for directory in ["out", "./out/", "here/out"] {
+        let ended = restore(&machine, &["-f", directory, "photos.tar"], &[]);
+        assert_eq!(ended.code(), 75, "{directory}: {}", ended.stderr);
+        assert!(ended.stderr.contains("another program works on it"), "{}", ended.stderr);
+    }
+    assert!(fs::metadata(out.join("001-photos.tar.new")).unwrap().len() >= 1 << 20, "cut");
+    // To look is always possible.
+    assert_eq!(restore(&machine, &["-n", "-f", "out", "photos.tar"], &[]).code(), 0);
+    drop(first);
+    machine.server.fail("");
+    until("it is brought back", || restore(&machine, &arguments, &[]).code() == 0);
+    assert!(fs::read(out.join("001-photos.tar")).unwrap() == bytes);
+
+    silent(&machine.run(&[], &[]));
+    machine.server.fail(DRIP);
+    let arguments = ["tank/home@mon", "tank/back"];
+    let mut command = machine.command_in("akashita-restore", "sh", &arguments, &[]).unwrap();
+    let before = machine.server.log().len();
+    let asks = |line: &serde_json::Value| line["call"] == "GetJobOutput";
+    let first = start(&mut command);
+    until("it is under way", || machine.server.log()[before..].iter().any(asks));
+    let ended = restore(&machine, &arguments, &[]);
+    assert_eq!(ended.code(), 75, "{}", ended.stderr);
+    let said = "restore of tank/back: another is under way, process ";
+    assert!(ended.stderr.contains(said), "{}", ended.stderr);
+    drop(first);
+    machine.server.fail("");
+    until("it is restored", || restore(&machine, &arguments, &[]).code() == 0);
+    let locks = fs::read_dir(machine.place.path("")).unwrap();
+    let names = locks.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let left: Vec<String> = names.filter(|name| name.starts_with("restore-")).collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn writes_over_nothing_but_what_is_its_own() {
+    let machine = stored();
+    machine.sh("glacier-chunk --name etc.tar -- echo tar | glacier-put my-vault");
+    let victim = machine.place.path("victim");
+    fs::write(&victim, "kept").unwrap();
+    let out = machine.place.path("out");
+    let run = || restore(&machine, &["-f", "out", "etc.tar"], &[]);
+    fs::create_dir(&out).unwrap();
+    // What a run that was killed has left, or somebody has put there.
+    symlink(&victim, out.join("001-etc.tar.new")).unwrap();
+    symlink(&victim, out.join("001-etc.tar")).unwrap();
+    silent(&run());
+    assert_eq!(fs::read_to_string(out.join("001-etc.tar")).unwrap(), "tar\n");
+    assert!(!fs::symlink_metadata(out.join("001-etc.tar")).unwrap().is_symlink());
+    for (name, why) in
+        [("streams", "./out/streams: cannot be "), ("001-etc.tar", "./out/001-etc.tar: cannot be ")]
+    {
+        fs::remove_dir_all(&out).unwrap();
+        fs::create_dir(&out).unwrap();
+        let there = if name == "streams" { victim.clone() } else { machine.place.path("") };
+        symlink(there, out.join(name)).unwrap();
+        fails(&run(), 74, &format!("etc.tar: {why}"), "-f ./out -- etc.tar");
+        assert!(!machine.place.path("001-etc.tar.new").exists());
+    }
+    assert_eq!(fs::read_to_string(&victim).unwrap(), "kept");
+
+    // The directory is its user's alone, and is itself.
+    let before = asked_for(&machine);
+    let refused = |why: &str| {
+        let ended = run();
+        assert_eq!(ended.code(), 78, "{}", ended.stderr);
+        assert!(ended.stderr.contains(why), "{}", ended.stderr);
+    };
+    fs::remove_dir_all(&out).unwrap();
+    fs::create_dir(&out).unwrap();
+    fs::set_permissions(&out, fs::Permissions::from_mode(0o775)).unwrap();
+    refused("others may write it; chmod go-w ./out");
+    fs::set_permissions(&out, fs::Permissions::from_mode(0o755)).unwrap();
+    // Only root can give a directory away.
+    if std::os::unix::fs::chown(&out, Some(12345), None).is_ok() {
+        refused("belongs to another user");
+    }
+    fs::remove_dir(&out).unwrap();
+    fs::create_dir(machine.place.path("other")).unwrap();
+    symlink("other", &out).unwrap();
+    refused("not a directory, or a link to one");
+    assert_eq!(asked_for(&machine), before);
+    assert_eq!(fs::read_dir(machine.place.path("other")).unwrap().count(), 0);
 }
