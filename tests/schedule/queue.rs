@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::common::{self, Ended};
 use crate::machine::Machine;
@@ -332,4 +332,34 @@ fn the_job_says_how_it_ended_in_any_sh() {
         assert!(ended.stdout.ends_with("goes on by itself: in a day, job 2\n"), "{}", ended.stdout);
         assert!(desk.told("told.2").starts_with("now + 1 day in "), "{}", desk.told("told.2"));
     }
+}
+
+#[test]
+fn two_at_once_queue_one_job() {
+    if !Path::new("/proc/self/comm").exists() {
+        skip("no /proc: nobody tells whether a program waits; one is queued at a time");
+        return;
+    }
+    let desk = Desk::new(OPENS);
+    // Each stays between its look at the queue and its job.
+    let slow = "*)\n\techo >>asked\n\tuntil [ -e go ]; do sleep 0.05; done\n";
+    desk.write("at", &AT.replace("*)\n", slow));
+    let path = [("PATH", desk.path.as_str())];
+    let one = || {
+        let mut command = desk.machine.command_in("akashita-at", "sh", &[], &path).unwrap();
+        common::start(&mut command)
+    };
+    let asked = || desk.told("asked").lines().count();
+    let first = one();
+    common::until("the first is about to queue it", || asked() == 1);
+    let second = one();
+    let name = || fs::read_to_string(format!("/proc/{}/comm", second.id())).unwrap_or_default();
+    common::until("the second is, too, or waits for the first", || {
+        let waits = desk.machine.place.path("at.lock").exists() && name() == "akashita-conf\n";
+        waits || asked() == 2
+    });
+    desk.write("go", "");
+    silent(&first.finish());
+    silent(&second.finish());
+    assert_eq!(fs::read_dir(desk.file("jobs")).unwrap().count(), 1);
 }
