@@ -1,6 +1,7 @@
 //! What a stream goes through between ZFS and Glacier: filters, the spool, and tar.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
 use serde_json::Value;
@@ -298,4 +299,23 @@ fn files_that_are_not_there_are_no_backup() {
     assert_eq!(machine.records().len(), 2, "the unfinished one, then a new one");
     machine.configure(&format!("{conf}recursive=one\n"));
     assert_eq!(machine.run(&[], &[]).code(), 78);
+}
+
+#[test]
+fn a_window_that_is_killed_is_no_empty_stream() {
+    let machine = Machine::new();
+    machine.configure(&format!("{CONF}filter=gzip -1\nunfilter=gzip -d\n"));
+    let stubs = machine.place.path("stubs");
+    fs::create_dir(&stubs).unwrap();
+    fs::write(stubs.join("glacier-window"), "#!/bin/sh\nkill -9 $$\n").unwrap();
+    fs::set_permissions(stubs.join("glacier-window"), fs::Permissions::from_mode(0o755)).unwrap();
+    let command = machine.command_in("akashita-backup", "sh", &[], &[]).unwrap();
+    let mut variables = command.get_envs();
+    let path = variables.find(|(name, _)| *name == "PATH").unwrap().1.unwrap().to_owned();
+    let path = format!("{}:{}", stubs.display(), path.display());
+    let ended = machine.run(&[], &[("PATH", &path)]);
+    assert!(matches!(ended.code(), 65 | 75), "{}", ended.stderr);
+    assert!(machine.stored().is_empty());
+    silent(&machine.run(&[], &[]));
+    assert_eq!(machine.stored(), GUIDS[..2], "what is in the spool, and then a new one");
 }
