@@ -10,6 +10,7 @@
     reason = "a test that cannot go on has failed"
 )]
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -197,6 +198,18 @@ impl Local {
             line["call"] == call && line["status"].as_u64().is_some_and(|status| status < 300)
         };
         self.log().iter().filter(|line| good(line)).count()
+    }
+
+    /// The jobs that a vault has, by their names; not those of which a day and
+    /// more has passed. A client that was killed has them as well: the log
+    /// tells only what was answered.
+    pub fn jobs(&self, vault: &str) -> BTreeSet<String> {
+        let jobs = self.root.join(format!("regions/{REGION}/vaults/{vault}/jobs"));
+        let names = files(&jobs).into_iter().filter_map(|file| {
+            let name = file.file_name()?.to_str()?.strip_suffix(".json")?;
+            Some(name.to_owned())
+        });
+        names.collect()
     }
 
     /// The archives in a vault, the manifests last.
