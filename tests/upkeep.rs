@@ -136,7 +136,7 @@ fn files_are_pruned_and_drilled_as_streams_are() {
     machine.configure(&format!("{conf}max_cost=1\ndrill=tank/drill\n"));
     silent(&drill(&machine, &[]));
     assert_eq!(drills(&machine), [format!("{}.tar", points[1])]);
-    assert!(!machine.asked().contains("receive"), "{}", machine.asked());
+    assert!(!machine.asked().contains("\nreceive "), "{}", machine.asked());
 
     machine.configure(
         &format!("{conf}keep=last=1\nfree_only=no\n").replace("local_keep=9", "local_keep=1"),
@@ -194,24 +194,30 @@ fn what_another_configuration_has_in_the_pool_stays() {
     let Some(machine) = two_chains() else { return };
     machine.configure(&format!("{CONF}keep=last=1\nfree_only=no\nlocal_keep=1\n"));
     let points = machine.points();
-    // Bookmarks and snapshots of its own, one of them stored by both, and what
-    // an earlier version has made and nobody knows of.
+    // Bookmarks and snapshots of its own, one of them stored by both and one
+    // received with its mark, and what an earlier version has made and nobody
+    // knows of.
     let stored = points.lines().next().unwrap().split('\t').nth(1).unwrap().to_owned();
     let theirs = format!(
         "1\t91\ttank/home#akashita:2026-01-01T00:00:00Z-0123456789abcdef\n\
          2\t92\ttank/home#akashita:2026-01-02T00:00:00Z\n\
          3\t{stored}\ttank/home@akashita:2026-01-03T00:00:00Z\n\
-         4\t93\ttank/home@akashita:2026-01-04T00:00:00Z\n"
+         4\t93\ttank/home@akashita:2026-01-04T00:00:00Z\n\
+         5\t{stored}\ttank/home@akashita:2026-01-05T00:00:00Z\n"
     );
     fs::write(machine.place.path("pool/points"), format!("{theirs}{points}")).unwrap();
     let properties = machine.place.path("pool/properties");
-    let marked = "tank/home@akashita:2026-01-03T00:00:00Z\takashita:id\t0123456789abcdef\n";
+    let mark = "akashita:id\t0123456789abcdef";
+    let marked = format!(
+        "tank/home@akashita:2026-01-03T00:00:00Z\t{mark}\n\
+         tank/home@akashita:2026-01-05T00:00:00Z\t{mark}\treceived\n"
+    );
     let known = fs::read_to_string(&properties).unwrap();
     fs::write(&properties, format!("{known}{marked}")).unwrap();
     silent(&prune(&machine, &["-y"]));
     let left = machine.points();
     assert!(left.starts_with(&theirs), "{left}");
-    assert_eq!(left.lines().count(), 4 + 4, "of ours the newest, and those by hand: {left}");
+    assert_eq!(left.lines().count(), 5 + 4, "of ours the newest, and those by hand: {left}");
 }
 
 #[test]
@@ -565,7 +571,7 @@ fn a_drill_receives_nothing_that_carries_mount_points() {
             machine.script_in("akashita-drill", shell, &["-t", "Expedited", "rstank/tree"], &[]);
         let Some(ended) = command else { continue };
         silent(&ended);
-        assert!(!machine.asked().contains("receive"), "{shell}: {}", machine.asked());
+        assert!(!machine.asked().contains("\nreceive "), "{shell}: {}", machine.asked());
         let log = fs::read_to_string(machine.place.path("log")).unwrap();
         let told = " rstank/tree@r1: drilled: proven whole, and not received: zfs send -R or -p made \
             a stream of it, which carries mount points\n";
@@ -585,7 +591,7 @@ fn a_drill_without_a_pool_proves_that_streams_are_whole() {
         silent(&ended);
         assert_eq!(drills(&machine).len(), before + 1, "{shell}");
     }
-    assert!(!machine.asked().contains("receive"), "{}", machine.asked());
+    assert!(!machine.asked().contains("\nreceive "), "{}", machine.asked());
     let log = fs::read_to_string(machine.place.path("log")).unwrap();
     assert!(log.ends_with(" tank/home@mon: drilled\n"), "{log}");
 }
