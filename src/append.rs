@@ -1,15 +1,18 @@
 //! Append-only files of JSON lines: the catalog, and put's journal.
 //!
 //! A process may die in the middle of a write, and two may write at once. So
-//! the first write of a process to a file that is not empty begins with a
-//! newline (a torn last line never eats a good one), every write is whole
-//! lines in one call under a lock, and it is on disk before it is relied on.
+//! every write is whole lines in one call under a lock, and whoever writes
+//! looks, under that lock, at the byte that stands before: where that ends no
+//! line, whoever left it there, a newline comes first, and a torn line never
+//! eats a good one. What was written is on disk before it is relied on.
 //! What a dead process wrote is made durable before it is read: it may have
 //! died between its write and its fsync. What could not be made durable is
 //! taken back, as the next run would read it from memory and believe it.
 
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt as _;
 use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, flock};
@@ -29,17 +32,56 @@ pub fn settle(file: &File) -> io::Result<()> {
     if Fault::BooksSync.is_planted() { Ok(()) } else { file.sync_data() }
 }
 
+fn cannot(thing: &str, e: io::Error) -> Error {
+    Error::io(format!("{thing}: cannot write"), e)
+}
+
+/// Takes the lock of who writes to such a file, for as long as it is open or
+/// until it is given back.
+///
+/// # Errors
+/// Unfinished, when another process keeps it.
+fn lock(file: impl AsFd, patience: Duration, thing: &str) -> Result<(), Error> {
+    let start = Instant::now();
+    loop {
+        match retry_on_intr(|| flock(&file, FlockOperation::NonBlockingLockExclusive)) {
+            Ok(()) => return Ok(()),
+            Err(Errno::WOULDBLOCK) if start.elapsed() < patience => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            Err(Errno::WOULDBLOCK) => {
+                return Err(Error::Unfinished(format!(
+                    "{thing}: another program has kept it locked for {} s; run the same command later",
+                    patience.as_secs()
+                )));
+            }
+            Err(e) => return Err(cannot(thing, e.into())),
+        }
+    }
+}
+
+/// Whether a file of so many bytes ends within a line, which whoever wrote it
+/// did not live to finish.
+///
+/// # Errors
+/// When that cannot be read.
+pub fn is_torn(file: &File, size: u64) -> io::Result<bool> {
+    let Some(last) = size.checked_sub(1) else { return Ok(false) };
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, last)?;
+    Ok(byte != *b"\n")
+}
+
 /// A file that only grows.
 #[derive(Debug)]
 pub struct Append {
     file: File,
-    started: bool,
 }
 
 impl Append {
     /// Appends to `file`, which was opened for reading and appending.
     pub fn new(file: File) -> Self {
-        Self { file, started: false }
+        Self { file }
     }
 
     /// Writes `lines`, each with its newline, and waits until they are on
@@ -53,50 +95,40 @@ impl Append {
     }
 
     fn append_within(&mut self, patience: Duration, thing: &str, lines: &str) -> Result<(), Error> {
-        let cannot = |e: io::Error| Error::io(format!("{thing}: cannot write"), e);
-        let start = Instant::now();
-        loop {
-            match retry_on_intr(|| flock(&self.file, FlockOperation::NonBlockingLockExclusive)) {
-                Ok(()) => break,
-                Err(Errno::WOULDBLOCK) if start.elapsed() < patience => {
-                    std::thread::sleep(Duration::from_millis(5));
-                }
-                Err(Errno::WOULDBLOCK) => {
-                    return Err(Error::Unfinished(format!(
-                        "{thing}: another program has kept it locked for {} s; run the same command later",
-                        patience.as_secs()
-                    )));
-                }
-                Err(e) => return Err(cannot(e.into())),
-            }
-        }
+        lock(&self.file, patience, thing)?;
         let written = self.write(lines);
         let unlocked = retry_on_intr(|| flock(&self.file, FlockOperation::Unlock));
-        written.and(unlocked.map_err(io::Error::from)).map_err(cannot)
+        written.and(unlocked.map_err(io::Error::from)).map_err(|e| cannot(thing, e))
     }
 
     fn write(&mut self, lines: &str) -> io::Result<()> {
         let before = self.file.seek(SeekFrom::End(0))?;
-        let torn = !self.started && before > 0;
+        let torn = is_torn(&self.file, before)?;
         let text = if torn { format!("\n{lines}") } else { lines.to_owned() };
-        // A write that fails half-way is followed by a newline, should this
-        // process go on.
-        self.started = false;
-        if let Err(e) = self.file.write_all(text.as_bytes()).and_then(|()| settle(&self.file)) {
+        let mut left = text.as_bytes();
+        let written = loop {
+            match self.file.write(left) {
+                Ok(0) if !left.is_empty() => break Err(io::ErrorKind::WriteZero.into()),
+                Ok(count) => left = left.get(count..).unwrap_or_default(),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => break Err(e),
+            }
+            if left.is_empty() {
+                break Ok(());
+            }
+        };
+        written.and_then(|()| settle(&self.file)).inspect_err(|_| {
             // I2: what is not on disk must not be found by the next run.
             // Held by tests/put/books.rs::a_line_that_is_not_on_disk_is_written_again.
             // Should this fail too, that run's fsync decides.
-            let _ = self.take_back(before, text.len());
-            return Err(e);
-        }
-        self.started = true;
-        Ok(())
+            let _ = self.take_back(before, text.len() - left.len());
+        })
     }
 
-    /// Cuts off what was just written, unless somebody who takes no lock has
-    /// written behind it.
-    fn take_back(&self, before: u64, size: usize) -> io::Result<()> {
-        let end = before.saturating_add(u64::try_from(size).unwrap_or(u64::MAX));
+    /// Cuts off the bytes that were just written behind `before`, unless
+    /// somebody who takes no lock, as a shell's `>>`, has written there, too.
+    fn take_back(&self, before: u64, written: usize) -> io::Result<()> {
+        let end = before.saturating_add(u64::try_from(written).unwrap_or(u64::MAX));
         if self.file.metadata()?.len() <= end { self.file.set_len(before) } else { Ok(()) }
     }
 
@@ -131,6 +163,34 @@ mod tests {
         std::fs::write(&path, "{\"a\":1}\n{\"a\":").unwrap();
         open(&path).append("x", "{\"a\":3}\n").unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "{\"a\":1}\n{\"a\":\n{\"a\":3}\n");
+        // The same where another died since this one wrote last.
+        let mut other = File::options().append(true).open(&path).unwrap();
+        other.write_all(b"{\"b\":").unwrap();
+        first.append("x", "{\"a\":4}\n").unwrap();
+        first.append("x", "{\"a\":5}\n").unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.ends_with("{\"a\":3}\n{\"b\":\n{\"a\":4}\n{\"a\":5}\n"), "{text}");
+    }
+
+    #[test]
+    fn takes_back_its_own_bytes_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("catalog.jsonl");
+        std::fs::write(&path, "{}\n").unwrap();
+        let file = open(&path);
+        let text = || std::fs::read_to_string(&path).unwrap();
+        let write = |bytes: &[u8]| {
+            let mut other = File::options().append(true).open(&path).unwrap();
+            other.write_all(bytes).unwrap();
+        };
+        // A write of more came to these five.
+        write(b"{\"a\":");
+        file.take_back(3, 5).unwrap();
+        assert_eq!(text(), "{}\n");
+        write(b"{\"a\":");
+        write(b"{\"other\":1}\n");
+        file.take_back(3, 5).unwrap();
+        assert!(text().ends_with("{\"other\":1}\n"), "what another wrote stays");
     }
 
     #[test]

@@ -54,8 +54,8 @@ use self::faults::{Plan, Strike};
 use self::reply::{Answer, Refusal};
 use self::sigv4::Keys;
 use self::store::Store;
-use crate::cli;
 use crate::error::{Error, Result};
+use crate::{append, cli};
 
 /// Most bytes of a request's head, and the most that is read at once.
 const HEAD: usize = 64 << 10;
@@ -116,7 +116,9 @@ impl Server {
         let log = match &settings.log {
             None => None,
             Some(path) => {
-                let file = File::options().append(true).create(true).open(path);
+                // A FIFO or a terminal is only written to.
+                let is_file = path.is_file() || !path.exists();
+                let file = File::options().append(true).read(is_file).create(true).open(path);
                 Some(Mutex::new(file.map_err(|e| Error::io(path.display().to_string(), e))?))
             }
         };
@@ -128,12 +130,16 @@ impl Server {
     fn log(&self, line: &record::Line) {
         if let Some(log) = &self.log {
             let mut file = log.lock().unwrap_or_else(PoisonError::into_inner);
-            let written =
-                serde_json::to_vec(line).map_err(std::io::Error::from).and_then(|mut text| {
-                    text.push(b'\n');
-                    file.write_all(&text)
-                });
-            if let Err(e) = written {
+            let mut write = || -> std::io::Result<()> {
+                let mut text = serde_json::to_vec(line)?;
+                text.push(b'\n');
+                // A server that was killed may have left half a line.
+                if log_is_torn(&file) {
+                    text.insert(0, b'\n');
+                }
+                file.write_all(&text)
+            };
+            if let Err(e) = write() {
                 cli::warn(&format!("log: {e}"));
             }
         }
@@ -159,6 +165,13 @@ impl Server {
         }
         Ok(())
     }
+}
+
+/// Whether the log ends within a line. What is no file, or may only be written
+/// to, is not looked at.
+fn log_is_torn(log: &File) -> bool {
+    let size = log.metadata().ok().filter(fs::Metadata::is_file).map(|facts| facts.len());
+    size.is_some_and(|size| append::is_torn(log, size).unwrap_or(false))
 }
 
 /// The fault plan in a file.

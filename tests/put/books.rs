@@ -7,8 +7,8 @@ use std::process::{Command, Stdio};
 use rustix::fs::{FlockOperation, flock};
 use serde_json::Value;
 
-use super::{MIB, chunk, id_of, one_stored, put};
-use crate::common::{Ended, Place, run, start, until};
+use super::{MIB, before, chunk, id_of, one_stored, put, up_to};
+use crate::common::{Ended, Place, run, run_on, start, until};
 use crate::local::{Local, catalog, files, pattern, sorted};
 use crate::skip::skip;
 
@@ -219,7 +219,7 @@ fn a_journal_may_be_torn_anywhere() {
         let server = Local::start(&place);
         let bytes = pattern(3 * MIB);
         let lines = chunk(&place, "x", &bytes);
-        put(&server, &place, &["--create-vault", "v"], super::before(&lines, "end"))
+        put(&server, &place, &["--create-vault", "v"], before(&lines, "end"))
             .failed(75, super::NOT_WHOLE);
         let journal = place.stream(&id_of(&lines)).join("put.jsonl");
         let whole = fs::read(&journal).unwrap();
@@ -248,5 +248,33 @@ fn a_catalog_that_is_locked_is_waited_for() {
     assert_eq!(catalog(&place), "");
     drop(other);
     running.finish().done();
+    server.holds(&place, "v", &bytes);
+}
+
+/// Whether the stream x can be restored by the catalog of a place.
+fn chained(place: &Place) -> Ended {
+    run_on(&mut place.tool("glacier-chain", &["x"]), &place.path("catalog.jsonl"))
+}
+
+#[test]
+fn a_line_behind_one_that_another_tore_is_whole() {
+    let place = Place::default();
+    let server = Local::start(&place);
+    let bytes = pattern(4 * MIB);
+    let lines = chunk(&place, "x", &bytes);
+    let mut running = start(server.put(&place, &["--create-vault", "v"]).stdin(Stdio::piped()));
+    let first = up_to(&lines, "volume", 1);
+    assert!(running.give(first.as_bytes()));
+    running.line_of("archive");
+    // Another was killed within its write, since this one wrote last.
+    let torn = "{\"type\":\"archive\",\"v\":1,\"stream\":\"0011";
+    fs::write(place.path("catalog.jsonl"), catalog(&place) + torn).unwrap();
+    assert!(running.give(&lines.as_bytes()[first.len()..]));
+    running.end_input();
+    running.finish().done();
+    let text = catalog(&place);
+    assert!(text.contains(&format!("{torn}\n{{")), "{text}");
+    let chain = chained(&place);
+    assert_eq!(chain.code(), 0, "{}", chain.stderr);
     server.holds(&place, "v", &bytes);
 }
