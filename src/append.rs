@@ -15,9 +15,10 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt as _;
 use std::time::{Duration, Instant};
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FileType, FlockOperation, flock, fstat};
 use rustix::io::{Errno, retry_on_intr};
 
+use crate::cli;
 use crate::error::Error;
 use crate::planted::Fault;
 
@@ -58,6 +59,24 @@ fn lock(file: impl AsFd, patience: Duration, thing: &str) -> Result<(), Error> {
             Err(e) => return Err(cannot(thing, e.into())),
         }
     }
+}
+
+/// Prepares standard output for lines, where it is a file that may have some,
+/// as `>>` has it: nobody else writes until this process ends. Whether it ends
+/// within a line it does not tell, as it can only be written to: a newline
+/// comes first.
+///
+/// # Errors
+/// When another process keeps it locked, or it cannot be written.
+pub fn begin_output() -> Result<(), Error> {
+    let stdout = cli::stdout()?;
+    let unknown = |e: Errno| Error::io("stdout", e);
+    let stat = |stdout| retry_on_intr(|| fstat(stdout)).map_err(unknown);
+    if FileType::from_raw_mode(stat(&stdout)?.st_mode) != FileType::RegularFile {
+        return Ok(());
+    }
+    lock(&stdout, PATIENCE, "stdout")?;
+    if stat(&stdout)?.st_size > 0 { cli::put_out(b"\n") } else { Ok(()) }
 }
 
 /// Whether a file of so many bytes ends within a line, which whoever wrote it

@@ -35,6 +35,7 @@ pub mod proof;
 pub mod prune;
 pub mod put;
 pub mod rebuild;
+pub mod receipt;
 pub mod reread;
 #[cfg(feature = "glacier")]
 pub mod rm;

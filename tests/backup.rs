@@ -281,6 +281,18 @@ fn the_status_tells_of_the_oldest_in_any_sh() {
         fs::write(machine.place.path("drilled"), drills).unwrap();
         assert_eq!(status(&[]).unwrap(), told("2026-12-01; drilled: 2026-12-02"), "{shell}");
         assert_eq!(status(&["-q"]).unwrap(), (0, String::new()), "{shell}");
+        // The catalog loses a stream that a receipt knows.
+        let whole = fs::read_to_string(&catalog).unwrap();
+        let other = |line: &&str| line.contains("\"stored\"") && line.contains("\"other\"");
+        let line = whole.split_inclusive('\n').find(other).unwrap();
+        fs::write(&catalog, whole.replace(line, "")).unwrap();
+        let (code, told) = status(&["-q"]).unwrap();
+        let (text, repair) = told.trim_end().split_once(": glacier-ls receipts ").unwrap();
+        assert!(text.starts_with("AKASHITA WARNING - oldest of 1: tank/home, 0 h; "), "{text}");
+        assert_eq!((code, text.contains("; the catalog has lost 1 stored streams, ")), (1, true));
+        let repair = repair.split("; ").next().unwrap();
+        machine.sh(&format!("glacier-ls receipts {repair}"));
+        assert_eq!(status(&["-q"]).unwrap(), (0, String::new()), "{shell}");
         let (code, told) = status(&["tank/home", "tank/hom"]).unwrap();
         assert_eq!(code, 2, "{shell}: {told}");
         assert!(told.contains("never stored: tank/hom; oldest of 2: tank/home"), "{shell}: {told}");

@@ -12,6 +12,8 @@ mod common;
 mod local;
 #[path = "ls/rebuild.rs"]
 mod rebuild;
+#[path = "ls/receipts.rs"]
+mod receipts;
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -413,6 +415,8 @@ fn a_wrong_command_line_is_64() {
         &["--table", "inventory", "--rebuild", "v"],
         &["inventory", "--tier", "Fast", "v"],
         &["vaults", "v"],
+        &["receipts", "--table"],
+        &["receipts", "v"],
         &["spool", "--region", "x"],
     ] {
         let ended = run(&mut place.tool("glacier-ls", arguments));

@@ -9,7 +9,9 @@ use std::time::Duration;
 use akashita::cli::{self, Error, Result};
 use akashita::ls::diff::Diff;
 use akashita::ls::inventory::Head;
-use akashita::ls::{Printer, archives, catalog, inventory, recover, remote, spooled, watched};
+use akashita::ls::{
+    Printer, archives, catalog, inventory, receipts, recover, remote, spooled, watched,
+};
 use akashita::progress::Progress;
 use akashita::vault::aws::Access;
 use akashita::vault::glacier::Glacier;
@@ -69,6 +71,15 @@ enum What {
         #[arg(long, value_name = "DIR")]
         spool: Option<PathBuf>,
     },
+    /// The catalog lines of the streams that were stored from this spool
+    Receipts {
+        /// Only what this catalog has lost; exit 1 if there is any
+        #[arg(long, value_name = "FILE")]
+        diff: Option<PathBuf>,
+        /// The spool
+        #[arg(long, value_name = "DIR")]
+        spool: Option<PathBuf>,
+    },
     /// The archives that the streams of a catalog need
     Archives {
         /// The catalog, instead of standard input
@@ -117,6 +128,11 @@ impl Service {
     }
 }
 
+fn no_table(what: &str) -> Error {
+    let help = what.split(' ').next().unwrap_or(what);
+    Error::Usage(format!("{what} prints a catalog, and no table; see 'glacier-ls {help} --help'"))
+}
+
 /// A catalog, to be read.
 fn open(path: &Path) -> Result<(BufReader<File>, String)> {
     let thing = format!("catalog {}", path.display());
@@ -127,8 +143,7 @@ fn open(path: &Path) -> Result<(BufReader<File>, String)> {
 impl Inventory {
     async fn list(self, table: bool) -> Result<()> {
         if self.rebuild && table {
-            let why = "--rebuild prints a catalog, and no table; see 'glacier-ls inventory --help'";
-            return Err(Error::Usage(why.to_owned()));
+            return Err(no_table("inventory --rebuild"));
         }
         let against = self.diff.as_deref().map(open).transpose()?;
         let (vault, patience) = self.service.open(self.dest).await?;
@@ -207,6 +222,13 @@ async fn ask(what: What, table: bool) -> Result<()> {
         }
         What::Spool { spool } => {
             spooled::print(&state::spool(spool)?, Printer::new(table, spooled::COLUMNS))
+        }
+        What::Receipts { .. } if table => Err(no_table("receipts")),
+        What::Receipts { diff, spool } => {
+            let catalog = diff.as_deref().map(open).transpose()?;
+            let differs = catalog.is_some();
+            let found = receipts::print(&state::spool(spool)?, catalog)?;
+            if found && differs { Err(Error::No(String::new())) } else { Ok(()) }
         }
         What::Archives { catalog } => {
             let printer = Printer::new(table, archives::COLUMNS);

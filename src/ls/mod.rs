@@ -2,13 +2,14 @@
 //!
 //! Each question has a module: `remote` asks the service for its lists,
 //! `inventory` for that of a vault, `diff` compares it with a catalog,
-//! `recover` makes a catalog of it (`crate::rebuild` decides), `spooled` and
-//! `archives` look at what is on this machine. Nothing is ever changed, but
+//! `recover` makes a catalog of it (`crate::rebuild` decides), `spooled`,
+//! `receipts` and `archives` look at what is on this machine. Nothing is ever changed, but
 //! for the jobs that the service is asked for.
 
 pub mod archives;
 pub mod diff;
 pub mod inventory;
+pub mod receipts;
 pub mod recover;
 #[cfg(feature = "glacier")]
 pub mod remote;

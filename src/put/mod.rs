@@ -233,15 +233,18 @@ async fn store<V: Vault>(
     inbox: &mut Inbox,
     (stream, stamp): (Stream, Stamp),
 ) -> Result<()> {
-    let directory = spool.stream(stream.stream)?;
+    let id = stream.stream;
+    let directory = spool.stream(id)?;
     let _lock = directory.lock(Holder::Put)?;
     if !settings.assume_new {
         let strangers = refuse_strangers(vault, settings, spool, catalog);
         wanted(inbox, strangers).await??;
     }
-    let receipts = spool.receipts(stream.stream)?;
+    let receipts = spool.receipts(id)?;
     let region = Some(vault.region());
-    let (ledger, journal) = Ledger::open(&directory, receipts, catalog, &settings.dest, region)?;
+    let (mut ledger, journal) =
+        Ledger::open(&directory, receipts, catalog, &settings.dest, region)?;
+    ledger.heal(&spool.receipts(id)?)?;
     // A stamp that cannot be obeyed is told before anything is sent.
     Gates::default().number(stamp).map_err(|e| inbox.blame(e))?;
     let plan = Plan::new(stream, settings.dest.clone(), vault.region().to_owned(), journal);

@@ -207,22 +207,44 @@ impl Spool {
     /// # Errors
     /// When they cannot be read.
     pub fn receipts(&self, id: StreamId) -> Result<Vec<File>> {
-        let receipts = || -> io::Result<Vec<File>> {
-            let done = match open_directory(&self.directory, DONE) {
-                Ok(done) => done,
-                Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-                Err(e) => return Err(e),
-            };
-            let prefix = format!("{id}.");
-            let mut files = Vec::new();
-            for name in names(&done)? {
-                if let Some(name) = name.to_str().ok().filter(|name| name.starts_with(&prefix)) {
-                    files.extend(open_existing(&done, name).map_err(on(name))?);
-                }
-            }
-            Ok(files)
+        let names = self.receipt_names()?;
+        let of_it = names.iter().filter(|(of, _)| *of == id);
+        of_it.filter_map(|(_, name)| self.receipt(name).transpose()).collect()
+    }
+
+    /// The names of all receipts, with the streams that they are of.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn receipt_names(&self) -> Result<Vec<(StreamId, String)>> {
+        let read = || -> io::Result<Vec<(StreamId, String)>> {
+            let Some(done) = self.done()? else { return Ok(Vec::new()) };
+            let all = names(&done)?.into_iter().filter_map(|name| name.into_string().ok());
+            let of = |name: String| Some((name.split_once('.')?.0.parse().ok()?, name));
+            Ok(all.filter_map(of).collect())
         };
-        receipts().map_err(|e| Error::io(format!("stream {id}: receipt: cannot read"), e))
+        read().map_err(|e| Error::io("spool: receipts: cannot read", e))
+    }
+
+    /// A receipt; `None` if it is not there any more.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub fn receipt(&self, name: &str) -> Result<Option<File>> {
+        let open = || match self.done()? {
+            Some(done) => open_existing(&done, name),
+            None => Ok(None),
+        };
+        open().map_err(|e| Error::io(format!("receipt {name}: cannot open"), e))
+    }
+
+    /// The directory of receipts, if there is one.
+    fn done(&self) -> io::Result<Option<OwnedFd>> {
+        match open_directory(&self.directory, DONE) {
+            Ok(done) => Ok(Some(done)),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(e),
+        }
     }
 
     /// Whether any stream here was or is being stored; asks for journals and
@@ -261,11 +283,7 @@ impl Spool {
     /// When it is there and cannot be removed.
     pub fn forget_receipt(&self, id: StreamId, receipt: &str) -> Result<()> {
         let forget = || -> io::Result<()> {
-            let done = match open_directory(&self.directory, DONE) {
-                Ok(done) => done,
-                Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
-                Err(e) => return Err(e),
-            };
+            let Some(done) = self.done()? else { return Ok(()) };
             beneath::remove(&done, &format!("{id}.{receipt}.jsonl"))?;
             beneath::sync(&done)
         };

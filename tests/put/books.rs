@@ -278,3 +278,34 @@ fn a_line_behind_one_that_another_tore_is_whole() {
     assert_eq!(chain.code(), 0, "{}", chain.stderr);
     server.holds(&place, "v", &bytes);
 }
+
+#[test]
+fn a_catalog_that_lost_any_line_is_healed() {
+    let (place, server, bytes, stored) = one_stored();
+    let lines = chunk(&place, "x", &bytes);
+    let path = place.path("catalog.jsonl");
+    let whole = catalog(&place);
+    let all: Vec<&str> = whole.split_inclusive('\n').collect();
+    let without = |gone: usize| -> String {
+        all.iter()
+            .enumerate()
+            .filter(|(number, _)| *number != gone)
+            .map(|(_, line)| *line)
+            .collect()
+    };
+    let mut cut: Vec<String> = (0..all.len()).map(without).collect();
+    cut.extend([String::new(), whole[..whole.len() / 2].to_owned(), all[1..].concat()]);
+    let chain = chained(&place).done().stdout;
+    for text in cut {
+        fs::write(&path, &text).unwrap();
+        let again = put(&server, &place, &["v"], &lines).done();
+        assert_eq!(sorted(&again.stdout), sorted(&stored.stdout));
+        let healed = chained(&place);
+        assert_eq!((healed.code(), &healed.stdout), (0, &chain), "{}{text}", healed.stderr);
+        // Once is enough.
+        let now = catalog(&place);
+        put(&server, &place, &["v"], &lines).done();
+        assert_eq!(catalog(&place), now);
+    }
+    assert_eq!(server.calls("InitiateMultipartUpload"), 4, "nothing was sent again");
+}
