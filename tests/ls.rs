@@ -22,6 +22,7 @@ use std::process::{Command, Stdio};
 
 use common::{Ended, Place, run, run_with, start, until};
 use local::{Local, catalog, files, pattern};
+use rustix::fs::{FlockOperation, flock};
 use serde_json::{Value, json};
 
 const MIB: usize = 1 << 20;
@@ -365,6 +366,29 @@ fn a_stream_that_was_cut_short_is_to_be_sent_again() {
     let ended = run(&mut place.tool("glacier-ls", &["spool"]));
     assert_eq!((ended.code(), ended.stdout.as_str()), (0, ""));
     assert!(ended.stderr.contains(&format!("warning: stream {id}: ")), "{}", ended.stderr);
+}
+
+#[test]
+fn a_stream_that_somebody_works_on_is_not_told_to_be_sent_again() {
+    let place = Place::default();
+    let options = [&SIZES[..], &["--trust-eof", "--name", "x", "--spool-limit", "none"]].concat();
+    let lines = run_with(&mut place.tool("glacier-chunk", &options), &pattern(MIB)).done().lines();
+    let directory = place.stream(lines[0]["stream"].as_str().unwrap());
+    let told = || {
+        let ended = run(&mut place.tool("glacier-ls", &["spool"]));
+        assert_eq!((ended.code(), ended.stdout.as_str()), (0, ""));
+        ended.stderr
+    };
+    // As rm leaves it between two of its steps, and chunk before its first.
+    fs::remove_file(directory.join("lines.jsonl")).unwrap();
+    for lock in ["chunk.lock", "put.lock"] {
+        let lock = File::create(directory.join(lock)).unwrap();
+        flock(&lock, FlockOperation::LockExclusive).unwrap();
+        assert_eq!(told(), "");
+    }
+    assert!(told().contains("1 parts with 1 MiB, and no line tells of what"), "{}", told());
+    fs::remove_file(directory.join("00000000-0000.part")).unwrap();
+    assert_eq!(told(), "", "nothing is left to tell of");
 }
 
 #[test]

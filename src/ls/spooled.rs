@@ -86,9 +86,20 @@ pub fn print(path: &Path, mut printer: Printer) -> Result<()> {
     if let Some(spool) = Spool::look(path)? {
         for id in spool.ids()? {
             // It may be stored meanwhile.
-            let Some(directory) = spool.existing(id)? else { continue };
+            let Some(mut directory) = spool.existing(id)? else { continue };
+            let mut told = line(&directory)?;
+            if told.is_none() {
+                // Who works on it has not told yet, or removes what there was;
+                // or did so since.
+                let Some(again) = spool.existing(id)?.filter(is_free) else { continue };
+                told = line(&again)?;
+                directory = again;
+                if told.is_none() && (!is_free(&directory) || is_over(&directory)?) {
+                    continue;
+                }
+            }
             let (parts, size) = (directory.parts()?, directory.used(|_| true)?);
-            let Some((line, whole)) = line(&directory)? else {
+            let Some((line, whole)) = told else {
                 cli::warn(&format!(
                     "stream {id}: {parts} parts with {}, and no line tells of what; send it again with the same command",
                     units::bytes(size)
@@ -107,6 +118,16 @@ pub fn print(path: &Path, mut printer: Printer) -> Result<()> {
         }
     }
     printer.finish()
+}
+
+/// Whether nobody works on a stream.
+fn is_free(directory: &StreamDir) -> bool {
+    ![Holder::Chunk, Holder::Put].into_iter().any(|holder| directory.is_locked(holder))
+}
+
+/// Whether nothing is left of a stream but what tells that it is stored.
+fn is_over(directory: &StreamDir) -> Result<bool> {
+    Ok(directory.is_idle()? || journal(directory)?.stored.is_some())
 }
 
 /// The `stream` line of a directory, and whether the stream was whole.

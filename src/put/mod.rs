@@ -21,6 +21,7 @@ use serde::Serialize;
 
 use crate::books::Catalog;
 use crate::error::{Error, Result};
+use crate::journal::Journal;
 use crate::line::{Line, Stamp, Stream, StreamId};
 use crate::spool::{Holder, Spool};
 use crate::vault::pace::Uplink;
@@ -96,11 +97,38 @@ pub async fn run<V: Vault>(vault: &V, settings: &Settings) -> Result<()> {
         created.map_err(|failure| failure.on(&settings.dest))?;
     }
     let uplink = Uplink::default();
-    each(&mut inbox, settings, async |inbox, stream, stamp| {
+    let stored = each(&mut inbox, settings, async |inbox, stream, stamp| {
         let begun = (stream, stamp);
         store(vault, settings, &spool, &mut catalog, &uplink, inbox, begun).await
     })
-    .await
+    .await;
+    put_away(&spool);
+    stored
+}
+
+/// How long a program that was just seen to end may hold its lock.
+const SOON: Duration = Duration::from_secs(1);
+
+/// Puts the receipts of stored streams away that an earlier moment left in
+/// their directories: a chunk still worked there, or a put died.
+fn put_away(spool: &Spool) {
+    for id in spool.ids().unwrap_or_default() {
+        // What cannot be read is told to who asks for it.
+        let Ok(Some(directory)) = spool.existing(id) else { continue };
+        let is_stored = |journal: &Journal| journal.is_of(id).is_ok() && journal.stored.is_some();
+        let journal = || -> Option<Journal> {
+            let file = directory.existing_journal().ok()??;
+            Journal::read(std::io::BufReader::new(file)).ok().filter(is_stored)
+        };
+        if journal().is_none() {
+            continue;
+        }
+        let Ok(_lock) = directory.lock(Holder::Put) else { continue };
+        // It may be another's by now.
+        let Some(dest) = journal().and_then(|journal| journal.dest) else { continue };
+        // What stays is stored for glacier-ls(1), and tried again.
+        let _ = spool.retire(&directory, Some(&receipt(&dest)), SOON);
+    }
 }
 
 /// Says what would be sent, without asking the service anything. It leaves
@@ -286,7 +314,7 @@ async fn refuse_strangers<V: Vault>(
         return Ok(());
     }
     let about = |file| {
-        crate::journal::Journal::read(std::io::BufReader::new(file))
+        Journal::read(std::io::BufReader::new(file))
             .is_ok_and(|journal| journal.dest.as_deref() == Some(&settings.dest))
     };
     if spool.any_journal(about)? {

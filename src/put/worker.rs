@@ -45,6 +45,9 @@ pub const HOPELESS: u32 = 10;
 /// The parts in flight are not so many that they take longer than this.
 const LONG: Duration = Duration::from_mins(5);
 
+/// How long a chunk that has printed its last line may take to end.
+const LEAVING: Duration = Duration::from_secs(5);
+
 /// A request on its way; ends with what came of it.
 type Running<'a> = Pin<Box<dyn Future<Output = Done> + 'a>>;
 
@@ -435,7 +438,7 @@ impl<'a, V: Vault> Worker<'a, V> {
                 Effect::Retire => {
                     let name = super::receipt(&self.settings.dest);
                     let receipt = (!self.ledger.has_receipt()).then_some(name);
-                    self.spool.retire(self.directory, receipt.as_deref())?;
+                    self.spool.retire(self.directory, receipt.as_deref(), LEAVING)?;
                 }
             }
         }

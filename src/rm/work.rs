@@ -179,7 +179,7 @@ impl<'a> Worker<'a> {
             Some(dest) if journal.stored.is_some() => {
                 // A crash came before its journal was put away.
                 drop(chunk);
-                return spool.retire(&directory, Some(&put::receipt(dest)));
+                return spool.retire(&directory, Some(&put::receipt(dest)), TICK).map(drop);
             }
             _ => {}
         }

@@ -100,9 +100,13 @@ pub fn remove(directory: &OwnedFd, name: &str) -> io::Result<()> {
     unlink(directory, name, AtFlags::empty())
 }
 
-/// Removes a directory that is empty.
+/// Removes a directory that is empty. One in which another has begun
+/// meanwhile is the other's, and stays.
 pub fn remove_directory(directory: &OwnedFd, name: &str) -> io::Result<()> {
-    unlink(directory, name, AtFlags::REMOVEDIR)
+    match unlink(directory, name, AtFlags::REMOVEDIR) {
+        Err(e) if e.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
+        done => done,
+    }
 }
 
 fn unlink(directory: &OwnedFd, name: &str, flags: AtFlags) -> io::Result<()> {

@@ -32,6 +32,9 @@ const DONE: &str = "done";
 /// put's journal.
 const JOURNAL: &str = "put.jsonl";
 
+/// Whose locks a stream has.
+const LOCKS: [Holder; 2] = [Holder::Chunk, Holder::Put];
+
 /// A spool directory.
 #[derive(Debug)]
 pub struct Spool {
@@ -298,18 +301,18 @@ impl Spool {
     pub fn leave(&self, stream: &StreamDir) -> Result<()> {
         // A chunk that works in it keeps it.
         let Ok(_lock) = stream.lock_within(Holder::Chunk, Duration::ZERO) else { return Ok(()) };
-        let id = stream.id;
-        let leave = || -> io::Result<()> {
-            let names = names(&stream.directory)?;
-            let locks = [Holder::Chunk, Holder::Put].map(Holder::file);
-            if names.iter().any(|name| !locks.iter().any(|lock| lock.as_bytes() == name.as_bytes()))
-            {
-                return Ok(());
-            }
-            locks.iter().try_for_each(|lock| beneath::remove(&stream.directory, lock))?;
-            beneath::remove_directory(&self.directory, &id.to_string())
-        };
-        leave().map_err(|e| Error::io(format!("stream {id}: cannot clear its spool"), e))
+        if stream.is_idle()? {
+            self.unmake(stream).map_err(|e| cannot_clear(stream.id, e))?;
+        }
+        Ok(())
+    }
+
+    /// Removes the locks of a stream, of which nothing else is left, and its
+    /// directory. Called with both locks held. From the first on another may
+    /// begin in it, so nothing else is removed.
+    fn unmake(&self, stream: &StreamDir) -> io::Result<()> {
+        LOCKS.iter().try_for_each(|lock| beneath::remove(&stream.directory, lock.file()))?;
+        beneath::remove_directory(&self.directory, &stream.id.to_string())
     }
 
     /// Drops a stream that is not stored: all that is in its directory.
@@ -319,17 +322,11 @@ impl Spool {
     /// # Errors
     /// When something cannot be removed; the same command goes on from there.
     pub fn discard(&self, stream: &StreamDir) -> Result<()> {
-        let id = stream.id;
         let discard = || -> io::Result<()> {
-            let mut all = Vec::new();
-            for name in names(&stream.directory)? {
-                all.push(name.to_str().map_err(io::Error::other)?.to_owned());
-            }
-            let locks = [Holder::Chunk, Holder::Put].map(Holder::file);
+            let mut all = stream.files()?;
             all.sort_by_key(|name| match name.as_str() {
                 stream::LINES => 0,
                 JOURNAL => 2,
-                name if locks.contains(&name) => 3,
                 _ => 1,
             });
             for name in all {
@@ -338,21 +335,40 @@ impl Spool {
                 }
                 beneath::remove(&stream.directory, &name).map_err(on(&name))?;
             }
-            beneath::remove_directory(&self.directory, &id.to_string())?;
+            self.unmake(stream)?;
             beneath::sync(&self.directory)
         };
-        discard().map_err(|e| Error::io(format!("stream {id}: cannot clear its spool"), e))
+        discard().map_err(|e| cannot_clear(stream.id, e))
     }
 
     /// Puts the journal of a stored stream under `done/`, as `receipt` unless
-    /// it has one there, and removes all else of it. Called with put's lock held. A chunk that still holds its lock
-    /// keeps the directory; its next run finds the receipt.
+    /// it has one there, and removes all else of it. Called with put's lock
+    /// held. A chunk that still holds its lock after `patience` keeps all as
+    /// it is, and the journal with it, so that whoever comes next sees what is
+    /// left to do: false then.
     ///
     /// # Errors
     /// When a step fails; the same command goes on from there.
-    pub fn retire(&self, stream: &StreamDir, receipt: Option<&str>) -> Result<()> {
+    pub fn retire(
+        &self,
+        stream: &StreamDir,
+        receipt: Option<&str>,
+        patience: Duration,
+    ) -> Result<bool> {
         let id = stream.id;
-        let retire = || -> io::Result<()> {
+        let Ok(_lock) = stream.lock_within(Holder::Chunk, patience) else { return Ok(false) };
+        let clear = || -> io::Result<()> {
+            for name in stream.files()? {
+                if name != JOURNAL || receipt.is_none() {
+                    beneath::remove(&stream.directory, &name).map_err(on(&name))?;
+                }
+            }
+            beneath::sync(&stream.directory)
+        };
+        clear().map_err(|e| cannot_clear(id, e))?;
+        // The journal goes last: until it does, it tells that nothing else of
+        // the stream is needed.
+        let keep = || -> io::Result<()> {
             beneath::make(&self.directory, DONE)?;
             let done = open_directory(&self.directory, DONE)?;
             if let Some(receipt) = receipt {
@@ -365,18 +381,14 @@ impl Spool {
             beneath::sync(&done)?;
             beneath::sync(&stream.directory)
         };
-        retire().map_err(|e| Error::io(format!("stream {id}: cannot keep its receipt"), e))?;
-        let patience = Duration::from_secs(5);
-        let Ok(_lock) = stream.lock_within(Holder::Chunk, patience) else { return Ok(()) };
-        let clear = || -> io::Result<()> {
-            for name in names(&stream.directory)? {
-                let name = name.to_str().map_err(io::Error::other)?;
-                beneath::remove(&stream.directory, name).map_err(on(name))?;
-            }
-            beneath::remove_directory(&self.directory, &id.to_string())
-        };
-        clear().map_err(|e| Error::io(format!("stream {id}: cannot clear its spool"), e))
+        keep().map_err(|e| Error::io(format!("stream {id}: cannot keep its receipt"), e))?;
+        self.unmake(stream).map_err(|e| cannot_clear(id, e))?;
+        Ok(true)
     }
+}
+
+fn cannot_clear(id: StreamId, e: io::Error) -> Error {
+    Error::io(format!("stream {id}: cannot clear its spool"), e)
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use rustix::fs::{FlockOperation, OFlags, flock, fstat};
 use rustix::io::{Errno, retry_on_intr};
 
 use super::beneath::{self, remove, sync};
-use super::{JOURNAL, names, on, open_existing, open_file};
+use super::{JOURNAL, LOCKS, names, on, open_existing, open_file};
 use crate::append::Append;
 use crate::error::{Error, Result};
 use crate::line::StreamId;
@@ -139,12 +139,13 @@ impl StreamDir {
             io::ErrorKind::NotFound => self.stored_meanwhile(),
             _ => Error::io(format!("stream {}: cannot lock", self.id), e),
         };
-        let flags = OFlags::RDWR | OFlags::CREATE;
-        let mut file = open_file(&self.directory, holder.file(), flags).map_err(cannot)?;
         let start = Instant::now();
-        loop {
+        let mut file = loop {
+            let file = self.lock_file(holder).map_err(cannot)?;
             match retry_on_intr(|| flock(&file, FlockOperation::NonBlockingLockExclusive)) {
-                Ok(()) => break,
+                Ok(()) if self.is_named(&file, holder).map_err(cannot)? => break file,
+                // Who held it has removed it.
+                Ok(()) => {}
                 Err(Errno::WOULDBLOCK) if start.elapsed() < patience => {
                     std::thread::sleep(Duration::from_millis(20));
                 }
@@ -164,11 +165,7 @@ impl StreamDir {
                 }
                 Err(e) => return Err(cannot(e.into())),
             }
-        }
-        let here = retry_on_intr(|| fstat(&self.directory)).map_err(|e| cannot(e.into()))?;
-        if here.st_nlink == 0 {
-            return Err(self.stored_meanwhile());
-        }
+        };
         // Who holds it is a courtesy: a full disk does not make it less held.
         let mut note = || -> io::Result<()> {
             file.set_len(0)?;
@@ -177,6 +174,21 @@ impl StreamDir {
         };
         let _ = note();
         Ok(Lock { _file: file })
+    }
+
+    fn lock_file(&self, holder: Holder) -> io::Result<File> {
+        open_file(&self.directory, holder.file(), OFlags::RDWR | OFlags::CREATE)
+    }
+
+    /// Whether a file is the one that has the name of a lock: only that is a
+    /// lock. Another may have been removed by who held it, while this process
+    /// waited for it, and have been made anew by a third. Nobody removes one
+    /// but who holds both locks of the stream. Held by
+    /// `tests::a_lock_is_the_file_that_has_the_name`.
+    fn is_named(&self, file: &File, holder: Holder) -> io::Result<bool> {
+        let held = retry_on_intr(|| fstat(file))?;
+        let named = beneath::stat(&self.directory, holder.file())?;
+        Ok(named.is_some_and(|it| (it.st_dev, it.st_ino) == (held.st_dev, held.st_ino)))
     }
 
     fn stored_meanwhile(&self) -> Error {
@@ -210,13 +222,37 @@ impl StreamDir {
         Some(who.trim().to_owned())
     }
 
+    /// The names of all that is here but locks.
+    pub(super) fn files(&self) -> io::Result<Vec<String>> {
+        let mut files = Vec::new();
+        for name in names(&self.directory)? {
+            let name = name.to_str().map_err(io::Error::other)?;
+            if !LOCKS.iter().any(|lock| lock.file() == name) {
+                files.push(name.to_owned());
+            }
+        }
+        Ok(files)
+    }
+
+    /// Whether there is nothing here but locks.
+    ///
+    /// # Errors
+    /// When the directory cannot be read.
+    pub fn is_idle(&self) -> Result<bool> {
+        let files = self.files().map_err(|e| self.unreadable(e))?;
+        Ok(files.is_empty())
+    }
+
+    fn unreadable(&self, e: io::Error) -> Error {
+        Error::io(format!("stream {}: cannot read its spool", self.id), e)
+    }
+
     /// How many parts are here, finished or not.
     ///
     /// # Errors
     /// When the directory cannot be read.
     pub fn parts(&self) -> Result<u64> {
-        let names = names(&self.directory)
-            .map_err(|e| Error::io(format!("stream {}: cannot read its spool", self.id), e))?;
+        let names = names(&self.directory).map_err(|e| self.unreadable(e))?;
         let parts = names.iter().filter(|name| part_of(name).is_some()).count();
         Ok(u64::try_from(parts).unwrap_or(u64::MAX))
     }
@@ -254,7 +290,7 @@ impl StreamDir {
             }
             Ok(used)
         };
-        used().map_err(|e| Error::io(format!("stream {}: cannot read its spool", self.id), e))
+        used().map_err(|e| self.unreadable(e))
     }
 
     /// Begins a part, in place of what a dead process left of it.
@@ -277,7 +313,7 @@ impl StreamDir {
     pub fn has(&self, (volume, part): (u32, u32)) -> Result<bool> {
         beneath::stat(&self.directory, &part_name(volume, part))
             .map(|stat| stat.is_some())
-            .map_err(|e| Error::io(format!("stream {}: cannot read its spool", self.id), e))
+            .map_err(|e| self.unreadable(e))
     }
 
     /// Opens a part for reading; `None` if it is not in the spool, or has not

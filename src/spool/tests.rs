@@ -101,9 +101,69 @@ fn a_stored_stream_leaves_its_receipt() {
     let lock = stream.lock(Holder::Put).unwrap();
     put(&stream, 0, 0, b"x");
     stream.journal().unwrap().append("journal", "{}\n").unwrap();
-    spool.retire(&stream, Some("glacier-v")).unwrap();
+    assert!(spool.retire(&stream, Some("glacier-v"), Duration::ZERO).unwrap());
     assert!(!path.exists());
     assert_eq!(spool.receipts(stream.id()).unwrap().len(), 1);
     drop(lock);
     assert_eq!(stream.lock(Holder::Chunk).unwrap_err().code(), 75);
+}
+
+#[test]
+fn a_stored_stream_that_chunk_works_on_keeps_its_journal() {
+    let (_dir, path, spool, stream) = spool();
+    let _put = stream.lock(Holder::Put).unwrap();
+    let chunk = stream.lock(Holder::Chunk).unwrap();
+    put(&stream, 0, 0, b"x");
+    stream.journal().unwrap().append("journal", "{}\n").unwrap();
+    assert!(!spool.retire(&stream, Some("glacier-v"), Duration::ZERO).unwrap());
+    assert!(path.join("put.jsonl").exists() && path.join("00000000-0000.part").exists());
+    assert!(spool.receipts(stream.id()).unwrap().is_empty());
+    drop(chunk);
+    assert!(spool.retire(&stream, Some("glacier-v"), Duration::ZERO).unwrap());
+    assert!(!path.exists());
+    assert_eq!(spool.receipts(stream.id()).unwrap().len(), 1);
+}
+
+#[test]
+fn what_another_has_begun_in_a_directory_stays() {
+    let (_dir, path, spool, stream) = spool();
+    std::fs::write(path.join("lines.new"), b"").unwrap();
+    spool.unmake(&stream).unwrap();
+    assert!(path.join("lines.new").exists());
+    std::fs::remove_file(path.join("lines.new")).unwrap();
+    spool.unmake(&stream).unwrap();
+    assert!(!path.exists());
+}
+
+/// How many files of this process are open by a name, removed or not.
+fn open_files(name: &str) -> usize {
+    let open = std::fs::read_dir("/proc/self/fd").into_iter().flatten();
+    let paths = open.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
+    paths
+        .filter(|path| path.to_string_lossy().trim_end_matches(" (deleted)").ends_with(name))
+        .count()
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_lock_is_the_file_that_has_the_name() {
+    let (_dir, path, _spool, stream) = spool();
+    let name = path.join("put.lock");
+    let first = stream.lock(Holder::Put).unwrap();
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| stream.lock_within(Holder::Put, Duration::from_secs(2)));
+        // It has opened the lock that goes.
+        let begin = std::time::Instant::now();
+        while open_files(name.to_str().unwrap()) < 2 {
+            assert!(begin.elapsed() < Duration::from_secs(60));
+        }
+        let second = std::fs::File::create(path.join("second")).unwrap();
+        rustix::fs::flock(&second, rustix::fs::FlockOperation::LockExclusive).unwrap();
+        std::fs::rename(path.join("second"), &name).unwrap();
+        drop(first);
+        let told = waiting.join().unwrap();
+        assert_eq!(told.map(drop).unwrap_err().code(), 75, "two hold a lock at once");
+        drop(second);
+    });
+    assert!(stream.lock(Holder::Put).is_ok());
 }
