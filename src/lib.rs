@@ -43,6 +43,7 @@ pub mod sha256x2;
 pub mod spool;
 pub mod state;
 pub mod treehash;
+pub mod underway;
 pub mod units;
 pub mod vault;
 pub mod verify;

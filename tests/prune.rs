@@ -518,3 +518,34 @@ fn what_is_kept_of_a_real_vault_is_whole_without_what_is_offered() {
     let listed = run_on(&mut place.tool("glacier-chain", &["--list"]), &path).done();
     assert_eq!(listed.of_type("restorable").len(), 4, "three snapshots, and the newer bytes");
 }
+
+/// The line of a stream that is on its way, based on another.
+fn underway(number: u32, from: Option<u32>) -> String {
+    let from = from.map(|guid| format!(r#""from_guid":"{guid}","#)).unwrap_or_default();
+    format!(
+        r#"{{"type":"stream","v":1,"stream":"b{number:031x}","host":"nas","name":"tank/home@{number}","format":"zfs",{from}"compound":true,"part_size":1048576,"volume_size":1048576,"state":"spooled"}}
+"#
+    )
+}
+
+#[test]
+fn what_is_on_its_way_keeps_what_it_is_based_on() {
+    let ids = |input: &str| -> Vec<String> {
+        offered(&prune(&[], input)).into_iter().map(|(id, _)| id).collect()
+    };
+    assert!(ids(&catalog()).contains(&"a1".to_owned()), "no rule keeps it");
+    // From the stream's own line, and from what is in it.
+    let inner = r#"{"type":"snapshot","stream":"b0000000000000000000000000000006","name":"tank/home@6","guid":"6","from_guid":"2","offset":0}"#;
+    for lines in [underway(6, Some(2)), format!("{}{inner}\n", underway(6, None))] {
+        let input = catalog() + &lines;
+        assert_eq!(ids(&input), ["a3", "m3"]);
+        let told = prune(&["--explain"], &input).lines();
+        let reason = |number: u32| {
+            let name = format!("tank/home@{number}");
+            told.iter().find(|line| line["name"] == name.as_str()).unwrap()["reason"].clone()
+        };
+        for number in [1, 2] {
+            assert_eq!(reason(number), "needed by tank/home@6");
+        }
+    }
+}

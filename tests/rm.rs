@@ -7,6 +7,8 @@
     reason = "a test that cannot go on has failed"
 )]
 
+#[path = "rm/bases.rs"]
+mod bases;
 mod common;
 #[path = "rm/crashes.rs"]
 mod crashes;

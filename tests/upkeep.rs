@@ -221,6 +221,21 @@ fn what_another_configuration_has_in_the_pool_stays() {
 }
 
 #[test]
+fn what_is_in_the_spool_keeps_its_base_in_glacier() {
+    let Some(machine) = two_chains() else { return };
+    machine.configure(&format!("{CONF}keep=last=1\nfree_only=no\nlocal_keep=9\n"));
+    machine.sh("glacier-chunk --part-size 1M --volume-size 1M --spool-limit none \
+         <\"$STREAMS/incremental-2.zfs\" >/dev/null");
+    let before = archives(&machine);
+    silent(&prune(&machine, &["-y"]));
+    assert_eq!(archives(&machine), before, "it is based on all that no rule keeps");
+    assert_eq!(prune(&machine, &[]).stdout, "nothing would go\n");
+    machine.sh("glacier-ls spool | glacier-rm --yes my-vault");
+    silent(&prune(&machine, &["-y"]));
+    assert!(archives(&machine) < before);
+}
+
+#[test]
 fn a_dataset_that_is_gone_is_pruned_in_glacier() {
     let Some(machine) = two_chains() else { return };
     machine.configure(&format!("{CONF}keep=last=1\nfree_only=no\n"));

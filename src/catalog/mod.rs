@@ -103,6 +103,47 @@ impl Catalog {
         }
     }
 
+    /// Takes streams that are on their way, with their snapshots, as if they
+    /// were stored: for whoever deletes they are. One that is stored whole
+    /// stays as it is.
+    pub fn expect<'s>(&mut self, streams: impl Iterator<Item = (&'s Stored, &'s [Snapshot])>) {
+        for (stored, snapshots) in streams {
+            let place = self.by_id.get(&stored.stream).copied();
+            if place.is_none_or(|index| !self.is_whole(index)) {
+                self.stored(stored.clone(), u64::MAX);
+                for snapshot in snapshots {
+                    self.snapshot(snapshot.clone());
+                }
+            }
+        }
+        self.settle();
+    }
+
+    /// Whether a stream is stored, as this line or one with other words for
+    /// the same says.
+    pub fn knows(&self, stored: &Stored) -> bool {
+        let what = |it: &Stored| (it.generation, it.treehash, it.size, it.dest == stored.dest);
+        let entry = self.by_id.get(&stored.stream).and_then(|index| self.entries.get(*index));
+        entry.is_some_and(|entry| {
+            let others = entry.others.iter().map(|(stored, _)| stored);
+            others.chain([&entry.stored]).any(|it| what(it) == what(stored))
+        })
+    }
+
+    /// A snapshot that a stream is based on, and that nothing brings back any
+    /// more. A base that no stream ever held is taken to be on the other side.
+    pub fn lost_base(&self, stream: StreamId) -> Option<Guid> {
+        let index = *self.by_id.get(&stream)?;
+        let there = self.bases_elsewhere();
+        let ways = self.ways(&there);
+        let is_there = |guid: Guid| {
+            there.contains(&guid)
+                || self.holders(Target::Snapshot(guid)).any(|holder| ways.is_there(holder))
+        };
+        let mut needs = self.needs(index).into_iter();
+        needs.find(|guid| self.holds_snapshots(index) && !is_there(*guid))
+    }
+
     /// The streams that could be restored, and no more once these archives are
     /// deleted, too; from here on they are. A base that no stream ever held
     /// is taken to be on the other side.

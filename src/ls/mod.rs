@@ -61,6 +61,14 @@ impl Printer {
         Ok(())
     }
 
+    /// Prints a line that no row of a table stands for.
+    ///
+    /// # Errors
+    /// As [`Printer::print`].
+    pub fn line(&mut self, line: &impl Serialize) -> Result<()> {
+        if self.table.is_some() { Ok(()) } else { put(line) }
+    }
+
     /// Prints what is to stand over all others.
     ///
     /// # Errors

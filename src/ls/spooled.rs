@@ -4,8 +4,6 @@
 //! is not there is not created.
 
 use std::collections::BTreeSet;
-use std::fs::File;
-use std::io::{self, BufReader};
 use std::path::Path;
 
 use serde::Serialize;
@@ -13,10 +11,10 @@ use serde::Serialize;
 use super::Printer;
 use super::table::Column;
 use crate::cli;
-use crate::error::{Error, Result};
-use crate::journal::Journal;
-use crate::line::{Line, Reader, Stream, StreamId, Text};
+use crate::error::Result;
+use crate::line::{Line, Stream, StreamId};
 use crate::spool::{Holder, Spool, StreamDir};
+use crate::underway::{journal, line, snapshots};
 use crate::units;
 
 /// The columns of its table.
@@ -106,6 +104,7 @@ pub fn print(path: &Path, mut printer: Printer) -> Result<()> {
                 ));
                 continue;
             };
+            let is_compound = line.compound;
             let spooled = spooled(&directory, line, whole, (parts, size))?;
             let name = match &spooled.stream {
                 Line::Stream(stream) => stream.name.clone(),
@@ -115,6 +114,12 @@ pub fn print(path: &Path, mut printer: Printer) -> Result<()> {
                 let (parts, size) = (parts.to_string(), units::bytes(size));
                 vec![name, spooled.state.word().to_owned(), parts, size, spooled.next.clone()]
             })?;
+            // What is in such a stream has bases of its own.
+            if is_compound {
+                for snapshot in snapshots(&directory)? {
+                    printer.line(&Line::Snapshot(snapshot))?;
+                }
+            }
         }
     }
     printer.finish()
@@ -128,29 +133,6 @@ fn is_free(directory: &StreamDir) -> bool {
 /// Whether nothing is left of a stream but what tells that it is stored.
 fn is_over(directory: &StreamDir) -> Result<bool> {
     Ok(directory.is_idle()? || journal(directory)?.stored.is_some())
-}
-
-/// The `stream` line of a directory, and whether the stream was whole.
-fn line(directory: &StreamDir) -> Result<Option<(Stream, bool)>> {
-    let id = directory.id();
-    let Some((file, whole)) = directory.lines()? else { return Ok(None) };
-    let mut reader = Reader::new(BufReader::new(file));
-    let first = reader.read().map_err(|e| unreadable(id, e))?;
-    let Some(Text::Line(text)) = first else { return Ok(None) };
-    Ok(match Line::parse(&text) {
-        Ok(Some(Line::Stream(stream))) if stream.stream == id => Some((stream, whole)),
-        _ => None,
-    })
-}
-
-fn unreadable(id: StreamId, e: io::Error) -> Error {
-    Error::io(format!("stream {id}: cannot read its lines"), e)
-}
-
-fn journal(directory: &StreamDir) -> Result<Journal> {
-    let read = |file: File| Journal::read(BufReader::new(file));
-    let journal = directory.existing_journal()?.map(read).transpose();
-    Ok(journal.map_err(|e| unreadable(directory.id(), e))?.unwrap_or_default())
 }
 
 fn spooled(

@@ -12,7 +12,7 @@ use crate::catalog::scan::{Skipped, is_bulk, stream_of, unreadable};
 use crate::catalog::{Brief, Catalog};
 use crate::description::Kind;
 use crate::error::{Error, Result};
-use crate::line::{Described, Guid, Line, Reader, Snapshot, Stored, StreamId, Text};
+use crate::line::{Described, Guid, Line, Reader, Snapshot, Stored, Stream, StreamId, Text};
 use crate::reread::Span;
 
 /// Which of the destinations, in the order in which the input names them.
@@ -24,6 +24,8 @@ pub struct Books {
     places: HashMap<(String, String), Place>,
     stored: Vec<(Place, Stored, Span)>,
     snapshots: Vec<Snapshot>,
+    /// Streams that are on their way.
+    underway: Vec<Stream>,
     pub(super) pieces: Vec<Piece>,
     /// Archives and uploads that are gone.
     pub(super) gone: HashSet<String>,
@@ -138,6 +140,7 @@ impl Books {
                 self.stored.push((place, stored, span));
             }
             Line::Snapshot(snapshot) => self.snapshots.push(snapshot),
+            Line::Stream(stream) => self.underway.push(stream),
             Line::Deleted(deleted) => {
                 self.gone.extend(deleted.archive_id.into_iter().chain(deleted.upload_id));
             }
@@ -284,6 +287,16 @@ impl Books {
                 (copy.streams, copy.holds, copy.closed) = (streams, holds, None);
             }
         }
+    }
+
+    /// The streams that are on their way: the name of each, and the snapshots
+    /// that it is based on.
+    pub(super) fn underway(&self) -> impl Iterator<Item = (&str, HashSet<Guid>)> {
+        self.underway.iter().map(|stream| {
+            let inner = self.snapshots.iter().filter(|inner| inner.stream == stream.stream);
+            let bases = inner.filter_map(|inner| inner.from_guid);
+            (stream.name.as_str(), bases.chain(stream.from_guid).collect())
+        })
     }
 
     /// Counts the `stored` lines' manifests in, too: all ids that a stream

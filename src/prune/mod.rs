@@ -87,6 +87,14 @@ pub fn judge(books: &Books, copies: &[Copy], question: &Question<'_>) -> Vec<Fat
         .collect();
     keep(copies, question, &mut fates);
     hold_needed(copies, &mut fates);
+    // What is on its way counts as stored.
+    for (name, bases) in books.underway() {
+        let holds = |copy: &Copy| {
+            copy.holds.iter().any(|(_, guid)| guid.is_some_and(|guid| bases.contains(&guid)))
+        };
+        let stack = (0..copies.len()).filter(|index| copies.get(*index).is_some_and(holds));
+        hold(copies, stack.collect(), name, &mut fates);
+    }
     for (copy, fate) in copies.iter().zip(&mut fates) {
         if let Fate::Goes(early) = fate {
             *early = early_of(books, copy, question);
@@ -153,16 +161,21 @@ fn hold_needed(copies: &[Copy], fates: &mut [Fate]) {
             _ => None,
         };
         let name = kept.map_or(copy.stored.name.as_str(), |(name, _)| name);
-        let mut stack = copy.before.clone();
-        while let Some(index) = stack.pop() {
-            let (Some(copy), Some(fate)) = (copies.get(index), fates.get_mut(index)) else {
-                continue;
-            };
-            // What stays by itself asks for its bases by itself.
-            if matches!(fate, Fate::Goes(_)) {
-                *fate = Fate::Needed(name.to_owned());
-                stack.extend(&copy.before);
-            }
+        hold(copies, copy.before.clone(), name, fates);
+    }
+}
+
+/// Keeps these copies, and all that their chains lead over, as what is called
+/// so needs them.
+fn hold(copies: &[Copy], mut stack: Vec<usize>, name: &str, fates: &mut [Fate]) {
+    while let Some(index) = stack.pop() {
+        let (Some(copy), Some(fate)) = (copies.get(index), fates.get_mut(index)) else {
+            continue;
+        };
+        // What stays by itself asks for its bases by itself.
+        if matches!(fate, Fate::Goes(_)) {
+            *fate = Fate::Needed(name.to_owned());
+            stack.extend(&copy.before);
         }
     }
 }

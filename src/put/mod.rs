@@ -20,14 +20,16 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::books::Catalog;
+use crate::catalog::scan;
 use crate::error::{Error, Result};
 use crate::journal::Journal;
-use crate::line::{Line, Stamp, Stream, StreamId};
+use crate::line::{Line, Stamp, Stored, Stream, StreamId};
 use crate::spool::{Holder, Spool};
+use crate::underway::Underway;
 use crate::vault::pace::Uplink;
 use crate::vault::retry::Patience;
 use crate::vault::{Failure, Vault};
-use crate::{cli, description, neighbour, partsize};
+use crate::{cli, description, neighbour, partsize, underway};
 use forecast::Speed;
 use gate::Gates;
 use inbox::Inbox;
@@ -275,9 +277,31 @@ async fn store<V: Vault>(
     ledger.heal(&spool.receipts(id)?)?;
     // A stamp that cannot be obeyed is told before anything is sent.
     Gates::default().number(stamp).map_err(|e| inbox.blame(e))?;
+    let (name, based) = (stream.name.clone(), stream.from_guid.is_some() || stream.compound);
     let plan = Plan::new(stream, settings.dest.clone(), vault.region().to_owned(), journal);
     let worker = Worker::new(vault, spool, &directory, settings, plan, ledger, uplink.clone());
-    worker.run(inbox).await
+    worker.run(inbox).await?;
+    if based { look_for_bases(spool, catalog, id, &name) } else { Ok(()) }
+}
+
+/// Looks whether what a stored stream is based on is there still: glacier-rm
+/// may have deleted it since, or before.
+///
+/// # Errors
+/// Data, when it is not.
+fn look_for_bases(spool: &Spool, catalog: &Catalog, id: StreamId, name: &str) -> Result<()> {
+    let _lock = spool.lock_bases(false)?;
+    // A line of a later version is told by who must read it.
+    let Ok((mut chains, _)) = scan::survey(catalog.reader()?) else { return Ok(()) };
+    let underway = underway::all(spool)?;
+    let coming: Vec<Stored> = underway.iter().map(Underway::stored).collect();
+    chains.expect(coming.iter().zip(underway.iter().map(|it| it.snapshots.as_slice())));
+    match chains.lost_base(id) {
+        None => Ok(()),
+        Some(base) => Err(Error::Data(format!(
+            "{name}: is stored, and cannot be restored: snapshot {base}, which it is based on, was deleted; send it on a base that is there, or whole"
+        ))),
+    }
 }
 
 /// Waits for the service, as long as there is somebody to wait for.

@@ -6,7 +6,9 @@ use std::io::BufRead;
 
 use crate::catalog::{Catalog, scan};
 use crate::error::{Error, Result};
-use crate::line::{Archive, Line, Reader, Stored, StreamId, Text};
+use crate::line::{Archive, Line, Reader, Snapshot, Stored, StreamId, Text};
+use crate::receipt::Receipt;
+use crate::underway::Underway;
 
 /// A catalog, as far as deletions go.
 #[derive(Debug, Default)]
@@ -17,6 +19,8 @@ pub struct Known {
     lengths: HashMap<StreamId, u32>,
     books: HashMap<StreamId, Books>,
     deleted: HashSet<String>,
+    /// Receipts of streams that are stored, which the catalog has lost.
+    lost: Vec<Receipt>,
     /// What to warn of.
     pub warning: Option<String>,
 }
@@ -83,6 +87,40 @@ impl Known {
         Ok(known)
     }
 
+    /// Whether the catalog says that a stream is stored.
+    pub fn knows(&self, stored: &Stored) -> bool {
+        self.chains.knows(stored)
+    }
+
+    /// Takes what the spool knows and the catalog does not: streams that are
+    /// on their way, and those that are stored, of which it has `lost` that.
+    /// What they are based on is needed.
+    pub fn expect(&mut self, underway: &[Underway], lost: Vec<Receipt>) {
+        self.lost = lost;
+        let coming: Vec<(Stored, &[Snapshot])> =
+            underway.iter().map(|it| (it.stored(), it.snapshots.as_slice())).collect();
+        let coming = coming.iter().map(|(stored, snapshots)| (stored, *snapshots));
+        // Without volumes, as their lines are lost.
+        let there: Vec<(Stored, &[Snapshot])> = self
+            .lost
+            .iter()
+            .map(|it| (Stored { volumes: 0, ..it.stored.clone() }, it.snapshots.as_slice()))
+            .collect();
+        let there = there.iter().map(|(stored, snapshots)| (stored, *snapshots));
+        self.chains.expect(coming.chain(there));
+    }
+
+    /// The receipt of a stream that needs an archive, if the catalog has lost
+    /// that it is stored.
+    pub fn lost_with(&self, archive_id: &str) -> Option<&Stored> {
+        self.lost.iter().find(|it| it.names(archive_id)).map(|it| &it.stored)
+    }
+
+    /// Whether the catalog has lost that a stream is stored.
+    pub fn has_lost(&self, stream: StreamId) -> bool {
+        self.lost.iter().any(|it| it.stored.stream == stream)
+    }
+
     /// Whether an archive was deleted before.
     pub fn is_deleted(&self, archive_id: &str) -> bool {
         self.deleted.contains(archive_id)
@@ -142,7 +180,7 @@ impl Known {
     }
 
     /// The streams that cannot be restored any more without these archives.
-    pub fn lost<'i>(&mut self, archives: impl Iterator<Item = &'i str>) -> Vec<&Stored> {
-        self.chains.lost(archives)
+    pub fn lost<'i>(&mut self, archives: impl Iterator<Item = &'i str>) -> Vec<Stored> {
+        self.chains.lost(archives).into_iter().cloned().collect()
     }
 }

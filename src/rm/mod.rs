@@ -21,11 +21,12 @@ use serde::Serialize;
 use crate::books::Catalog;
 use crate::error::Result;
 use crate::line::{Line, StreamId};
+use crate::receipt::{Place, Receipt};
 use crate::spool::Spool;
 use crate::vault::glacier::Glacier;
 use crate::vault::retry::Patience;
 use crate::vault::{Failure, Vault as _};
-use crate::{cli, units};
+use crate::{cli, underway, units};
 use input::Asked;
 use known::Known;
 use plan::{Here, Plan};
@@ -86,6 +87,18 @@ fn catalog(settings: &Settings) -> Result<Option<Catalog>> {
     settings.catalog.exists().then(|| Catalog::open(&settings.catalog)).transpose()
 }
 
+/// The receipts of streams that are stored here, and of which the catalog has
+/// lost that. What is wrong with one that is damaged is told by glacier-ls(1).
+fn lost(spool: &Spool, known: &Known, here: &Here) -> Result<Vec<Receipt>> {
+    let mut lost = Vec::new();
+    for place in Place::all(spool)? {
+        let receipt = place.read(spool)?.and_then(std::result::Result::ok);
+        let is_lost = |it: &Receipt| it.stored.dest == here.dest && !known.knows(&it.stored);
+        lost.extend(receipt.filter(is_lost));
+    }
+    Ok(lost)
+}
+
 /// Deletes what the lines on standard input name, or says what would go.
 ///
 /// # Errors
@@ -97,6 +110,11 @@ pub async fn run(vault: &Glacier, settings: &Settings) -> Result<()> {
         return Ok(());
     }
     let spool = spool(settings)?;
+    // Nobody counts on what goes meanwhile without seeing it go.  Held by
+    // tests/rm/bases.rs::put_tells_of_a_base_that_went_meanwhile.
+    let deletes = settings.yes && !asked.archives.is_empty();
+    let alone = spool.as_ref().filter(|_| deletes).map(|spool| spool.lock_bases(true));
+    let _alone = alone.transpose()?;
     let mut journals = HashMap::new();
     if let Some(spool) = &spool {
         for directory in spool.streams()? {
@@ -104,17 +122,22 @@ pub async fn run(vault: &Glacier, settings: &Settings) -> Result<()> {
         }
     }
     let mut catalog = if asked.archives.is_empty() { None } else { catalog(settings)? };
+    let here = Here { dest: vault.dest().to_string(), region: vault.region().to_owned() };
     let known = match &catalog {
         None => None,
         Some(catalog) => {
             let wanted: HashSet<StreamId> = asked.archives.iter().map(|it| it.stream).collect();
-            Some(Known::read(|| catalog.reader(), &wanted)?)
+            let mut known = Known::read(|| catalog.reader(), &wanted)?;
+            if let Some(spool) = &spool {
+                let lost = lost(spool, &known, &here)?;
+                known.expect(&underway::all(spool)?, lost);
+            }
+            Some(known)
         }
     };
     if let Some(warning) = known.as_ref().and_then(|known| known.warning.as_ref()) {
         cli::warn(warning);
     }
-    let here = Here { dest: vault.dest().to_string(), region: vault.region().to_owned() };
     let plan = plan::decide(asked, known, &journals, &here, settings.break_chain)?;
     plan.warnings.iter().for_each(|warning| cli::warn(warning));
     if !settings.yes {

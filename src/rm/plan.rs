@@ -45,6 +45,9 @@ pub struct Group {
 pub struct Plan {
     /// Streams that leave the spool.
     pub drops: Vec<Stream>,
+    /// Those of them that must have left before any archive goes, as they are
+    /// based on what goes.
+    pub first: HashSet<StreamId>,
     /// Uploads that are aborted.
     pub uploads: Vec<Upload>,
     /// Archives, stream after stream: the ends of chains first, so that none
@@ -120,6 +123,10 @@ pub fn decide(
         {
             return Err(refuse(wanted.number, &goes_on_with(wanted.stream)));
         }
+        let lost = known.and_then(|known| known.lost_with(&wanted.archive_id));
+        if let Some(lost) = lost.filter(|_| !break_chain) {
+            return Err(forgotten(&format!("stdin: line {}: {}", wanted.number, lost.name)));
+        }
         let is_named = known.is_some_and(|known| known.names(wanted.stream, &wanted.archive_id));
         if !is_named && !break_chain {
             return Err(Error::Configuration(format!(
@@ -142,6 +149,12 @@ pub fn decide(
         };
         let mut lost = known.lost(ids.into_iter());
         lost.retain(|stored| !goes(stored.stream));
+        if let Some(lost) = lost.iter().find(|stored| known.has_lost(stored.stream)) {
+            let name = &lost.name;
+            return Err(forgotten(&format!("stdin: {name} could not be restored any more: it")));
+        }
+        plan.first
+            .extend(lost.extract_if(.., |it| dropped.contains(&it.stream)).map(|it| it.stream));
         if !lost.is_empty() {
             return Err(Error::Data(needed(&lost)));
         }
@@ -157,8 +170,15 @@ fn goes_on_with(stream: StreamId) -> String {
     format!("glacier-put goes on with stream {stream}; give its stream line too, to drop it")
 }
 
+/// Why nothing goes by a catalog that has lost a stream.
+fn forgotten(what: &str) -> Error {
+    Error::Configuration(format!(
+        "{what} is stored, as its receipt in the spool says, and the catalog has lost that; nothing is deleted before it is back (glacier-ls receipts >>CATALOG)"
+    ))
+}
+
 /// Why a chain would break.
-fn needed(lost: &[&Stored]) -> String {
+fn needed(lost: &[Stored]) -> String {
     let mut names: Vec<&str> = lost.iter().take(NAMES).map(|stored| &*stored.name).collect();
     let more = format!("{} more", lost.len().saturating_sub(NAMES));
     if lost.len() > NAMES {

@@ -102,10 +102,16 @@ impl<'a> Worker<'a> {
     }
 
     async fn all(&mut self, plan: &Plan) -> Result<()> {
+        let mut groups = plan.groups.as_slice();
         for stream in &plan.drops {
             match self.drop_stream(stream).await {
                 // Somebody works on it.
-                Err(Error::Unfinished(why)) => self.note(Error::Unfinished(why)),
+                Err(Error::Unfinished(why)) => {
+                    self.note(Error::Unfinished(why));
+                    if plan.first.contains(&stream.stream) {
+                        groups = &[];
+                    }
+                }
                 dropped => dropped?,
             }
         }
@@ -123,12 +129,12 @@ impl<'a> Worker<'a> {
                 ..gone()
             })?;
         }
-        if !plan.groups.is_empty() {
+        if !groups.is_empty() {
             // What is not there is gone only where the vault is.
             let described = self.wanted(async || self.vault.describe().await).await?;
             described.map_err(|failure| failure.on(&self.dest))?;
         }
-        for group in &plan.groups {
+        for group in groups {
             self.delete_group(group).await?;
         }
         Ok(())

@@ -15,9 +15,9 @@ use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use rustix::fs::{Dir, FileType, Mode, OFlags, Stat, fstat, fstatvfs};
+use rustix::fs::{Dir, FileType, FlockOperation, Mode, OFlags, Stat, flock, fstat, fstatvfs};
 use rustix::io::{Errno, retry_on_intr};
 
 pub use stream::{Holder, Lock, PartFile, Respool, StreamDir};
@@ -31,6 +31,9 @@ const DONE: &str = "done";
 
 /// put's journal.
 const JOURNAL: &str = "put.jsonl";
+
+/// How long another process that deletes archives is waited for.
+const DELETION: Duration = Duration::from_mins(1);
 
 /// Whose locks a stream has.
 const LOCKS: [Holder; 2] = [Holder::Chunk, Holder::Put];
@@ -278,6 +281,44 @@ impl Spool {
             Ok(false)
         };
         search().map_err(|e| Error::io("spool: cannot read", e))
+    }
+
+    /// Waits for the lock of what streams are based on. Who deletes holds it
+    /// alone, from its look at what needs that to its end; who has stored a
+    /// stream holds it with others for a look at what is left. So one of the
+    /// two sees what the other did. It is that of the directory of receipts,
+    /// which nobody removes.
+    ///
+    /// # Errors
+    /// Unfinished, when another process keeps it.
+    pub fn lock_bases(&self, alone: bool) -> Result<Lock> {
+        self.lock_bases_within(DELETION, alone)
+    }
+
+    fn lock_bases_within(&self, patience: Duration, alone: bool) -> Result<Lock> {
+        let cannot = |e: io::Error| Error::io("spool: receipts: cannot lock", e);
+        beneath::make(&self.directory, DONE).map_err(cannot)?;
+        let done = File::from(open_directory(&self.directory, DONE).map_err(cannot)?);
+        let operation = if alone {
+            FlockOperation::NonBlockingLockExclusive
+        } else {
+            FlockOperation::NonBlockingLockShared
+        };
+        let start = Instant::now();
+        loop {
+            match retry_on_intr(|| flock(&done, operation)) {
+                Ok(()) => return Ok(Lock { _file: done }),
+                Err(Errno::WOULDBLOCK) if start.elapsed() < patience => {
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+                Err(Errno::WOULDBLOCK) => {
+                    return Err(Error::Unfinished(
+                        "spool: glacier-rm deletes archives; run the same command later".to_owned(),
+                    ));
+                }
+                Err(e) => return Err(cannot(e.into())),
+            }
+        }
     }
 
     /// Removes the receipt of a stream, whose archives are no more.

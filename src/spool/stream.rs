@@ -74,7 +74,7 @@ pub struct StreamDir {
 /// A lock that is held until it is dropped, or its process dies.
 #[derive(Debug)]
 pub struct Lock {
-    _file: File,
+    pub(super) _file: File,
 }
 
 /// A part that is being written; nobody sees it before [`PartFile::seal`].

@@ -153,12 +153,12 @@ fn a_lock_is_the_file_that_has_the_name() {
     std::thread::scope(|scope| {
         let waiting = scope.spawn(|| stream.lock_within(Holder::Put, Duration::from_secs(2)));
         // It has opened the lock that goes.
-        let begin = std::time::Instant::now();
+        let begin = Instant::now();
         while open_files(name.to_str().unwrap()) < 2 {
-            assert!(begin.elapsed() < Duration::from_secs(60));
+            assert!(begin.elapsed() < Duration::from_mins(1));
         }
-        let second = std::fs::File::create(path.join("second")).unwrap();
-        rustix::fs::flock(&second, rustix::fs::FlockOperation::LockExclusive).unwrap();
+        let second = File::create(path.join("second")).unwrap();
+        flock(&second, FlockOperation::LockExclusive).unwrap();
         std::fs::rename(path.join("second"), &name).unwrap();
         drop(first);
         let told = waiting.join().unwrap();
@@ -166,4 +166,20 @@ fn a_lock_is_the_file_that_has_the_name() {
         drop(second);
     });
     assert!(stream.lock(Holder::Put).is_ok());
+}
+
+#[test]
+fn who_deletes_is_not_waited_for_without_end() {
+    let (_dir, _path, spool, _stream) = spool();
+    let looks = |alone| spool.lock_bases_within(Duration::ZERO, alone);
+    let deletes = looks(true).unwrap();
+    for alone in [false, true] {
+        assert_eq!(looks(alone).unwrap_err().code(), 75);
+    }
+    drop(deletes);
+    let one = looks(false).unwrap();
+    let other = looks(false).unwrap();
+    assert_eq!(looks(true).unwrap_err().code(), 75);
+    drop((one, other));
+    assert!(looks(true).is_ok());
 }

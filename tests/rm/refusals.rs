@@ -72,6 +72,7 @@ fn what_no_catalog_names_is_78_and_goes_with_break_chain() {
     scene.delete(&stored).failed(78, &message);
     assert!(!scene.place.path("catalog.jsonl").exists());
     fs::write(scene.place.path("catalog.jsonl"), "").unwrap();
+    fs::remove_dir_all(scene.place.spool().join("done")).unwrap();
     scene.delete(&stored).failed(78, &format!("stdin: line 2: not in the catalog, {without}"));
     assert_eq!(scene.held(), 3);
     let ended = scene.rm(&["--yes", "--break-chain", "v"], &stored).done();

@@ -1,0 +1,166 @@
+//! What streams are based on that the catalog does not know of: those on their
+//! way, and those that it has lost.
+
+use std::fs::{self, File};
+use std::path::PathBuf;
+use std::process::Stdio;
+
+use rustix::fs::{FlockOperation, flock};
+use serde_json::json;
+
+use crate::common::{run, start, until};
+use crate::local::{catalog, files};
+use crate::{MIB, Scene, only, parsed, pattern};
+
+/// The lines of a snapshot of tests/streams, with its parts in the spool.
+fn spooled(scene: &Scene, name: &str) -> String {
+    scene.chunk(None, &fs::read(format!("tests/streams/{name}.zfs")).unwrap())
+}
+
+/// Stores one of them.
+fn stored(scene: &Scene, name: &str) -> String {
+    scene.put(&spooled(scene, name)).done().stdout
+}
+
+fn needed(names: &str) -> String {
+    format!(
+        "stdin: {names} could not be restored any more; nothing is deleted unless their lines are \
+         there too, or with --break-chain"
+    )
+}
+
+/// What put says of the first increment when its base is gone.
+const GONE: &str = "tank/home@tue: is stored, and cannot be restored: snapshot \
+                    13202105433093045432, which it is based on, was deleted; send it on a base \
+                    that is there, or whole";
+
+/// The `deleted` lines that rm writes for archives.
+fn deletions(lines: &str) -> String {
+    let archives = parsed(&only(lines, &["archive"]));
+    let gone = archives.iter().map(|line| {
+        let gone = json!({"type": "deleted", "stream": line["stream"], "dest": line["dest"],
+            "archive_id": line["archive_id"], "deleted": "2026-11-25T00:00:00Z"});
+        format!("{gone}\n")
+    });
+    gone.collect()
+}
+
+#[test]
+fn what_is_on_its_way_keeps_its_base() {
+    let scene = Scene::default();
+    let full = stored(&scene, "full");
+    let held = scene.held();
+    // The second is based on what is only in the spool itself.
+    let (first, second) = (spooled(&scene, "incremental-1"), spooled(&scene, "incremental-2"));
+    for arguments in [&["v"][..], &["--yes", "v"]] {
+        let ended = scene.rm(arguments, &full);
+        assert_eq!((ended.code(), scene.held()), (65, held), "{}", ended.stderr);
+        for name in ["tank/home@tue", "tank/home@wed"] {
+            assert!(ended.stderr.contains(name), "{}", ended.stderr);
+        }
+    }
+    let drop = only(&first, &["stream"]);
+    scene.delete(&(full.clone() + &drop)).failed(65, &needed("tank/home@wed"));
+    assert!(files(&scene.place.spool()).iter().any(|file| file.ends_with("lines.jsonl")));
+    // What has no snapshot needs none.
+    scene.chunk(Some("x"), &pattern(MIB));
+    scene.delete(&(full + &drop + &only(&second, &["stream"]))).done();
+    assert_eq!(scene.held(), 0);
+}
+
+#[test]
+fn no_archive_goes_while_what_is_based_on_it_cannot_be_dropped() {
+    let scene = Scene::default();
+    let full = stored(&scene, "full");
+    let held = scene.held();
+    let first = spooled(&scene, "incremental-1");
+    let id = parsed(&first)[0]["stream"].as_str().unwrap().to_owned();
+    let lock = File::create(scene.place.stream(&id).join("put.lock")).unwrap();
+    flock(&lock, FlockOperation::LockExclusive).unwrap();
+    let lines = full + &only(&first, &["stream"]);
+    scene.delete(&lines).failed_like(75, &format!("stream {id}: glacier-put"), "");
+    assert_eq!((scene.held(), scene.deleted().len()), (held, 0));
+    drop(lock);
+    scene.delete(&lines).done();
+    assert_eq!(scene.held(), 0);
+}
+
+#[test]
+fn put_tells_of_a_base_that_went_meanwhile() {
+    let scene = Scene::default();
+    let full = stored(&scene, "full");
+    let lines = spooled(&scene, "incremental-1");
+    // glacier-rm has looked, and deletes.
+    let deletes = File::open(scene.place.spool().join("done")).unwrap();
+    flock(&deletes, FlockOperation::LockExclusive).unwrap();
+    let mut put = start(scene.server.put(&scene.place, &["v"]).stdin(Stdio::piped()));
+    assert!(put.give(lines.as_bytes()));
+    put.end_input();
+    put.line_of("stored");
+    let path = scene.place.path("catalog.jsonl");
+    fs::write(&path, catalog(&scene.place) + &deletions(&full)).unwrap();
+    assert!(put.runs(), "it does not wait for the end of that");
+    drop(deletes);
+    put.finish().failed(65, GONE);
+    // The same again, as it is stored; and nothing once its base is back.
+    scene.put(&lines).failed(65, GONE);
+    let receipts = files(&scene.place.spool().join("done"));
+    let is_of_base = |file: &&PathBuf| fs::read_to_string(file).unwrap().contains("@mon\"");
+    fs::remove_file(receipts.iter().find(is_of_base).unwrap()).unwrap();
+    stored(&scene, "full");
+    scene.put(&lines).done();
+}
+
+#[test]
+fn who_deletes_waits_for_who_looks_and_then_sees_what_was_stored() {
+    let scene = Scene::default();
+    let full = stored(&scene, "full");
+    let looks = File::open(scene.place.spool().join("done")).unwrap();
+    flock(&looks, FlockOperation::LockShared).unwrap();
+    fs::write(scene.place.path("lines"), &full).unwrap();
+    let mut rm = scene.tool(&["--yes", "v"]);
+    let mut rm = start(rm.stdin(File::open(scene.place.path("lines")).unwrap()));
+    // What it reads first is all of its input.
+    let position = || fs::read_to_string(format!("/proc/{}/fdinfo/0", rm.id()));
+    let end = format!("pos:\t{}\n", full.len());
+    if position().is_ok() {
+        until("it has read its input", || position().unwrap().starts_with(&end));
+    }
+    assert!(rm.runs());
+    stored(&scene, "incremental-1");
+    drop(looks);
+    rm.finish().failed(65, &needed("tank/home@tue"));
+    assert_eq!(scene.deleted().len(), 0);
+}
+
+#[test]
+fn what_a_receipt_calls_stored_stays_though_the_catalog_has_lost_it() {
+    let scene = Scene::default();
+    let [full, first, second] = scene.chain();
+    let (held, whole) = (scene.held(), catalog(&scene.place));
+    let path = scene.place.path("catalog.jsonl");
+    let back = "is stored, as its receipt in the spool says, and the catalog has lost that; \
+                nothing is deleted before it is back (glacier-ls receipts >>CATALOG)";
+    let repair = || {
+        let mut ls = scene.place.tool("glacier-ls", &["receipts"]);
+        fs::write(&path, catalog(&scene.place) + &run(&mut ls).done().stdout).unwrap();
+    };
+    // Cut at a line's end, its archives look like those of what never was whole.
+    let archives = only(&full, &["archive"]);
+    fs::write(&path, &archives).unwrap();
+    let why = format!("stdin: line 1: tank/home@mon {back}");
+    scene.delete(&archives).failed(78, &why);
+    scene.rm(&["v"], &archives).failed(78, &why);
+    repair();
+    scene.delete(&archives).failed(65, &needed("tank/home@tue, tank/home@wed"));
+    // What it has lost needs a base that it knows.
+    let known: String = whole
+        .split_inclusive('\n')
+        .filter(|line| !first.contains(line) && !second.contains(line))
+        .collect();
+    fs::write(&path, &known).unwrap();
+    scene.delete(&full).failed_like(78, "stdin: tank/home@", &format!("any more: it {back}"));
+    assert_eq!((scene.held(), scene.deleted().len()), (held, 0));
+    scene.rm(&["--yes", "--break-chain", "v"], &full).done();
+    assert!(scene.held() < held, "unless it is told to");
+}
