@@ -2,7 +2,8 @@
 //!
 //! Three processes stand around a command. A *leader* makes the group before
 //! the command is there, and holds its number until all is over, so that no
-//! signal can reach strangers. A *guard*, in a group of its own, reads a pipe
+//! signal can reach strangers: it is reaped last, and while there is a guard
+//! it does not end by itself. A *guard*, in a group of its own, reads a pipe
 //! that only we write to: should it end without a word, we are dead, and the
 //! guard stops the group as we would have. Both are a few lines of sh, and
 //! both are there before the command starts: at no moment does it run
@@ -11,13 +12,13 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Read as _, Write as _};
+use std::os::fd::AsFd as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use rustix::io::Errno;
-use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
+use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::LOOK;
 use crate::command;
@@ -27,14 +28,23 @@ use crate::error::{Error, Result};
 const LEADER: &str = "trap '' HUP INT QUIT TERM; echo; read -r _";
 
 /// `$1` is the group, `$2` the grace in seconds. A word means that all is over.
+/// What stands in the place of standard error is the other end of what the
+/// leader reads. Without ps(1) nobody tells whether any but the leader is left.
 const GUARD: &str = r#"
+exec 3>&2 2>/dev/null
 trap '' HUP INT QUIT TERM
 echo
 ! read -r _ || exit 0
+others() {
+	all=$(ps -A -o pgid= -o pid=) || return 0
+	printf '%s\n' "$all" | while read -r group process; do
+		[ "$group" != "$1" ] || [ "$process" = "$1" ] || echo "$process"
+	done | grep -q .
+}
 kill -TERM "-$1"
 kill -CONT "-$1"
 left=$2
-while [ "$left" -gt 0 ] && kill -0 "-$1"; do
+while [ "$left" -gt 0 ] && others "$1"; do
 	sleep 1
 	left=$((left - 1))
 done
@@ -55,11 +65,13 @@ impl Group {
     /// When there is no sh(1), or no room for it.
     pub fn new(grace: Duration) -> Result<Self> {
         let wrong = |e| Error::io("sh: cannot watch over the command", e);
-        let leader = helper(LEADER, &[]).map_err(wrong)?;
+        let leader = helper(LEADER, &[], Stdio::null()).map_err(wrong)?;
         let id = i32::try_from(leader.id()).ok().and_then(Pid::from_raw);
         let id = id.ok_or_else(|| Error::Bug("a process has no number".to_owned()))?;
         let (group, grace) = (id.as_raw_nonzero().to_string(), grace.as_secs().to_string());
-        let guard = helper(GUARD, &[group.as_ref(), grace.as_ref()]).map_err(wrong)?;
+        let word = leader.stdin.as_ref().map(|word| word.as_fd().try_clone_to_owned());
+        let word = word.transpose().map_err(wrong)?.map_or_else(Stdio::null, Stdio::from);
+        let guard = helper(GUARD, &[group.as_ref(), grace.as_ref()], word).map_err(wrong)?;
         Ok(Self { id, leader, guard })
     }
 
@@ -85,20 +97,20 @@ impl Group {
     ///
     /// # Errors
     /// When the command cannot be waited for.
-    pub fn stop(mut self, child: &mut Child, grace: Duration) -> io::Result<()> {
+    pub fn stop(self, child: &mut Child, grace: Duration) -> io::Result<()> {
         let begin = Instant::now();
         self.send(Signal::TERM);
         // What is stopped cannot end.
         self.send(Signal::CONT);
         let mut pause = Duration::from_millis(1);
         while begin.elapsed() < grace {
-            // The command may be gone, and what it started still be there.
-            if child.try_wait()?.is_some() {
-                self.end_leader();
-                if test_kill_process_group(self.id) == Err(Errno::SRCH) {
-                    self.end_guard();
-                    return Ok(());
-                }
+            // The command may be gone, and what it started still be there.  No
+            // signal follows once the leader is reaped, as its number may be
+            // given anew then.  Held by
+            // tests/window/command.rs::the_number_of_a_group_is_held_until_it_is_killed.
+            if child.try_wait()?.is_some() && !self.has_others() {
+                self.leave();
+                return Ok(());
             }
             sleep(pause.min(grace.saturating_sub(begin.elapsed())));
             pause = (pause * 2).min(LOOK);
@@ -107,6 +119,12 @@ impl Group {
         child.wait()?;
         self.leave();
         Ok(())
+    }
+
+    /// Whether any but the leader is left of the group, or that is not known.
+    fn has_others(&self) -> bool {
+        let id = self.id.as_raw_nonzero().get();
+        members(id).is_none_or(|members| members.into_iter().any(|member| member != id))
     }
 
     fn send(&self, signal: Signal) {
@@ -128,8 +146,34 @@ impl Group {
     }
 }
 
+/// The processes of a group that have not ended; `None` if nobody tells.
+#[cfg(target_os = "linux")]
+fn members(group: i32) -> Option<Vec<i32>> {
+    let all = std::fs::read_dir("/proc").ok()?.filter_map(|entry| {
+        let id = entry.ok()?.file_name().to_str()?.parse().ok()?;
+        let text = std::fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
+        // Behind the name, which may hold anything: state, parent, group.
+        let mut fields = text.rsplit_once(')')?.1.split_whitespace();
+        let (state, of) = (fields.next()?, fields.nth(1)?.parse::<i32>().ok()?);
+        (of == group && !matches!(state, "Z" | "X")).then_some(id)
+    });
+    Some(all.collect())
+}
+
+#[cfg(not(target_os = "linux"))]
+fn members(group: i32) -> Option<Vec<i32>> {
+    let told = Command::new("ps").args(["-A", "-o", "pgid=", "-o", "pid="]).output().ok()?;
+    let text = String::from_utf8(told.stdout).ok().filter(|_| told.status.success())?;
+    let all = text.lines().filter_map(|line| {
+        let mut fields = line.split_whitespace();
+        let of: i32 = fields.next()?.parse().ok()?;
+        fields.next()?.parse().ok().filter(|_| of == group)
+    });
+    Some(all.collect())
+}
+
 /// Starts a script in a group of its own; it has said that it is ready.
-fn helper(script: &str, arguments: &[&OsStr]) -> io::Result<Child> {
+fn helper(script: &str, arguments: &[&OsStr], stderr: Stdio) -> io::Result<Child> {
     let mut child = Command::new("sh")
         .args(["-c", script, "sh"])
         .args(arguments)
@@ -137,7 +181,7 @@ fn helper(script: &str, arguments: &[&OsStr]) -> io::Result<Child> {
         .process_group(0)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
-        .stderr(Stdio::null())
+        .stderr(stderr)
         .spawn()?;
     let mut ready = [0];
     if let Some(mut stdout) = child.stdout.take() {

@@ -265,6 +265,33 @@ fn a_command_has_the_grace_to_stop_and_not_more() {
 }
 
 #[test]
+fn the_number_of_a_group_is_held_until_it_is_killed() {
+    let place = Place::default();
+    let Some(clock) = Clock::new(&place, "23:00:00") else { return };
+    let mut running = clock.start(window(&place, &format!("--grace 3s {NIGHT}"), CARELESS));
+    up(&mut running);
+    let [left, command] = pids(&place)[..] else { panic!("two have written their numbers") };
+    let leader = rustix::process::getpgid(Some(left)).unwrap();
+    clock.set("06:00:00");
+    until("the command has ended", || test_kill_process(command).is_err());
+    // What it left does not care for TERM, and is killed by the group's
+    // number: the leader has it until then.
+    let mut missing = 0;
+    // Who has ended may wait for long to be reaped.
+    let runs = |pid: Pid| {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()));
+        stat.is_ok_and(|stat| !stat.contains(") Z "))
+    };
+    while runs(left) {
+        missing = if test_kill_process(leader).is_err() { missing + 1 } else { 0 };
+        assert!(missing < 50, "the number is free for a second, and then it is killed");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    running.finish().failed(75, STOPPED);
+    assert_eq!(strays(&place), Vec::<PathBuf>::new());
+}
+
+#[test]
 fn a_command_that_was_stopped_runs_again_at_the_next_opening() {
     let place = Place::default();
     let Some(clock) = Clock::new(&place, "05:00:00") else { return };
