@@ -140,7 +140,8 @@ pub fn find(vault: &Vault, id: &str) -> Answer<Option<Archive>> {
     disk::read_json(&file).map_err(broken("archive"))
 }
 
-/// `DeleteArchive`. What a finished job still offers is kept aside for it.
+/// `DeleteArchive`. What a finished job still offers, or an answer is just
+/// being made of, is kept aside for it.
 pub fn delete(turn: &Turn, asked: &Asked) -> Answer {
     let mut vault = turn.vault(&asked.route.vault)?;
     let id = &asked.route.id;
@@ -150,7 +151,7 @@ pub fn delete(turn: &Turn, asked: &Asked) -> Answer {
     if find(&vault, id)?.is_some() {
         vault.note_change(turn.now)?;
         let dir = vault.dir.join("archives").join(id);
-        if jobs::archive_goes(&vault, id, turn.now)? {
+        if jobs::archive_goes(&vault, id, turn.now)? || turn.is_read(id) {
             let to = vault.dir.join("retained").join(id);
             fs::rename(&dir, &to)
                 .and_then(|()| disk::sync_parent(&dir))

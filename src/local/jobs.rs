@@ -5,6 +5,7 @@
 
 mod begin;
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -196,7 +197,7 @@ fn all(turn: &Turn, vault: &Vault) -> Answer<Vec<Job>> {
         }
     }
     for id in disk::names(&vault.dir.join("retained")).map_err(broken("archives"))? {
-        if !jobs.iter().any(|job| job.archive() == Some(&id)) {
+        if !jobs.iter().any(|job| job.archive() == Some(&id)) && !turn.is_read(&id) {
             turn.discard(&vault.dir.join("retained").join(id))?;
         }
     }
@@ -346,26 +347,26 @@ pub fn output(turn: &Turn, asked: &Asked) -> Answer {
         Work::Inventory(listing) => {
             let content =
                 if listing.format == Format::Json { "application/json" } else { "text/csv" };
-            let source = Source::File(file(&vault, &job.id, "out"));
+            let output = fs::File::open(file(&vault, &job.id, "out"));
+            let source = Source::File(output.map_err(broken("job"))?);
             reply = reply.with("Content-Type", content);
             reply.body = Body::Stored(Stored { source, start: range.start, size: range.size() });
         }
         Work::Archive(Retrieval { archive, start, .. }) => {
-            let dir = ["archives", "retained"]
-                .map(|place| vault.dir.join(place).join(&archive.id))
-                .into_iter()
-                .find(|dir| dir.exists())
-                .ok_or_else(|| Refusal::broken("archive", "its directory is gone"))?;
+            let dirs = ["archives", "retained"].map(|it| vault.dir.join(it).join(&archive.id));
+            let dir = dirs.iter().find(|dir| dir.exists());
+            let dir = dir.ok_or_else(|| Refusal::broken("archive", "its directory is gone"))?;
             let range = Range { start: start + range.start, end: start + range.end };
             reply = reply.with("Content-Type", "application/octet-stream");
             if !archive.description.is_empty() {
                 reply = reply.with("x-amz-archive-description", &*archive.description);
             }
             if is_node(range, archive.size) {
-                let hash = hash_of(&dir, &archive, range)?;
+                let hash = hash_of(dir, &archive, range)?;
                 reply = reply.with("x-amz-sha256-tree-hash", hash.to_string());
             }
-            let source = Source::Parts { dir, part_size: archive.part_size };
+            let kept = turn.keep(&archive.id);
+            let source = Source::Parts { dirs, part_size: archive.part_size, kept };
             reply.body = Body::Stored(Stored { source, start: range.start, size: range.size() });
         }
     }

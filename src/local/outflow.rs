@@ -20,7 +20,7 @@ use super::inflow::drop_of;
 use super::part::Reader;
 use super::record::Record;
 use super::reply::{Body, Reply, Source, Stored};
-use super::store::new_id;
+use super::store::{Kept, new_id};
 
 /// Bytes read at once for an answer.
 const CHUNK: usize = 512 * 1024;
@@ -263,24 +263,26 @@ fn read(stored: Stored) -> mpsc::Receiver<io::Result<Bytes>> {
 }
 
 fn read_into(stored: Stored, chunks: &mpsc::Sender<io::Result<Bytes>>) -> io::Result<()> {
-    let mut source: Box<dyn Read> = match stored.source {
-        Source::File(path) => {
-            let mut file = std::fs::File::open(path)?;
-            file.seek(SeekFrom::Start(stored.start))?;
-            Box::new(file)
+    let Stored { source, start, size: mut left } = stored;
+    let (mut source, kept): (Box<dyn Read>, Option<Kept>) = match source {
+        Source::File(mut file) => {
+            file.seek(SeekFrom::Start(start))?;
+            (Box::new(file), None)
         }
-        Source::Parts { dir, part_size } => Box::new(Reader::new(dir, part_size, stored.start)),
+        Source::Parts { dirs, part_size, kept } => {
+            (Box::new(Reader::new(dirs, part_size, start)), Some(kept))
+        }
     };
-    let mut left = stored.size;
     while left > 0 {
         let size = usize::try_from(left).unwrap_or(CHUNK).min(CHUNK);
         let mut chunk = vec![0; size];
         source.read_exact(&mut chunk)?;
         left -= u64::try_from(size).unwrap_or(left);
         if chunks.blocking_send(Ok(chunk.into())).is_err() {
-            return Ok(());
+            break;
         }
     }
+    drop(kept);
     Ok(())
 }
 

@@ -185,9 +185,10 @@ pub fn tree_hash(dir: &Path, part_size: u64, range: Range) -> io::Result<Hash> {
     Ok(fold.finish())
 }
 
-/// The bytes of an archive, part after part.
+/// The bytes of an archive, part after part. Between two of them its directory
+/// may move from the first place to the second.
 pub struct Reader {
-    dir: PathBuf,
+    dirs: [PathBuf; 2],
     part_size: u64,
     at: u64,
     part: Option<io::Take<File>>,
@@ -195,8 +196,15 @@ pub struct Reader {
 
 impl Reader {
     /// Reads from a byte on.
-    pub fn new(dir: PathBuf, part_size: u64, at: u64) -> Self {
-        Self { dir, part_size, at, part: None }
+    pub fn new(dirs: [PathBuf; 2], part_size: u64, at: u64) -> Self {
+        Self { dirs, part_size, at, part: None }
+    }
+
+    fn open([before, after]: &[PathBuf; 2], start: u64) -> io::Result<Part> {
+        match Part::open(before, start) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Part::open(after, start),
+            opened => opened,
+        }
     }
 }
 
@@ -206,7 +214,7 @@ impl Read for Reader {
             Some(part) if part.limit() > 0 => part,
             spent => {
                 let within = self.at % self.part_size;
-                let part = Part::open(&self.dir, self.at - within)?.read_from(within)?;
+                let part = Self::open(&self.dirs, self.at - within)?.read_from(within)?;
                 spent.insert(part)
             }
         };
@@ -254,7 +262,8 @@ mod tests {
             (5 * LEAF + 3, 7 * LEAF + 5),
         ] {
             let mut read = vec![0; end - start];
-            let mut reader = Reader::new(dir.path().to_owned(), 2 * MIB, start as u64);
+            let dirs = ["none", ""].map(|name| dir.path().join(name));
+            let mut reader = Reader::new(dirs, 2 * MIB, start as u64);
             reader.read_exact(&mut read).unwrap();
             assert!(read == data[start..end]);
             if start % LEAF == 0 {

@@ -2,10 +2,13 @@
 
 use std::borrow::Cow;
 use std::fmt::Display;
+use std::fs::File;
 use std::io;
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
+
+use super::store::Kept;
 
 /// An answer to a call.
 pub struct Reply {
@@ -39,16 +42,19 @@ pub struct Stored {
     pub size: u64,
 }
 
-/// What bytes are read from.
+/// What bytes are read from. It stays until they are, whatever other calls do.
 pub enum Source {
     /// One file.
-    File(PathBuf),
-    /// The parts of an archive, each `part_size` long but the last.
+    File(File),
+    /// The parts of an archive, each `part_size` long but the last. They are
+    /// too many to be open at once.
     Parts {
-        /// The archive's directory.
-        dir: PathBuf,
+        /// Where the archive's directory is, or will be when it is deleted.
+        dirs: [PathBuf; 2],
         /// The size of its parts.
         part_size: u64,
+        /// Keeps them.
+        kept: Kept,
     },
 }
 

@@ -29,6 +29,9 @@ pub const SHORT_ID: usize = 92;
 /// How many parts of an upload are on their way.
 type InFlight = Arc<Mutex<HashMap<String, usize>>>;
 
+/// How many answers read an archive.
+type Readers = Arc<Mutex<HashMap<String, usize>>>;
+
 /// Everything under the root.
 pub struct Store {
     root: PathBuf,
@@ -36,6 +39,7 @@ pub struct Store {
     pub clock: Clock,
     turns: Mutex<()>,
     in_flight: InFlight,
+    readers: Readers,
 }
 
 /// One call's turn: nothing else changes the store meanwhile.
@@ -114,6 +118,7 @@ impl Store {
             clock,
             turns: Mutex::default(),
             in_flight: Arc::default(),
+            readers: Arc::default(),
         })
     }
 
@@ -208,6 +213,19 @@ impl Turn<'_> {
             .map_err(broken("tmp"))
     }
 
+    /// Keeps the bytes of an archive until an answer with them is over.
+    pub fn keep(&self, archive: &str) -> Kept {
+        let mut readers = self.store.readers.lock().unwrap_or_else(PoisonError::into_inner);
+        *readers.entry(archive.to_owned()).or_default() += 1;
+        Kept { archive: archive.to_owned(), readers: Arc::clone(&self.store.readers) }
+    }
+
+    /// Is an answer with bytes of this archive on its way?
+    pub fn is_read(&self, archive: &str) -> bool {
+        let readers = self.store.readers.lock().unwrap_or_else(PoisonError::into_inner);
+        readers.contains_key(archive)
+    }
+
     /// Is a part of this upload on its way?
     pub fn is_in_flight(&self, upload: &str) -> bool {
         let in_flight = self.store.in_flight.lock().unwrap_or_else(PoisonError::into_inner);
@@ -220,6 +238,24 @@ impl Turn<'_> {
         let mut in_flight = self.store.in_flight.lock().unwrap_or_else(PoisonError::into_inner);
         *in_flight.entry(upload.to_owned()).or_default() += 1;
         scratch.in_flight = Some((upload.to_owned(), Arc::clone(&self.store.in_flight)));
+    }
+}
+
+/// An archive whose bytes stay for as long as this lives.
+pub struct Kept {
+    archive: String,
+    readers: Readers,
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = readers.get_mut(&self.archive) {
+            *count -= 1;
+            if *count == 0 {
+                readers.remove(&self.archive);
+            }
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use super::{MIB, Server, answer, pattern, stderr, tool, until};
 struct Faulty {
     server: Server,
     log: PathBuf,
-    _root: tempfile::TempDir,
+    root: tempfile::TempDir,
 }
 
 impl Faulty {
@@ -28,7 +28,7 @@ impl Faulty {
             &[&options.concat()[..], &["--clock-speed", "3600"]].concat(),
         );
         server.call("PUT /-/vaults/v", &[], b"");
-        Self { server, log, _root: root }
+        Self { server, log, root }
     }
 
     /// The lines of a call, once there are so many.
@@ -292,4 +292,43 @@ fn a_bad_plan_is_named_with_its_line() {
         stderr(&ended),
         format!("glacier-local: {}: line 2: \"explode\" is no fault\n", plan.display())
     );
+}
+
+#[test]
+fn a_download_outlives_the_deletion_of_its_archive_and_the_end_of_its_job() {
+    let plan = [
+        r#"{"call":"GetJobOutput","nth":1,"do":"drip","rate":4000000}"#,
+        r#"{"call":"ListJobs","nth":1,"do":"expire-job"}"#,
+    ];
+    let faulty = Faulty::start(&(plan.join("\n") + "\n"));
+    let bytes = pattern(12 * MIB);
+    let server = &faulty.server;
+    let upload = server.upload("1048576");
+    for (number, part) in bytes.chunks(MIB).enumerate() {
+        assert_eq!(server.part(&upload, number * MIB, part).status, 204);
+    }
+    let archive = server.complete(&upload, &bytes).headers["x-amz-archive-id"].clone();
+    let order =
+        format!(r#"{{"Type":"archive-retrieval","ArchiveId":"{archive}","Tier":"Expedited"}}"#);
+    let job = server.call("POST /-/vaults/v/jobs", &[], order.as_bytes());
+    let call = format!("GET /-/vaults/v/jobs/{}", job.headers["x-amz-job-id"]);
+    until(|| server.call(&call, &[], b"").json()["Completed"] == true);
+
+    let head = server.head(&format!("{call}/output"), &[], 0, &Hash::of(b"").to_string());
+    let mut stream = server.connect();
+    stream.write_all(head.as_bytes()).unwrap();
+    stream.peek(&mut [0]).unwrap();
+    let gone = server.call(&format!("DELETE /-/vaults/v/archives/{archive}"), &[], b"");
+    assert_eq!(gone.status, 204);
+    // The first has all jobs expire, the second removes what nobody needs.
+    for _ in 0..2 {
+        server.call("GET /-/vaults/v/jobs", &[], b"");
+    }
+    assert!(answer(stream).body == bytes, "other bytes");
+    // Then its bytes go.
+    let retained = faulty.root.path().join("root/regions/us-east-1/vaults/v/retained");
+    until(|| {
+        server.call("GET /-/vaults/v/jobs", &[], b"");
+        std::fs::read_dir(&retained).unwrap().next().is_none()
+    });
 }
