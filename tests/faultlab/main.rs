@@ -16,6 +16,8 @@
 mod common;
 #[path = "../common/local.rs"]
 mod local;
+#[path = "../backup/machine.rs"]
+mod machine;
 #[path = "../network/matrix.rs"]
 mod matrix;
 
@@ -23,6 +25,7 @@ mod matrix;
 mod targets;
 
 mod alarm;
+mod alone;
 mod busy;
 mod cuts;
 mod fuzz;
@@ -60,6 +63,7 @@ const ALL: u64 = u64::MAX;
 const LAYERS: &[Layer] = &[
     Layer { name: "model", unit: "model sequences", ci: 200, full: 2000, run: model::run },
     Layer { name: "kills", unit: "kills at random", ci: 40, full: 200, run: kills::run },
+    Layer { name: "alone", unit: "tools killed alone", ci: 10, full: ALL, run: alone::run },
     Layer { name: "cuts", unit: "power cuts", ci: 20, full: 300, run: cuts::run },
     Layer { name: "streams", unit: "cuts and flips", ci: 300, full: 1500, run: streams::run },
     Layer { name: "sweep", unit: "calls that fail", ci: 60, full: ALL, run: sweep::run },
