@@ -67,11 +67,21 @@ impl Lab {
 
     /// Makes `runs` runs, a few at a time. One that panics is a violation.
     pub fn each(&self, runs: u64, run: impl Fn(u64, &mut Chance) + Sync) -> Tally {
+        self.each_of(AT_ONCE, runs, run)
+    }
+
+    /// The same, so many at a time.
+    pub fn each_of(
+        &self,
+        at_once: usize,
+        runs: u64,
+        run: impl Fn(u64, &mut Chance) + Sync,
+    ) -> Tally {
         let next = AtomicU64::new(self.only.unwrap_or(0));
         let end = self.only.map_or(runs, |only| only + 1);
         let tally = Mutex::new(Tally::default());
         thread::scope(|scope| {
-            for _ in 0..AT_ONCE {
+            for _ in 0..at_once {
                 scope.spawn(|| {
                     loop {
                         let number = next.fetch_add(1, Ordering::SeqCst);
@@ -84,11 +94,14 @@ impl Lab {
                         let mut tally = tally.lock().unwrap();
                         tally.runs += 1;
                         if let Err(why) = result {
-                            tally.violations.push(format!(
-                                "{}: {why}; again: {}",
-                                self.layer,
-                                self.replay(number)
-                            ));
+                            // Some know a better way to see it again.
+                            let replay = self.replay(number);
+                            let again = if why.contains("; again: scripts/") {
+                                String::new()
+                            } else {
+                                format!("; again: {replay}")
+                            };
+                            tally.violations.push(format!("{}: {why}{again}", self.layer));
                         }
                     }
                 });

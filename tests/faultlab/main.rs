@@ -34,6 +34,7 @@ mod kills;
 mod lab;
 mod model;
 mod network;
+mod pairs;
 mod rig;
 mod status;
 mod streams;
@@ -67,6 +68,7 @@ const LAYERS: &[Layer] = &[
     Layer { name: "cuts", unit: "power cuts", ci: 20, full: 300, run: cuts::run },
     Layer { name: "streams", unit: "cuts and flips", ci: 300, full: 1500, run: streams::run },
     Layer { name: "sweep", unit: "calls that fail", ci: 60, full: ALL, run: sweep::run },
+    Layer { name: "pairs", unit: "meetings of two", ci: 120, full: ALL, run: pairs::run },
     // Seconds for each target.
     Layer { name: "fuzz", unit: "inputs and targets", ci: 0, full: 600, run: fuzz::run },
     Layer {
@@ -99,7 +101,7 @@ struct Options {
     /// End a layer at its first violation
     #[arg(long)]
     first: bool,
-    /// Only this fuzz target, or the network cases with this in their names
+    /// Only this fuzz target, or the network cases and meetings with this in their names
     #[arg(long)]
     target: Option<String>,
     /// How long to soak

@@ -134,7 +134,7 @@ fn attack_writes(chance: &mut Chance, disks: bool) {
     if disks && chance.one_in(2) { full(chance) } else { short_write(chance) }
 }
 
-fn no_strace() -> Option<String> {
+pub fn no_strace() -> Option<String> {
     let mut strace = Command::new("strace");
     let traced =
         strace.args(["-f", "--seccomp-bpf", "-o", "/dev/null", "true"]).stderr(Stdio::null());
