@@ -4,7 +4,8 @@
 //! nothing, so it would never be told that nobody reads what it writes. The
 //! pipe knows, and is asked here without writing.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
@@ -54,6 +55,56 @@ pub fn is_abandoned(input: &impl AsFd, longest: Duration) -> Result<bool> {
     let none = PollFlags::empty();
     let mut fds = [PollFd::new(&stdout, none), PollFd::new(input, none)];
     watch(&mut fds, longest.min(NAP))
+}
+
+/// Whether the end of this may be that of a program that died: it is a pipe or
+/// a socket.
+pub fn may_be_cut(input: impl AsFd) -> bool {
+    use rustix::fs::FileType;
+    rustix::fs::fstat(input).is_ok_and(|stat| {
+        matches!(FileType::from_raw_mode(stat.st_mode), FileType::Fifo | FileType::Socket)
+    })
+}
+
+/// Input that is waited for as long as somebody reads standard output.
+pub struct Input(File);
+
+impl Input {
+    /// Standard input.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn stdin() -> io::Result<Self> {
+        io::stdin().as_fd().try_clone_to_owned().map(|stdin| Self(File::from(stdin)))
+    }
+
+    /// A file, or what is called one.
+    pub fn of(file: File) -> Self {
+        Self(file)
+    }
+
+    /// The same, not waited for in this way.
+    pub fn unwatched(self) -> File {
+        self.0
+    }
+
+    /// Why a read failed, of `thing`.
+    pub fn failed(thing: impl Into<String>, e: io::Error) -> Error {
+        // No read gives this; the wait before it does.
+        if e.kind() == io::ErrorKind::BrokenPipe { gone() } else { Error::io(thing, e) }
+    }
+}
+
+impl Read for Input {
+    /// # Errors
+    /// Of the kind `BrokenPipe`, as soon as nobody reads standard output.
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match wait_for_input(&self.0) {
+            Ok(()) => self.0.read(buffer),
+            Err(Error::Io(_, e)) => Err(e),
+            Err(_) => Err(io::ErrorKind::BrokenPipe.into()),
+        }
+    }
 }
 
 /// Whether standard output takes a line at once; waits no longer than told.

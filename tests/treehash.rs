@@ -9,7 +9,8 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
-use std::{ffi::OsStr, str};
+use std::time::{Duration, Instant};
+use std::{ffi::OsStr, str, thread};
 
 use akashita::treehash::{Hash, LEAF, TreeHash};
 use skip::skip;
@@ -170,7 +171,7 @@ fn a_wrong_command_line_is_64() {
 }
 
 #[test]
-fn a_full_or_closed_standard_output_is_74() {
+fn a_full_standard_output_is_74() {
     let dir = place();
     if Path::new("/dev/full").exists() {
         let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
@@ -180,11 +181,32 @@ fn a_full_or_closed_standard_output_is_74() {
     } else {
         skip("/dev/full: not there");
     }
+}
+
+/// Nor is a producer waited for that has no more to say.
+#[test]
+fn a_reader_that_is_gone_is_75() {
+    let dir = place();
+    let gone = "stdout: the program that reads it has ended; run the same command again";
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
     let out = treehash(dir.path(), &["hello", "empty"]).stdout(writer).output().unwrap();
     let (code, _, err) = told(&out);
-    assert_eq!((code, err), (74, said("stdout: cannot write: Broken pipe")));
+    assert_eq!((code, err), (75, said(gone)));
+    let (silent, held) = std::io::pipe().unwrap();
+    let (reader, writer) = std::io::pipe().unwrap();
+    let mut command = treehash(dir.path(), &[]);
+    let mut child = command.stdin(silent).stdout(writer).stderr(Stdio::piped()).spawn().unwrap();
+    drop(command);
+    drop(reader);
+    let begin = Instant::now();
+    while child.try_wait().unwrap().is_none() {
+        assert!(begin.elapsed() < Duration::from_mins(1), "it waits for ever");
+        thread::sleep(Duration::from_millis(10));
+    }
+    let (code, _, err) = told(&child.wait_with_output().unwrap());
+    assert_eq!((code, err), (75, said(gone)));
+    drop(held);
 }
 
 #[test]

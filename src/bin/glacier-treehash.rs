@@ -11,6 +11,7 @@ use std::thread;
 use akashita::cli::{self, Error, Result};
 use akashita::hashing::{BLOCK, BlockPool, Hashers, Hashes, Pending};
 use akashita::line::{MAX, Reader, Text};
+use akashita::neighbour::{self, Input};
 use akashita::treehash::Hash;
 use clap::Parser;
 use serde::{Deserialize, Serialize};
@@ -70,7 +71,7 @@ fn main() -> ExitCode {
         if options.files.is_empty() {
             options.files.push(PathBuf::from("-"));
         }
-        let input = Input { hashers: Hashers::on_all_cores()?, pool: BlockPool::new(BLOCKS) };
+        let input = Hashing { hashers: Hashers::on_all_cores()?, pool: BlockPool::new(BLOCKS) };
         let (entries, read) = mpsc::sync_channel(AHEAD);
         thread::scope(|scope| {
             let reporter = scope.spawn(move || report(&read));
@@ -93,12 +94,12 @@ fn main() -> ExitCode {
 }
 
 /// What reads, and hands on to the threads that hash.
-struct Input {
+struct Hashing {
     hashers: Hashers,
     pool: BlockPool,
 }
 
-impl Input {
+impl Hashing {
     /// Reads a file (or standard input) to its end, and has it hashed.
     fn file(&self, name: Option<&Path>, linear: bool, listed: Option<Line>) -> Result<Entry> {
         let path = match name.map(|path| path.to_str().ok_or(path)).transpose() {
@@ -108,11 +109,12 @@ impl Input {
                 return Err(Error::Data(format!("{path}: a name that is not UTF-8 fits no line")));
             }
         };
-        let mut input = open(name)?;
+        // With --check nothing is printed, so nobody need read it.
+        let mut input = open(name, listed.is_none())?;
         let mut run = self.hashers.run(linear);
         loop {
             let mut block = self.pool.take();
-            block.fill_from(&mut input, BLOCK).map_err(|e| Error::io(title(name), e))?;
+            block.fill_from(&mut input, BLOCK).map_err(|e| Input::failed(title(name), e))?;
             if block.is_empty() {
                 return Ok(Entry { path, pending: run.finish(), listed });
             }
@@ -123,7 +125,7 @@ impl Input {
     /// Reads the files that a list names; says whether to go on.
     fn check(&self, list: Option<&Path>, entries: &SyncSender<Result<Entry>>) -> bool {
         let bad = |what: &str| Err(Error::Data(format!("{}: {what}", title(list))));
-        let mut lines = match open(list) {
+        let mut lines = match open(list, false) {
             Ok(input) => Reader::new(BufReader::new(input)),
             Err(e) => return entries.send(Err(e)).is_ok(),
         };
@@ -169,10 +171,21 @@ fn report(entries: &Receiver<Result<Entry>>) -> Result<()> {
             Ok(Some(line)) => match cli::print_line(&line) {
                 Ok(()) => continue,
                 Err(e) => {
+                    let e = match e {
+                        Error::Io(_, e) if e.kind() == io::ErrorKind::BrokenPipe => {
+                            neighbour::gone()
+                        }
+                        e => e,
+                    };
                     worst.iter().for_each(cli::complain);
                     return Err(e);
                 }
             },
+            // Nobody reads what would follow.
+            Err(e @ Error::Unfinished(_)) => {
+                worst.iter().for_each(cli::complain);
+                return Err(e);
+            }
             Err(e) => e,
         };
         match worst.take() {
@@ -216,11 +229,15 @@ impl Entry {
     }
 }
 
-fn open(name: Option<&Path>) -> Result<Box<dyn Read>> {
-    Ok(match name {
-        Some(path) => Box::new(File::open(path).map_err(|e| Error::io(title(name), e))?),
-        None => Box::new(io::stdin().lock()),
-    })
+/// Opens a file, or standard input; what `watches` is waited for only as long
+/// as somebody reads what is printed.
+fn open(name: Option<&Path>, watches: bool) -> Result<Box<dyn Read>> {
+    let input = match name {
+        Some(path) => File::open(path).map(Input::of),
+        None => Input::stdin(),
+    };
+    let input = input.map_err(|e| Error::io(title(name), e))?;
+    Ok(if watches { Box::new(input) } else { Box::new(input.unwatched()) })
 }
 
 /// What a message calls a file.
