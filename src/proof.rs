@@ -12,9 +12,9 @@ use std::fs::{self, File};
 use std::io::{self, Read as _, Write};
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use rustix::fs::{FileType, OFlags};
+use rustix::fs::{FileType, OFlags, Timespec, Timestamps, UTIME_NOW};
 use tempfile::NamedTempFile;
 
 use crate::chunk::input::{Input, enlarge};
@@ -54,15 +54,13 @@ pub fn run(settings: &Settings) -> Result<()> {
     let output = cli::stdout()?.as_fd().try_clone_to_owned();
     let mut output = File::from(output.map_err(|e| Error::io("stdout: cannot open", e))?);
     enlarge(&output);
-    let proofs = Proofs {
-        markers: settings.markers.clone(),
-        trust_eof: settings.trust_eof,
-        command: !settings.command.is_empty(),
-        started: SystemTime::now(),
-    };
+    let command = &settings.command;
+    let proofs = Proofs::begin(&settings.markers, settings.trust_eof, !command.is_empty());
     // What is stale goes before anything can fail: it must never count.
     let draft = Draft::new(&settings.file)?;
-    let mut source = Source::new(Input::open(&settings.command)?, PART_SIZE);
+    let input = Input::open(command)?;
+    let proofs = proofs.since(input.made());
+    let mut source = Source::new(input, PART_SIZE);
     let blocks = source.head(false)?;
     let Some(head) = source.head_of_zfs() else {
         return Err(Error::Data("stdin: not a ZFS stream".to_owned()));
@@ -87,27 +85,34 @@ pub fn run(settings: &Settings) -> Result<()> {
             io::ErrorKind::BrokenPipe => neighbour::gone(),
             _ => Error::io("stdout: cannot write", e),
         })?;
+        // The shell starts the filter when it has made the pipe behind it. So
+        // what is written now is not older than the pipe of a chunk there.
+        if size == 0 {
+            taken(&output, block.len())?;
+            record.touch()?;
+        }
         size += block.len() as u64;
     }
     // I1: the end is written down when it is proven and every byte was taken,
     // and before standard output closes, which it does with this process.
     // Held by tests/proof.rs::a_stream_cut_anywhere_gets_no_end and
     // tests/proof.rs::a_reader_that_ends_early_leaves_no_end.
-    taken(&output)?;
+    taken(&output, 1)?;
     let whole = source.prove(&proofs)?;
     record.end(&End { stream: stream.stream, size, whole })
 }
 
-/// Waits until what reads standard output has taken all out of the pipe: what
-/// was only written to it is lost with a reader that ends early, be it with
-/// success. Where the system does not tell, its own proof must.
-fn taken(output: &File) -> Result<()> {
+/// Waits until what reads standard output has left less than this in the pipe:
+/// what was only written to it is lost with a reader that ends early, be it
+/// with success. Where the system does not tell, its own proof must.
+fn taken(output: &File, least: usize) -> Result<()> {
+    let least = u64::try_from(least).unwrap_or(u64::MAX);
     let stat = rustix::fs::fstat(output).map_err(|e| Error::io("stdout", e))?;
     if FileType::from_raw_mode(stat.st_mode) != FileType::Fifo {
         return Ok(());
     }
     let mut pause = Duration::from_millis(1);
-    while rustix::io::ioctl_fionread(output).is_ok_and(|left| left > 0) {
+    while rustix::io::ioctl_fionread(output).is_ok_and(|left| left >= least) {
         neighbour::wait(pause)?;
         pause = (pause * 2).min(LOOK);
     }
@@ -155,6 +160,13 @@ impl<'a> Draft<'a> {
 impl Record<'_> {
     fn add(&mut self, text: &str) -> Result<()> {
         self.file.write_all(text.as_bytes()).map_err(cannot(self.path, "write"))
+    }
+
+    /// Gives it the time of now, by the clock that files are made by.
+    fn touch(&self) -> Result<()> {
+        let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
+        let now = Timestamps { last_access: now, last_modification: now };
+        rustix::fs::futimens(&self.file, &now).map_err(|e| cannot(self.path, "write")(e.into()))
     }
 
     fn end(mut self, end: &End) -> Result<()> {

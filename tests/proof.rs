@@ -20,10 +20,9 @@ use std::fs::{self, File};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, SystemTime};
 
 use common::made::Made;
-use common::{Ended, Place, run, run_on, start, start_into};
+use common::{Ended, Place, after, run, run_on, start, start_into};
 use serde_json::{Value, json};
 
 /// The streams that prove themselves, and the compound ones.
@@ -165,8 +164,9 @@ fn a_compound_stream_needs_a_proof() {
         ended.failed_like(65, "stdin: a compound stream ", " --whole FILE or --trust-eof");
         assert!(passed.is_empty() && !place.path("p").exists());
         // A marker, and a command.
-        File::create(place.path("m")).unwrap();
-        pass(&place, &["--whole", "m", "p"], &bytes(name)).0.done();
+        let script =
+            format!("{{ cat \"$STREAMS/{name}\" && : >m; }} | glacier-proof --whole m p >passed");
+        run(&mut sh(&place, &script)).done();
         assert_eq!(lines(&place).last().unwrap()["whole"], "marker");
         assert!(!place.path("m").exists());
         let path = stream(name);
@@ -181,8 +181,13 @@ fn a_marker_that_is_missing_or_old_proves_nothing() {
     let (ended, _) = pass(&place, &["--whole", "m", "p"], &bytes("full.zfs"));
     ended.failed(65, "marker m: not there; its producer failed, the stream is not whole");
     has_no_end(&place);
-    let marker = File::create(place.path("m")).unwrap();
-    marker.set_modified(SystemTime::now() - Duration::from_mins(1)).unwrap();
+    // One of the run before, be it of a moment ago.
+    File::create(place.path("m")).unwrap();
+    after(&place.path("m"));
+    let script = "cat \"$STREAMS/full.zfs\" | glacier-proof --whole m p >passed";
+    run(&mut sh(&place, script)).failed(65, "marker m: older than this run; remove it first");
+    has_no_end(&place);
+    // A file has no time at which its writer began.
     let (ended, _) = pass(&place, &["--whole", "m", "p"], &bytes("full.zfs"));
     ended.failed(65, "marker m: older than this run; remove it first");
     has_no_end(&place);

@@ -6,9 +6,7 @@ use std::io::{self, IsTerminal as _};
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
-
-use rustix::fs::FileType;
+use std::time::{Duration, SystemTime};
 
 use crate::error::{Error, Result, plain};
 use crate::hashing::Block;
@@ -23,6 +21,40 @@ pub(crate) fn enlarge(pipe: impl AsFd) {
 
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn enlarge(_: impl AsFd) {}
+
+/// When a pipe was made, if that can be told. Linux keeps it for a pipe without
+/// a name: neither writes nor reads change it. What has a name is older than
+/// one run, and a write changes its times.
+#[cfg(target_os = "linux")]
+fn made(pipe: &File) -> Option<SystemTime> {
+    /// `PIPEFS_MAGIC`.
+    const PIPES: u64 = 0x5049_5045;
+    let kind = rustix::fs::fstatfs(pipe).ok()?.f_type;
+    if u64::try_from(kind) != Ok(PIPES) {
+        return None;
+    }
+    pipe.metadata().ok()?.modified().ok()
+}
+
+/// The same of FreeBSD, where the time of the last change of its state is that,
+/// and only what has no name has no link.
+#[cfg(target_os = "freebsd")]
+fn made(pipe: &File) -> Option<SystemTime> {
+    use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
+    let meta = pipe.metadata().ok()?;
+    if !meta.file_type().is_fifo() || meta.nlink() > 0 {
+        return None;
+    }
+    let seconds = Duration::from_secs(u64::try_from(meta.ctime()).ok()?);
+    let rest = Duration::from_nanos(u64::try_from(meta.ctime_nsec()).ok()?);
+    SystemTime::UNIX_EPOCH.checked_add(seconds + rest)
+}
+
+/// Elsewhere each write changes every time that there is, or nobody says.
+#[cfg(not(any(target_os = "linux", target_os = "freebsd")))]
+fn made(_: &File) -> Option<SystemTime> {
+    None
+}
 
 /// How often to look whether the writing side has ended.
 const TICK: Duration = Duration::from_secs(1);
@@ -63,6 +95,12 @@ impl Input {
         Ok(Self { file: File::from(output), child: Some((child, name)) })
     }
 
+    /// When the pipe that is read was made; `None` where that cannot be told,
+    /// as of a file, a socket and a FIFO with a name.
+    pub fn made(&self) -> Option<SystemTime> {
+        made(&self.file)
+    }
+
     /// Reads until `block` holds `size` bytes or the input ends. Waits for as
     /// long as the producer is silent, unless the reader of our lines is gone
     /// or `stop` is set.
@@ -96,13 +134,7 @@ impl Input {
     /// # Errors
     /// When nobody waits for the lines any more, or the system does not tell.
     pub fn is_over(&self) -> Result<bool> {
-        let stat = rustix::fs::fstat(&self.file).map_err(|e| Error::io("stdin", e))?;
-        let kind = FileType::from_raw_mode(stat.st_mode);
-        if matches!(kind, FileType::Fifo | FileType::Socket) {
-            self.is_abandoned()
-        } else {
-            Ok(true)
-        }
+        if neighbour::may_be_cut(&self.file) { self.is_abandoned() } else { Ok(true) }
     }
 
     /// Waits for the command, after the end of its output, as [`Self::fill`]

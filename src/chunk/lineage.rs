@@ -9,7 +9,6 @@ use std::fs::{self, File, Metadata};
 use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
 use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
@@ -127,13 +126,12 @@ impl Lineage {
         &self.path
     }
 
-    /// When it was last written to.
+    /// Which file it is, and when it was last written to.
     ///
     /// # Errors
     /// When the system does not tell.
-    pub fn modified(&self) -> Result<SystemTime> {
-        let modified = self.file.metadata().and_then(|meta| meta.modified());
-        modified.map_err(|e| Error::io(format!("proof {}", self.path.display()), e))
+    pub fn metadata(&self) -> Result<Metadata> {
+        self.file.metadata().map_err(|e| Error::io(format!("proof {}", self.path.display()), e))
     }
 
     /// The stream before the filter.

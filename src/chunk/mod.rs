@@ -18,7 +18,7 @@ mod writer;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
@@ -88,17 +88,15 @@ pub fn run(settings: &Settings) -> Result<()> {
 }
 
 fn cut(settings: &Settings, id: &mut Option<StreamId>) -> Result<()> {
-    let proofs = Proofs {
-        markers: settings.markers.clone(),
-        trust_eof: settings.trust_eof,
-        command: !settings.command.is_empty(),
-        started: SystemTime::now(),
-    };
+    let command = &settings.command;
+    let proofs = Proofs::begin(&settings.markers, settings.trust_eof, !command.is_empty());
     // What is wrong here is told before the first byte, however long that
     // takes to come.
     let keep = settings.keep.as_ref();
     let spool = keep.map(|keep| Spool::open(&keep.spool)).transpose()?;
-    let mut source = Source::new(Input::open(&settings.command)?, settings.part_size);
+    let input = Input::open(command)?;
+    let proofs = proofs.since(input.made());
+    let mut source = Source::new(input, settings.part_size);
     let is_told = settings.name.is_some() || settings.filter.is_some();
     let head = source.head(is_told && proofs.are_possible())?;
     adopt(&mut source, settings, &proofs)?;
@@ -140,13 +138,16 @@ fn cut(settings: &Settings, id: &mut Option<StreamId>) -> Result<()> {
 /// Takes what glacier-proof(1) has written down, which is there before the
 /// first byte of the stream is given to a filter. A filter may have given
 /// bytes of its own before that: where nothing else names the stream, it is
-/// waited for.
+/// waited for. So it is where what stands there is older than the pipe: that is
+/// replaced, or on a busy machine the shell made our pipe late, and
+/// glacier-proof(1) writes to it anew as soon as the filter reads.
 fn adopt(source: &mut Source, settings: &Settings, proofs: &Proofs) -> Result<()> {
     let mut lineage = proofs.lineage()?;
     let is_nameless = settings.name.is_none() && source.head_of_zfs().is_none();
-    if lineage.is_none() && is_nameless && settings.filter.is_some() && proofs.has_markers() {
+    let is_awaited = is_nameless && settings.filter.is_some() && proofs.has_markers();
+    if lineage.is_none() && (is_awaited || proofs.has_stale_lines()) {
         lineage = source.wait_for(|| proofs.lineage())?;
-        if lineage.is_none() {
+        if lineage.is_none() && is_awaited {
             proofs.accept_all(None)?;
         }
     }

@@ -2,9 +2,15 @@
 //!
 //! A dying `zfs send` looks like a short one: the same end of file. So a
 //! stream is taken as whole only with proof (I1).
+//!
+//! A marker belongs to this pipe, or it is none: one that an earlier run left
+//! says nothing of this one. A shell makes a pipe before it starts the program
+//! that writes to it, and what was not there when this run began was made by
+//! this run. So what was there then must not be older than the pipe.
 
-use std::fs;
+use std::fs::{self, Metadata};
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -12,24 +18,72 @@ use super::lineage::Lineage;
 use crate::error::{Error, Result};
 use crate::zfs_stream::Ending;
 
-/// How much older than the start of chunk a marker may be: the shell makes
-/// the pipe's processes in any order.
-pub const GRACE: Duration = Duration::from_secs(10);
-
 /// The proofs that the command line allows.
 #[derive(Clone, Debug)]
 pub struct Proofs {
     /// Files that must exist at the end of the input.
-    pub markers: Vec<PathBuf>,
+    markers: Vec<Marker>,
     /// Whether the user vouches for the end.
-    pub trust_eof: bool,
+    trust_eof: bool,
     /// Whether chunk runs the producer.
-    pub command: bool,
-    /// When chunk started.
-    pub started: SystemTime,
+    command: bool,
+    /// When this run began.
+    began: SystemTime,
+    /// When the pipe that is read was made; none where that is not known.
+    pipe: Option<SystemTime>,
+}
+
+/// A file that must exist at the end of the input.
+#[derive(Clone, Debug)]
+struct Marker {
+    path: PathBuf,
+    /// What had its name when this run began.
+    before: Option<Trace>,
+}
+
+/// Which file something is, and when it was last written to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Trace(u64, u64, SystemTime);
+
+impl Trace {
+    fn of(meta: &Metadata) -> io::Result<Self> {
+        Ok(Self(meta.dev(), meta.ino(), meta.modified()?))
+    }
+}
+
+/// How much older than the pipe a marker may seem that was made after it: ZFS
+/// takes the time of the last tick, pipes of newer kernels a finer one.
+#[cfg(target_os = "linux")]
+fn tick(marker: &Path) -> Duration {
+    /// `ZFS_SUPER_MAGIC`; every file system of the kernel's own has one clock
+    /// with its pipes.
+    const ZFS: u64 = 0x2fc1_2fc1;
+    let kind = rustix::fs::statfs(marker).ok().and_then(|fs| u64::try_from(fs.f_type).ok());
+    if kind == Some(ZFS) { Duration::from_millis(10) } else { Duration::ZERO }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn tick(_: &Path) -> Duration {
+    Duration::ZERO
 }
 
 impl Proofs {
+    /// Looks at what is there of the markers. Called before the producer is
+    /// started, if that is done here, and before anything is read.
+    pub fn begin(markers: &[PathBuf], trust_eof: bool, command: bool) -> Self {
+        let look = |path: &PathBuf| Marker {
+            path: path.clone(),
+            before: fs::metadata(path).and_then(|meta| Trace::of(&meta)).ok(),
+        };
+        let markers = markers.iter().map(look).collect();
+        Self { markers, trust_eof, command, began: SystemTime::now(), pipe: None }
+    }
+
+    /// Takes the time at which the pipe that is read was made, if it is known.
+    pub fn since(self, pipe: Option<SystemTime>) -> Self {
+        Self { pipe, ..self }
+    }
+
     /// Whether the command line names a proof.
     pub fn are_possible(&self) -> bool {
         self.trust_eof || self.command || !self.markers.is_empty()
@@ -54,26 +108,38 @@ impl Proofs {
         )))
     }
 
-    /// The one marker that has lines of glacier-proof(1) in it, if one has by
-    /// now.
+    /// The one marker that has lines of glacier-proof(1) in it, if one of this
+    /// run has by now.
     ///
     /// # Errors
-    /// When it has others, is stale, or there are two.
+    /// When it has others, or there are two.
     pub fn lineage(&self) -> Result<Option<Lineage>> {
         let mut found: Option<Lineage> = None;
         for marker in &self.markers {
-            let Some(lineage) = Lineage::look(marker)? else { continue };
-            self.is_fresh(marker, lineage.modified()?)?;
+            let Some(lineage) = Lineage::look(&marker.path)? else { continue };
+            if !self.is_of_this_run(marker, &lineage.metadata()?)? {
+                continue;
+            }
             if let Some(other) = &found {
                 return Err(Error::Data(format!(
                     "proof {}: a second one, beside {}",
-                    marker.display(),
+                    marker.path.display(),
                     other.path().display()
                 )));
             }
             found = Some(lineage);
         }
         Ok(found)
+    }
+
+    /// Whether there are lines that are older than the pipe.
+    pub fn has_stale_lines(&self) -> bool {
+        self.markers.iter().any(|marker| {
+            fs::metadata(&marker.path).is_ok_and(|meta| {
+                let has_lines = meta.is_file() && meta.len() > 0;
+                has_lines && self.is_of_this_run(marker, &meta).is_ok_and(|is| !is)
+            })
+        })
     }
 
     /// Refuses a marker that is not there, when it must be.
@@ -84,9 +150,9 @@ impl Proofs {
         self.others(lineage).try_for_each(|marker| self.accept(marker))
     }
 
-    fn others<'a>(&'a self, lineage: Option<&'a Lineage>) -> impl Iterator<Item = &'a PathBuf> {
+    fn others<'a>(&'a self, lineage: Option<&'a Lineage>) -> impl Iterator<Item = &'a Marker> {
         let path = lineage.map(Lineage::path);
-        self.markers.iter().filter(move |marker| Some(marker.as_path()) != path)
+        self.markers.iter().filter(move |marker| Some(marker.path.as_path()) != path)
     }
 
     /// The proofs that were met at the end of the input, joined by commas.
@@ -106,8 +172,9 @@ impl Proofs {
         let told = lineage.map(Lineage::proofs).transpose()?;
         self.accept_all(lineage)?;
         for marker in &self.markers {
-            fs::remove_file(marker)
-                .map_err(|e| Error::io(format!("marker {}: cannot remove", marker.display()), e))?;
+            fs::remove_file(&marker.path).map_err(|e| {
+                Error::io(format!("marker {}: cannot remove", marker.path.display()), e)
+            })?;
         }
         if told.is_some() {
             met.push("proof");
@@ -125,38 +192,42 @@ impl Proofs {
         Ok(met.join(","))
     }
 
-    fn accept(&self, marker: &Path) -> Result<()> {
-        let meta = match fs::metadata(marker) {
+    fn accept(&self, marker: &Marker) -> Result<()> {
+        let path = marker.path.display();
+        let meta = match fs::metadata(&marker.path) {
             Ok(meta) => meta,
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
                 return Err(Error::Data(format!(
-                    "marker {}: not there; its producer failed, the stream is not whole",
-                    marker.display()
+                    "marker {path}: not there; its producer failed, the stream is not whole"
                 )));
             }
-            Err(e) => return Err(Error::io(format!("marker {}", marker.display()), e)),
+            Err(e) => return Err(Error::io(format!("marker {path}"), e)),
         };
-        if meta.is_file() && meta.len() > 0 {
+        if !self.is_of_this_run(marker, &meta)? {
             return Err(Error::Data(format!(
-                "marker {}: has lines, which were not there at the first bytes",
-                marker.display()
+                "marker {path}: older than this run; remove it first"
             )));
         }
-        let made = meta.modified();
-        self.is_fresh(
-            marker,
-            made.map_err(|e| Error::io(format!("marker {}", marker.display()), e))?,
-        )
-    }
-
-    fn is_fresh(&self, marker: &Path, made: SystemTime) -> Result<()> {
-        if made + GRACE < self.started {
+        if meta.is_file() && meta.len() > 0 {
             return Err(Error::Data(format!(
-                "marker {}: older than this run; remove it first",
-                marker.display()
+                "marker {path}: has lines, which were not there at the first bytes"
             )));
         }
         Ok(())
+    }
+
+    /// I1: what an earlier run left proves nothing of this one. Held by
+    /// `tests/chunk/proofs.rs::a_marker_of_an_earlier_run_proves_nothing` and
+    /// `a_run_that_is_repeated_at_once_has_no_marker_yet`.
+    fn is_of_this_run(&self, marker: &Marker, now: &Metadata) -> Result<bool> {
+        let trace = Trace::of(now);
+        let trace = trace.map_err(|e| Error::io(format!("marker {}", marker.path.display()), e))?;
+        if marker.before != Some(trace) {
+            return Ok(true);
+        }
+        // From the future is what a clock that was set back has left.
+        let made = trace.2;
+        Ok(made <= self.began && self.pipe.is_some_and(|pipe| made + tick(&marker.path) >= pipe))
     }
 }
 
@@ -165,12 +236,8 @@ mod tests {
     use super::*;
 
     fn proofs(markers: &[&Path]) -> Proofs {
-        Proofs {
-            markers: markers.iter().map(|marker| marker.to_path_buf()).collect(),
-            trust_eof: false,
-            command: false,
-            started: SystemTime::now(),
-        }
+        let markers: Vec<PathBuf> = markers.iter().map(|marker| marker.to_path_buf()).collect();
+        Proofs::begin(&markers, false, false)
     }
 
     #[test]
@@ -184,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn every_marker_must_be_there_and_fresh() {
+    fn every_marker_must_be_there_and_of_this_run() {
         let dir = tempfile::tempdir().unwrap();
         let (one, two) = (dir.path().join("1"), dir.path().join("2"));
         let both = proofs(&[&one, &two]);
@@ -192,9 +259,27 @@ mod tests {
         assert_eq!(both.at_end(Some(Ending::Compound), None).unwrap_err().code(), 65);
         assert!(one.exists(), "nothing is removed before all are accepted");
         fs::write(&two, "").unwrap();
-        let later = Proofs { started: SystemTime::now() + 2 * GRACE, ..both.clone() };
-        assert!(later.at_end(None, None).unwrap_err().to_string().contains("older than this run"));
-        assert_eq!(both.at_end(Some(Ending::Plain), None).unwrap(), "zfs,marker");
+        let stale = |proofs: &Proofs| {
+            let error = proofs.at_end(None, None).unwrap_err();
+            error.to_string().contains("older than this run")
+        };
+        // What was there at the start needs a pipe that is not younger.
+        let later = proofs(&[&one, &two]);
+        let made = fs::metadata(&two).unwrap().modified().unwrap();
+        assert!(stale(&later));
+        assert!(stale(&later.clone().since(Some(made + Duration::from_millis(20)))));
+        let early = fs::metadata(&one).unwrap().modified().unwrap();
+        let ahead = Proofs { began: early - Duration::from_secs(1), ..later.clone() };
+        assert!(stale(&ahead.since(Some(early - Duration::from_secs(2)))), "a clock set back");
+        assert_eq!(later.since(Some(early)).at_end(None, None).unwrap(), "marker");
         assert!(!one.exists() && !two.exists());
+        // Made anew under the name of a stale one, it is another.
+        fs::write(&one, "").unwrap();
+        let old = SystemTime::now() - Duration::from_mins(1);
+        fs::File::options().write(true).open(&one).unwrap().set_modified(old).unwrap();
+        let again = proofs(&[&one]);
+        assert!(!again.has_stale_lines(), "it has none");
+        fs::write(&one, "").unwrap();
+        assert_eq!(again.at_end(Some(Ending::Plain), None).unwrap(), "zfs,marker");
     }
 }

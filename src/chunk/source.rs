@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::input::{Input, is_stopped, stopped};
 use super::lineage::{self, Lineage};
-use super::proof::{GRACE, Proofs};
+use super::proof::Proofs;
 use super::writer;
 use crate::error::{Error, Result};
 use crate::hashing::{BLOCK, Block, BlockPool, Hashers};
@@ -30,6 +30,9 @@ const LOOK: Duration = Duration::from_millis(500);
 
 /// How often to look for what comes within a moment.
 const GLANCE: Duration = Duration::from_millis(20);
+
+/// How long what comes within a moment is looked for.
+const GRACE: Duration = Duration::from_secs(10);
 
 /// Blocks that may be read before a ZFS stream has told what it is: the
 /// headers of compound streams carry the properties of all datasets.

@@ -93,10 +93,10 @@ fn a_compound_stream_shows_its_snapshots_before_it_is_said_to_have_no_proof() {
 #[test]
 fn all_proofs_and_other_input_are_taken() {
     let place = Place::default();
-    fs::write(place.path("m"), "").unwrap();
     let path = stream("replication-R-I.zfs");
     let mut tool = chunk(&place, "--inspect --whole m --");
-    let ended = run(tool.args(["cat", path.to_str().unwrap()])).done();
+    let script = "cat \"$0\"; : >m";
+    let ended = run(tool.args(["sh", "-c", script, path.to_str().unwrap()])).done();
     assert_eq!(ended.lines().last().unwrap()["whole"], "command,marker");
     assert!(!place.path("m").exists(), "removed when accepted");
     let mut tool = chunk(&place, "--inspect --");

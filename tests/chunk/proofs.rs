@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::{COMPOUND, MIB, PLAIN, chunk, id, spooled_streams, stream, tells};
 use crate::common::made::Made;
-use crate::common::{Ended, Place, run, run_on, run_with};
+use crate::common::{Ended, Place, after, run, run_on, run_with};
 
 /// That a failed stream says so in its lines as on standard error, and
 /// nothing that only a whole one may say.
@@ -315,6 +315,13 @@ fn markers_prove_what_the_shell_knows() {
     assert!(place.path("2").exists(), "nothing is removed unless all are accepted");
 }
 
+/// A pipe of sh that runs chunk as $0.
+fn sh(place: &Place, script: &str) -> Command {
+    let mut shell = place.command("sh");
+    shell.args(["-c", script]).arg(place.tool("glacier-chunk", &[]).get_program());
+    shell
+}
+
 #[test]
 fn a_marker_of_an_earlier_run_proves_nothing() {
     let place = Place::default();
@@ -325,18 +332,62 @@ fn a_marker_of_an_earlier_run_proves_nothing() {
         .failed(65, "marker m: older than this run; remove it first");
     is_not_whole(&ended, 65);
     assert!(place.path("m").exists());
-    // It needs not be made while this runs: a short producer is faster.
-    marker.set_modified(SystemTime::now()).unwrap();
-    let ended = run_with(&mut chunk(&place, options), b"hello").done();
+    // One from the future is what a clock that was set back has left.
+    marker.set_modified(SystemTime::now() + Duration::from_hours(1)).unwrap();
+    is_not_whole(&run_with(&mut chunk(&place, options), b"hello"), 65);
+    // One that this run makes anew is its own.
+    let script = "{ printf hello && : >m; } | \"$0\" --whole m --name x";
+    let ended = run(&mut sh(&place, script)).done();
     assert_eq!(ended.lines().last().unwrap()["whole"], "marker");
     assert!(!place.path("m").exists());
+}
+
+/// As a loop does whose chunk was killed when the sender was done already: the
+/// marker is a moment old.
+#[test]
+fn a_run_that_is_repeated_at_once_has_no_marker_yet() {
+    let place = Place::default();
+    File::create(place.path("m")).unwrap();
+    after(&place.path("m"));
+    let ended = run_with(&mut chunk(&place, "--whole m --name x"), b"hel")
+        .failed(65, "marker m: older than this run; remove it first");
+    is_not_whole(&ended, 65);
+}
+
+#[test]
+fn a_producer_that_is_done_before_chunk_starts_has_its_marker() {
+    for _ in 0..20 {
+        let place = Place::default();
+        let script = "{ printf hello && : >m; } |
+            { until [ -e m ]; do :; done; exec \"$0\" --whole m --name x; }";
+        let ended = run(&mut sh(&place, script)).done();
+        assert_eq!(ended.lines().last().unwrap()["whole"], "marker");
+    }
+}
+
+/// A file, or a FIFO with a name, does not tell when this run's began.
+#[test]
+fn where_no_pipe_tells_its_time_a_marker_must_be_made_meanwhile() {
+    let place = Place::default();
+    File::create(place.path("m")).unwrap();
+    fs::write(place.path("in"), "hello").unwrap();
+    let options = "--whole m --name x";
+    let ended = run_on(&mut chunk(&place, options), &place.path("in"));
+    is_not_whole(&ended.failed(65, "marker m: older than this run; remove it first"), 65);
+    let script = "mkfifo f; { printf x >f; } & exec \"$0\" --whole m --name x <f";
+    let ended = run(&mut sh(&place, script));
+    is_not_whole(&ended.failed(65, "marker m: older than this run; remove it first"), 65);
+    let script = "rm m; { { head -c 2000000 /dev/zero; until [ -e spool/*/lines.new ]; do :; done
+        : >m; } >f; } & exec \"$0\" --whole m --name y --part-size 1M <f";
+    let ended = run(&mut sh(&place, script)).done();
+    assert_eq!(ended.lines().last().unwrap()["whole"], "marker");
 }
 
 #[test]
 fn all_proofs_that_apply_are_told() {
     let place = Place::default();
-    File::create(place.path("m")).unwrap();
-    let ended = run_on(&mut chunk(&place, "--trust-eof --whole m"), &stream("full.zfs")).done();
+    let script = "{ cat \"$1\" && : >m; } | \"$0\" --trust-eof --whole m";
+    let ended = run(sh(&place, script).arg(stream("full.zfs"))).done();
     assert_eq!(ended.lines().last().unwrap()["whole"], "zfs,marker,trusted");
 }
 

@@ -331,3 +331,15 @@ pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
         thread::sleep(Duration::from_millis(10));
     }
 }
+
+/// Waits until what is made is younger than this file.
+pub fn after(path: &Path) {
+    let made = |path: &Path| std::fs::metadata(path).unwrap().modified().unwrap();
+    let other = path.with_extension("after");
+    until("the clock goes on", || {
+        let _ = std::fs::remove_file(&other);
+        std::fs::write(&other, "").unwrap();
+        made(&other) > made(path)
+    });
+    std::fs::remove_file(other).unwrap();
+}

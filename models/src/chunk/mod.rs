@@ -132,8 +132,6 @@ pub mod proof {
     use crate::error::{Error, Result};
     use crate::zfs_stream::Ending;
 
-    pub const GRACE: Duration = Duration::ZERO;
-
     pub struct Proofs {
         pub whole: bool,
     }
