@@ -66,11 +66,7 @@ impl Known {
         if !matches!(directory.lines()?, Some((_, true))) {
             return Ok(Some(Self::default()));
         }
-        if let Some(process) = directory.holder(Holder::Put) {
-            return Err(Error::Unfinished(format!(
-                "stream {id}: glacier-put (process {process}) sends what is spooled of it; run the same command later"
-            )));
-        }
+        is_not_sent(&directory)?;
         Err(Error::Data(format!(
             "stream {id}: is spooled whole, and its filter would give other bytes; send what is spooled: glacier-put <{}",
             path.join(id.to_string()).join("lines.jsonl").display()
@@ -106,6 +102,19 @@ impl Known {
     pub fn differs(&self, volume: u32, treehash: Hash) -> bool {
         !self.stored && self.volumes.get(&volume).is_some_and(|stored| *stored != treehash)
     }
+}
+
+/// Refuses a stream that a put works on, before anything of it is changed. The
+/// put of this pipe does not yet: it has not been told of the stream.
+///
+/// # Errors
+/// Unfinished, with the process that works on it.
+pub fn is_not_sent(directory: &StreamDir) -> Result<()> {
+    let Some(process) = directory.holder(Holder::Put) else { return Ok(()) };
+    Err(Error::Unfinished(format!(
+        "stream {}: glacier-put (process {process}) sends what is spooled of it; run the same command later",
+        directory.id()
+    )))
 }
 
 /// Where a stream is stored whole, as its journal or a receipt says.

@@ -116,7 +116,8 @@ fn cut(settings: &Settings, id: &mut Option<StreamId>) -> Result<()> {
         return Ok(());
     }
     let directory = spool.stream(stream.stream)?;
-    let _lock = directory.lock(Holder::Chunk)?;
+    let lock = directory.lock(Holder::Chunk)?;
+    known::is_not_sent(&directory)?;
     // Another run may have come to its end since.
     let known = if once {
         Known::once(&spool, &stream, &keep.spool)?

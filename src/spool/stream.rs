@@ -118,6 +118,11 @@ fn part_of(name: &CStr) -> Option<(u32, u32)> {
     (name.strip_suffix(".new").unwrap_or(name) == part_name(volume, part)).then_some((volume, part))
 }
 
+/// Whether a part of this name is finished.
+fn is_sealed(name: &CStr) -> bool {
+    !name.to_bytes().ends_with(b".new")
+}
+
 impl StreamDir {
     /// Which stream.
     pub fn id(&self) -> StreamId {
@@ -331,28 +336,29 @@ impl StreamDir {
         open().map_err(|e| Error::io(format!("volume {volume} part {part}: cannot open"), e))
     }
 
-    /// Removes the parts of a volume from the `first` on, finished or not.
+    /// Removes the parts of a volume from the `first` on. One that is not
+    /// finished stays: a chunk may be writing it.
     ///
     /// # Errors
     /// When one cannot be removed.
     pub fn remove(&self, volume: u32, first: u32) -> Result<()> {
-        self.remove_those(|(v, p)| v == volume && p >= first)
+        self.remove_those(|name, (v, p)| is_sealed(name) && v == volume && p >= first)
             .map_err(|e| Error::io(format!("volume {volume}: cannot clear its spool"), e))
     }
 
     /// Removes the parts behind the end of the stream: from this one on, and
-    /// of all later volumes.
+    /// of all later volumes, finished or not.
     ///
     /// # Errors
     /// When one cannot be removed.
     pub fn remove_from(&self, first: (u32, u32)) -> Result<()> {
-        self.remove_those(|part| part >= first)
+        self.remove_those(|_, part| part >= first)
             .map_err(|e| Error::io(format!("stream {}: cannot clear its spool", self.id), e))
     }
 
-    fn remove_those(&self, goes: impl Fn((u32, u32)) -> bool) -> io::Result<()> {
+    fn remove_those(&self, goes: impl Fn(&CStr, (u32, u32)) -> bool) -> io::Result<()> {
         for name in names(&self.directory)? {
-            if part_of(&name).is_some_and(&goes) {
+            if part_of(&name).is_some_and(|part| goes(&name, part)) {
                 let name = name.to_str().map_err(io::Error::other)?;
                 remove(&self.directory, name).map_err(on(name))?;
             }

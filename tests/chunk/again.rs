@@ -291,3 +291,30 @@ fn nothing_but_its_own_files_is_written() {
     assert_eq!(fs::read_dir(place.path("elsewhere")).unwrap().count(), 0);
     File::open(outside).unwrap();
 }
+
+/// put reads the parts whose hashes it was told; others in their place would be
+/// damage to it.
+#[test]
+fn a_stream_that_put_sends_is_left_alone() {
+    let place = Place::default();
+    let first = cut(&place, &bytes(5 * MIB)).done();
+    let id = id(&first.lines()).to_owned();
+    let state = || -> Vec<_> {
+        let names = files(&place, &id).into_iter().filter(|name| name != "chunk.lock");
+        let path = |name: &str| place.stream(&id).join(name);
+        names.map(|name| (fs::metadata(path(&name)).unwrap().modified().unwrap(), name)).collect()
+    };
+    fs::write(place.stream(&id).join("put.lock"), "4711\n").unwrap();
+    let put = File::open(place.stream(&id).join("put.lock")).unwrap();
+    put.lock().unwrap();
+    let before = state();
+    for input in [bytes(5 * MIB), vec![7; 3 * MIB]] {
+        let ended = cut(&place, &input).failed(75, &format!(
+            "stream {id}: glacier-put (process 4711) sends what is spooled of it; run the same command later"
+        ));
+        assert_eq!(ended.lines().len(), 1, "nothing is announced");
+        assert_eq!(state(), before);
+    }
+    drop(put);
+    assert_eq!(cut(&place, &bytes(5 * MIB)).done().stdout, first.stdout);
+}
