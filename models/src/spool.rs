@@ -16,6 +16,14 @@ pub struct StreamDir {
     full_at: Option<(u32, u32)>,
 }
 
+pub struct Lock;
+
+impl Lock {
+    pub fn unclaim(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
 pub struct Respool;
 
 /// `lines.jsonl`.

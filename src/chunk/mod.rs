@@ -33,7 +33,7 @@ use input::Input;
 use inspect::Teller;
 use known::Known;
 use proof::Proofs;
-use room::Room;
+use room::{Place, Room};
 use source::Source;
 use writer::Writer;
 
@@ -129,10 +129,12 @@ fn cut(settings: &Settings, id: &mut Option<StreamId>) -> Result<()> {
         limit: keep.limit,
         reserve: keep.reserve,
         part_size: settings.part_size,
+        volume_size: settings.volume_size,
         patience: keep.patience,
     };
     let stop = source.stop();
-    let mut writer = Writer::start(&spool, &directory, &stream, &known, room, &stop)?;
+    let place = Place { spool: &spool, stream: &directory, lock: &lock };
+    let mut writer = Writer::start(place, &stream, &known, room, &stop)?;
     source.run(stream.stream, head, &proofs, true, |order| writer.take(order))
 }
 

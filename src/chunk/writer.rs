@@ -9,14 +9,14 @@ use std::time::Duration;
 
 use super::input::stopped;
 use super::known::Known;
-use super::room::Room;
+use super::room::{Place, Room};
 use crate::cli;
 use crate::error::{Error, Result};
 use crate::hashing::{Block, Pending};
 use crate::line::{End, Line, Part, Snapshot, Stream, Volume};
 use crate::neighbour;
 use crate::planted::Fault;
-use crate::spool::{PartFile, Spool, StreamDir};
+use crate::spool::{PartFile, StreamDir};
 use crate::treehash::Fold;
 
 /// How often to look whether to go on while nobody takes a line.
@@ -36,7 +36,7 @@ pub enum Order {
 
 /// Keeps parts and announces them.
 pub struct Writer<'a> {
-    spool: &'a Spool,
+    place: Place<'a>,
     directory: &'a StreamDir,
     stream: &'a Stream,
     known: &'a Known,
@@ -61,16 +61,16 @@ impl<'a> Writer<'a> {
     /// # Errors
     /// When the spool or standard output cannot take it.
     pub fn start(
-        spool: &'a Spool,
-        directory: &'a StreamDir,
+        place: Place<'a>,
         stream: &'a Stream,
         known: &'a Known,
         room: Room,
         stop: &'a AtomicBool,
     ) -> Result<Self> {
+        let directory = place.stream;
         let lines = directory.new_lines()?;
         let mut writer = Self {
-            spool,
+            place,
             directory,
             stream,
             known,
@@ -113,7 +113,7 @@ impl<'a> Writer<'a> {
         }
         if self.part_file.is_none() {
             let at = (self.volume, self.part);
-            self.room.wait(self.spool, self.directory, at, self.stop)?;
+            self.room.wait(self.place, at, self.stop)?;
             self.part_file = Some(self.directory.create(self.volume, self.part)?);
         }
         match &mut self.part_file {
@@ -177,6 +177,8 @@ impl<'a> Writer<'a> {
             parts: self.part,
             treehash,
         });
+        // It is all there, and counts as what it takes.
+        self.place.lock.unclaim()?;
         self.volumes.push(treehash);
         self.volume += 1;
         self.volume_offset += self.offset;

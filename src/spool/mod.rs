@@ -161,6 +161,44 @@ impl Spool {
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
     }
 
+    /// The lock under which room is looked for and taken: of the spool's own
+    /// directory, held until it is dropped. `None` if another keeps it, which
+    /// takes no longer than a look.
+    ///
+    /// # Errors
+    /// When the directory cannot be locked.
+    pub fn lock_room(&self, patience: Duration) -> Result<Option<OwnedFd>> {
+        let cannot = |e: io::Error| Error::io("spool: cannot lock", e);
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        // A handle of its own: locks of one handle do not keep each other out.
+        let opened =
+            retry_on_intr(|| rustix::fs::openat(&self.directory, ".", flags, Mode::empty()));
+        let file = opened.map_err(|e| cannot(e.into()))?;
+        let start = Instant::now();
+        loop {
+            match retry_on_intr(|| flock(&file, FlockOperation::NonBlockingLockExclusive)) {
+                Ok(()) => return Ok(Some(file)),
+                Err(Errno::WOULDBLOCK) if start.elapsed() < patience => {
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+                Err(Errno::WOULDBLOCK) => return Ok(None),
+                Err(e) => return Err(cannot(e.into())),
+            }
+        }
+    }
+
+    /// Bytes that the chunks of other streams will still write of the volumes
+    /// that they have begun; `None` if none has begun one.
+    ///
+    /// # Errors
+    /// When the spool cannot be read.
+    pub fn claimed(&self, own: StreamId) -> Result<Option<u64>> {
+        let others = self.ids()?.into_iter().filter(|id| *id != own);
+        // What cannot be opened is no chunk's of ours.
+        let claims = others.filter_map(|id| self.existing(id).ok().flatten()?.claimed());
+        Ok(claims.reduce(u64::saturating_add))
+    }
+
     /// The directory of a stream, created if it is not there.
     ///
     /// # Errors
@@ -307,7 +345,7 @@ impl Spool {
         let start = Instant::now();
         loop {
             match retry_on_intr(|| flock(&done, operation)) {
-                Ok(()) => return Ok(Lock { _file: done }),
+                Ok(()) => return Ok(Lock { file: done, who: 0 }),
                 Err(Errno::WOULDBLOCK) if start.elapsed() < patience => {
                     std::thread::sleep(Duration::from_millis(20));
                 }

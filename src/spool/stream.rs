@@ -2,8 +2,9 @@
 
 use std::ffi::CStr;
 use std::fs::File;
-use std::io::{self, Read as _, Seek as _, Write};
+use std::io::{self, Read as _, Write};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt as _;
 use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, OFlags, flock, fstat};
@@ -74,7 +75,59 @@ pub struct StreamDir {
 /// A lock that is held until it is dropped, or its process dies.
 #[derive(Debug)]
 pub struct Lock {
-    pub(super) _file: File,
+    pub(super) file: File,
+    /// Bytes of what was written down of who holds it.
+    pub(super) who: u64,
+}
+
+impl Lock {
+    /// Writes down that a volume will take this much room, until it is whole
+    /// or this process ends. Called under [`super::Spool::lock_room`].
+    ///
+    /// # Errors
+    /// When the disk cannot take it.
+    pub fn claim(&self, volume: u32, size: u64) -> Result<()> {
+        let text = format!("{volume} {size}\n");
+        self.unclaim()?;
+        self.file.write_all_at(text.as_bytes(), self.who).map_err(unclaimed)
+    }
+
+    /// Whether that volume's room is claimed.
+    ///
+    /// # Errors
+    /// When the lock cannot be read.
+    pub fn has_claimed(&self, volume: u32) -> Result<bool> {
+        let claim = claim_of(&self.file).map_err(unclaimed)?;
+        Ok(claim.is_some_and(|(claimed, _)| claimed == volume))
+    }
+
+    /// Claims no room any more.
+    ///
+    /// # Errors
+    /// When the file cannot be cut.
+    pub fn unclaim(&self) -> Result<()> {
+        self.file.set_len(self.who).map_err(unclaimed)
+    }
+}
+
+fn unclaimed(e: io::Error) -> Error {
+    Error::io("spool: cannot note what room is taken", e)
+}
+
+/// The volume and size that the second line of a lock tells of.
+fn claim_of(file: &File) -> io::Result<Option<(u32, u64)>> {
+    let mut text = [0; 64];
+    let count = file.read_at(&mut text, 0)?;
+    let text = str::from_utf8(text.get(..count).unwrap_or_default()).unwrap_or_default();
+    let claim = text.lines().nth(1).and_then(|line| line.split_once(' '));
+    Ok(claim.and_then(|(volume, size)| Some((volume.parse().ok()?, size.parse().ok()?))))
+}
+
+/// The process whose number is in a lock: nothing, while it is written down.
+fn who_holds(file: &File) -> String {
+    let mut text = String::new();
+    let _ = file.take(20).read_to_string(&mut text);
+    text.lines().next().unwrap_or_default().trim().to_owned()
 }
 
 /// A part that is being written; nobody sees it before [`PartFile::seal`].
@@ -145,7 +198,7 @@ impl StreamDir {
             _ => Error::io(format!("stream {}: cannot lock", self.id), e),
         };
         let start = Instant::now();
-        let mut file = loop {
+        let file = loop {
             let file = self.lock_file(holder).map_err(cannot)?;
             match retry_on_intr(|| flock(&file, FlockOperation::NonBlockingLockExclusive)) {
                 Ok(()) if self.is_named(&file, holder).map_err(cannot)? => break file,
@@ -155,10 +208,7 @@ impl StreamDir {
                     std::thread::sleep(Duration::from_millis(20));
                 }
                 Err(Errno::WOULDBLOCK) => {
-                    let mut who = String::new();
-                    let _ = (&file).take(20).read_to_string(&mut who);
-                    // Nothing, while the holder writes it down.
-                    let who = match who.trim() {
+                    let who = match who_holds(&file).as_str() {
                         "" => String::new(),
                         who => format!(" (process {who})"),
                     };
@@ -172,13 +222,9 @@ impl StreamDir {
             }
         };
         // Who holds it is a courtesy: a full disk does not make it less held.
-        let mut note = || -> io::Result<()> {
-            file.set_len(0)?;
-            file.rewind()?;
-            writeln!(file, "{}", std::process::id())
-        };
-        let _ = note();
-        Ok(Lock { _file: file })
+        let who = format!("{}\n", std::process::id());
+        let _ = file.set_len(0).and_then(|()| file.write_all_at(who.as_bytes(), 0));
+        Ok(Lock { file, who: u64::try_from(who.len()).unwrap_or(0) })
     }
 
     fn lock_file(&self, holder: Holder) -> io::Result<File> {
@@ -220,11 +266,20 @@ impl StreamDir {
         if !self.is_locked(holder) {
             return None;
         }
-        let mut who = String::new();
-        if let Ok(Some(file)) = open_existing(&self.directory, holder.file()) {
-            let _ = file.take(20).read_to_string(&mut who);
+        let file = open_existing(&self.directory, holder.file()).ok().flatten();
+        Some(file.map(|file| who_holds(&file)).unwrap_or_default())
+    }
+
+    /// Bytes that a chunk which works here will still write of its volume;
+    /// `None` if it has begun none.
+    pub(super) fn claimed(&self) -> Option<u64> {
+        if !self.is_locked(Holder::Chunk) {
+            return None;
         }
-        Some(who.trim().to_owned())
+        let file = open_existing(&self.directory, Holder::Chunk.file()).ok()??;
+        let (volume, size) = claim_of(&file).ok()??;
+        let used = self.used(|(of, _)| of == volume).unwrap_or(0);
+        Some(size.saturating_sub(used))
     }
 
     /// The names of all that is here but locks.

@@ -49,6 +49,48 @@ fn removes_the_parts_behind_a_shorter_end() {
     assert_eq!([there(1, 0), there(1, 1), there(2, 3)], [true, false, false]);
 }
 
+/// A chunk that works beside put may be writing it.
+#[test]
+fn what_put_clears_are_parts_that_are_finished() {
+    let (_dir, path, _spool, stream) = spool();
+    put(&stream, 0, 0, b"x");
+    let mut file = stream.create(0, 1).unwrap();
+    file.write(b"abc").unwrap();
+    stream.remove(0, 0).unwrap();
+    assert_eq!(std::fs::read_dir(&path).unwrap().count(), 1);
+    file.seal().unwrap();
+    assert!(stream.part(0, 1, 3).unwrap().is_some());
+}
+
+#[test]
+fn room_is_claimed_until_the_volume_is_whole_or_its_chunk_ends() {
+    let (dir, _path, spool, stream) = spool();
+    let other = StreamId::new(Sha256::new(), 2, 2);
+    let lock = stream.lock(Holder::Chunk).unwrap();
+    assert_eq!(spool.claimed(other).unwrap(), None);
+    lock.claim(7, 100).unwrap();
+    assert!(lock.has_claimed(7).unwrap() && !lock.has_claimed(6).unwrap());
+    assert_eq!(spool.claimed(other).unwrap(), Some(100));
+    assert_eq!(spool.claimed(stream.id()).unwrap(), None, "its own is no other's");
+    put(&stream, 7, 0, &[0; 60]);
+    put(&stream, 6, 0, &[0; 60]);
+    assert_eq!(spool.claimed(other).unwrap(), Some(40));
+    assert_eq!(stream.holder(Holder::Chunk), Some(std::process::id().to_string()));
+    lock.claim(8, 100).unwrap();
+    assert_eq!(spool.claimed(other).unwrap(), Some(100));
+    lock.unclaim().unwrap();
+    assert_eq!(spool.claimed(other).unwrap(), None);
+    lock.claim(9, 100).unwrap();
+    drop(lock);
+    assert_eq!(spool.claimed(other).unwrap(), None, "nobody will use it");
+    // Two never look at once.
+    let beside = Spool::open(&dir.path().join("spool")).unwrap();
+    let looking = spool.lock_room(Duration::ZERO).unwrap();
+    assert!(looking.is_some() && beside.lock_room(Duration::ZERO).unwrap().is_none());
+    drop(looking);
+    assert!(beside.lock_room(Duration::ZERO).unwrap().is_some());
+}
+
 #[test]
 fn a_part_that_is_given_up_takes_no_room() {
     let (_dir, path, _spool, stream) = spool();

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::{MIB, bytes, chunk, files, id, part_file, tells};
-use crate::common::{Place, Running, run_with, start, until};
+use crate::common::{Ended, Place, Running, run, run_with, start, until};
+use crate::skip::skip;
 
 const SMALL: &str = "--part-size 1M --volume-size 2M --spool-limit 3M --name x --trust-eof";
 const FULL: &str = "spool: full (holds 3 MiB of this stream), and no glacier-put takes from it; start one, then run the same command again";
@@ -125,10 +126,10 @@ fn a_rerun_does_not_wait_for_parts_of_its_own() {
     let (running, lines) = waiting(&place, "0s");
     running.finish().failed(75, FULL);
     let id = id(&lines).to_owned();
-    // Now put works, and knows nothing but what this run tells it.
-    let put = put_lock(&place, &id);
     let (mut running, again) = waiting(&place, "60s");
     assert_eq!(again, lines);
+    // Now put works, and knows nothing but what this run tells it.
+    let put = put_lock(&place, &id);
     for part in 0..2 {
         fs::remove_file(part_file(&place, &id, 0, part)).unwrap();
     }
@@ -151,7 +152,7 @@ fn a_rerun_with_a_smaller_limit_tells_of_what_is_there() {
 }
 
 /// Takes away what the failed run left beside the good one.
-fn ended_with_new_lines(place: &Place, ended: crate::common::Ended) -> crate::common::Ended {
+fn ended_with_new_lines(place: &Place, ended: Ended) -> Ended {
     fs::remove_file(place.stream(id(&ended.lines())).join("lines.new")).unwrap();
     ended
 }
@@ -177,13 +178,62 @@ fn a_part_that_replaces_itself_may_use_the_reserve() {
 fn gives_up_when_put_can_make_no_room() {
     let place = Place::default();
     let full = "--part-size 1M --volume-size 2M --name x --trust-eof --reserve 4000T --patience";
-    let lines = run_with(&mut chunk(&place, &format!("{full} 0s")), &bytes(MIB)).lines();
+    fs::write(place.path("input"), bytes(MIB)).unwrap();
+    let input = File::open(place.path("input")).unwrap();
+    let mut running = start(chunk(&place, &format!("{full} 2s")).stdin(input));
+    let lines = [serde_json::from_str(&running.line().unwrap()).unwrap()];
     let _put = put_lock(&place, id(&lines));
-    let ended = run_with(&mut chunk(&place, &format!("{full} 1s")), &bytes(MIB));
+    let ended = running.finish();
     let why = "spool: full (less than 4000 TiB is free), and glacier-put takes nothing before volume 0 is whole";
     let said = format!(
         "glacier-chunk: warning: {why}; waits for room\n\
          glacier-chunk: {why}; make room, then run the same command again\n"
     );
     assert_eq!((ended.code(), ended.stderr), (75, said));
+}
+
+/// Runs a script where the spool is a disk of so many MiB; $0 is chunk, whose
+/// volumes have eight. `None` where nothing may be mounted.
+fn on_a_disk(place: &Place, mib: u32, script: &str) -> Option<Ended> {
+    fs::write(place.path("input"), bytes(8 * MIB)).unwrap();
+    let options = "--part-size 1M --volume-size 8M --reserve 1M --patience 1s --trust-eof";
+    let script = format!(
+        "mkdir -m 700 spool && mount -t tmpfs -o size={mib}m,mode=700 none spool || exit 99
+         cut() {{ \"$0\" {options} \"$@\" >/dev/null; }}
+         parts() {{ find spool -name '*.part*' | wc -l; }}
+         {script}"
+    );
+    let mut shell = place.command("unshare");
+    shell.args(["-rm", "sh", "-c", &script]).arg(chunk(place, "").get_program());
+    let ended = run(&mut shell);
+    if ended.code() == 99 || ended.stderr.contains("unshare") {
+        skip("unshare: not allowed, no small disk to try; run the tests as root");
+        return None;
+    }
+    Some(ended)
+}
+
+/// Room for one volume and a half: put would take neither of two halves.
+#[test]
+fn a_volume_is_not_begun_in_the_room_of_another() {
+    let place = Place::default();
+    let script = "
+        mkfifo a; cut --name a <a & exec 5>a; head -c 4194304 input >&5
+        until [ -e spool/*/00000000-0003.part ]; do sleep 0.05; done
+        cut --name b <input 5>&-; echo \"b $? of $(parts)\"
+        tail -c +4194305 input >&5; exec 5>&-; wait $!; echo \"a $? of $(parts)\"";
+    let Some(ended) = on_a_disk(&place, 12, script) else { return };
+    assert_eq!(ended.stdout, "b 75 of 4\na 0 of 8\n", "{}", ended.stderr);
+    let full = "glacier-chunk: spool: full (less than 13 MiB is free, for a volume beside those that others have begun), and no glacier-put takes from it; start one, then run the same command again\n";
+    assert_eq!(ended.stderr, full);
+}
+
+/// Else it would stay, and others could not finish theirs.
+#[test]
+fn a_volume_that_does_not_fit_is_given_up() {
+    let place = Place::default();
+    let script = "cut --name a <input; echo \"a $? of $(parts)\"
+        head -c 3145728 input | cut --name b; echo \"b $? of $(parts)\"";
+    let Some(ended) = on_a_disk(&place, 6, script) else { return };
+    assert_eq!(ended.stdout, "a 75 of 0\nb 0 of 3\n", "{}", ended.stderr);
 }

@@ -126,8 +126,6 @@ pub mod lineage {
 
 /// Whether the end of the input is that of the stream.
 pub mod proof {
-    use std::time::Duration;
-
     use super::lineage::Lineage;
     use crate::error::{Error, Result};
     use crate::zfs_stream::Ending;
@@ -155,7 +153,7 @@ pub mod proof {
 pub mod room {
     use super::input::stopped;
     use crate::error::Result;
-    use crate::spool::{Spool, StreamDir};
+    use crate::spool::{Lock, Spool, StreamDir};
     use crate::sync::atomic::{AtomicBool, Ordering};
     use crate::thread;
 
@@ -163,14 +161,15 @@ pub mod room {
         pub is_there: bool,
     }
 
+    #[derive(Clone, Copy)]
+    pub struct Place<'a> {
+        pub spool: &'a Spool,
+        pub stream: &'a StreamDir,
+        pub lock: &'a Lock,
+    }
+
     impl Room {
-        pub fn wait(
-            &self,
-            _: &Spool,
-            _: &StreamDir,
-            _: (u32, u32),
-            stop: &AtomicBool,
-        ) -> Result<()> {
+        pub fn wait(&self, _: Place<'_>, _: (u32, u32), stop: &AtomicBool) -> Result<()> {
             while !self.is_there {
                 if stop.load(Ordering::Relaxed) {
                     return Err(stopped());

@@ -7,13 +7,13 @@ use crate::chunk::input::{Ends, Input};
 use crate::chunk::inspect::Teller;
 use crate::chunk::known::Known;
 use crate::chunk::proof::Proofs;
-use crate::chunk::room::Room;
+use crate::chunk::room::{Place, Room};
 use crate::chunk::source::Source;
 use crate::chunk::writer::Writer;
 use crate::error::Result;
 use crate::hashing::BLOCK;
 use crate::line::{End, Line, Part, Stream, StreamId, Volume};
-use crate::spool::{Spool, StreamDir};
+use crate::spool::{Lock, Spool, StreamDir};
 use crate::stdout::stdout;
 use crate::treehash::Hash;
 use crate::{FATAL, Scene, bytes, tree};
@@ -101,7 +101,8 @@ impl Cut {
             return source.run(STREAM, head, &proofs, false, |order| teller.take(order));
         }
         let (known, room) = (Known(self.stored), Room { is_there: self.room });
-        let mut writer = Writer::start(&Spool, directory, &stream, &known, room, &stop)?;
+        let place = Place { spool: &Spool, stream: directory, lock: &Lock };
+        let mut writer = Writer::start(place, &stream, &known, room, &stop)?;
         source.run(STREAM, head, &proofs, true, |order| writer.take(order))
     }
 }
