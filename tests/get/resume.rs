@@ -6,7 +6,7 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use rustix::fs::{FlockOperation, flock};
 
 use super::scene::{MIB, Scene};
-use crate::common::{run_with, start_into, until};
+use crate::common::{run_with, start, start_into, until};
 
 const TO_FILE: [&str; 4] = ["--tier", "Expedited", "--output", "file"];
 
@@ -95,6 +95,20 @@ fn a_file_that_another_program_works_on_is_75() {
     scene
         .run(&TO_FILE)
         .failed(75, "output file: another program works on it; run the same command later");
+}
+
+#[test]
+fn a_file_that_another_program_makes_meanwhile_is_75() {
+    let scene = Scene::new();
+    let mut get = scene.get(&["--output", "file"]);
+    fs::write(scene.place.path("input"), &scene.lines).unwrap();
+    get.stdin(File::open(scene.place.path("input")).unwrap());
+    let running = start(&mut get);
+    until("it has asked for the archives", || scene.calls()[0] == 3);
+    fs::write(scene.place.path("file"), "").unwrap();
+    running
+        .finish()
+        .failed(75, "output file: another program made it meanwhile; run the same command later");
 }
 
 #[test]

@@ -51,6 +51,10 @@ impl Target {
             Some(code) if code == Errno::LOOP.raw_os_error() => {
                 Error::Data(format!("{name}: a symbolic link, which is not followed"))
             }
+            // It was not there when this one began.
+            _ if e.kind() == ErrorKind::AlreadyExists => Error::Unfinished(format!(
+                "{name}: another program made it meanwhile; run the same command later"
+            )),
             _ => Error::io(name.as_str(), e),
         };
         let file = opened.map_err(cannot)?;
