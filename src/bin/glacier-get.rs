@@ -12,6 +12,7 @@ use akashita::get::kept::Keep;
 use akashita::get::output::Output;
 use akashita::get::plan::{Lines, Plan};
 use akashita::get::{Settings, Task};
+use akashita::neighbour;
 use akashita::prices::{Money, Prices};
 use akashita::units;
 use akashita::vault::Tier;
@@ -94,6 +95,13 @@ fn plan(options: &Options) -> Result<Plan> {
     let (lines, skipped) = Lines::read(io::stdin().lock())?;
     if let Some(warning) = skipped.warning() {
         cli::warn(&warning);
+    }
+    // A program that was killed is no fault of its lines.
+    if neighbour::may_be_cut(io::stdin())
+        && !options.partial
+        && let Some(why) = lines.cut()
+    {
+        return Err(Error::Unfinished(why));
     }
     let mut plan = lines.plan(options.partial)?;
     plan.warnings.iter().for_each(|warning| cli::warn(warning));

@@ -19,6 +19,9 @@ use crate::line::{Archive, Chain, Hashes, Job, Line, Reader, Snapshot, Stored, S
 use crate::treehash::Hash;
 use crate::vault::{Dest, Span};
 
+/// What is said where there is nothing to plan.
+const NO_LINES: &str = "stdin: no catalog lines of a stream; did glacier-chain fail?";
+
 /// What is to be fetched, in the order in which it is passed on.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Plan {
@@ -202,14 +205,35 @@ impl Lines {
         Ok(())
     }
 
+    /// What lacks at the end of lines that a program was printing: all of them,
+    /// or some of a chain's.
+    pub fn cut(&self) -> Option<String> {
+        if self.streams.is_empty() {
+            return Some(NO_LINES.to_owned());
+        }
+        self.chains.iter().find_map(|(chain, streams)| {
+            let whole = u32::try_from(streams.len()) == Ok(chain.streams)
+                && streams.contains(&chain.stream);
+            (!whole).then(|| {
+                format!(
+                    "stdin: {} of the chain's {} streams are whole; did glacier-chain fail?",
+                    streams.len(),
+                    chain.streams
+                )
+            })
+        })
+    }
+
     /// The plan. With `partial`, what lacks lines is left out, with a
     /// warning, and the rest is still planned.
     ///
     /// # Errors
     /// What lacks, repeats or does not fit.
     pub fn plan(mut self, partial: bool) -> Result<Plan> {
-        if !partial {
-            self.check_chains()?;
+        // A chain that was cut short between two streams looks like a shorter
+        // chain; only its head tells.
+        if !partial && let Some(why) = self.cut() {
+            return Err(Error::Data(why));
         }
         self.streams.sort_by_key(|stream| stream.order.1);
         // One that is gone cannot be had, wherever its line stands.
@@ -230,27 +254,9 @@ impl Lines {
             volume.jobs = self.jobs.get(&volume.line.archive_id).cloned().unwrap_or_default();
         }
         if plan.streams.is_empty() {
-            return Err(Error::Data(
-                "stdin: no catalog lines of a stream; did glacier-chain fail?".to_owned(),
-            ));
+            return Err(Error::Data(NO_LINES.to_owned()));
         }
         Ok(plan)
-    }
-
-    /// A chain that was cut short between two streams looks like a shorter
-    /// chain; only its head tells.
-    fn check_chains(&self) -> Result<()> {
-        for (chain, streams) in &self.chains {
-            if u32::try_from(streams.len()) != Ok(chain.streams) || !streams.contains(&chain.stream)
-            {
-                return Err(Error::Data(format!(
-                    "stdin: {} of the chain's {} streams are whole; did glacier-chain fail?",
-                    streams.len(),
-                    chain.streams
-                )));
-            }
-        }
-        Ok(())
     }
 }
 

@@ -13,6 +13,7 @@ mod manifest;
 pub mod plan;
 mod worker;
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -241,9 +242,11 @@ async fn each(
         inbox.skip().await;
     }
     if streams == 0 && !settings.allow_empty {
-        return Err(Error::Data(
-            "stdin: no line at all; --allow-empty if that is right".to_owned(),
-        ));
+        // Of a pipe it says that the program before this one died too soon to
+        // say why.
+        let why = "stdin: no line at all; --allow-empty if that is right".to_owned();
+        let is_piped = neighbour::may_be_cut(io::stdin());
+        return Err(if is_piped { Error::Unfinished(why) } else { Error::Data(why) });
     }
     failure.map_or(Ok(()), Err)
 }
@@ -338,7 +341,7 @@ async fn refuse_strangers<V: Vault>(
         return Ok(());
     }
     let about = |file| {
-        Journal::read(std::io::BufReader::new(file))
+        Journal::read(io::BufReader::new(file))
             .is_ok_and(|journal| journal.dest.as_deref() == Some(&settings.dest))
     };
     if spool.any_journal(about)? {

@@ -331,7 +331,7 @@ fn a_receipt_that_is_none_is_named() {
     Stranger::Fifo.take_the_place_of(&done.path(), &scene.place.path("photograph"));
     scene.says(74, &format!("spool: cannot read: done: {name}: not a regular file"));
     Stranger::clear(&done.path());
-    put(&scene.server, &scene.place, &["--assume-new", "v"], "").failed_like(65, "stdin: ", "");
+    put(&scene.server, &scene.place, &["--assume-new", "v"], "").failed_like(75, "stdin: ", "");
 }
 
 #[test]
