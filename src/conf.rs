@@ -262,7 +262,7 @@ fn send(text: &str) -> Result<String, String> {
     let good = |flags: &str| !flags.is_empty() && flags.chars().all(|c| "Lecphb".contains(c));
     match text.strip_prefix('-') {
         Some(flags) if good(flags) => Ok(text.to_owned()),
-        _ => Err(format!("'{text}' is no flags of zfs send, such as -Lec (of L, e, c, p, h, b)")),
+        _ => Err(format!("'{text}' is no flags of zfs send, such as -Lc (of L, e, c, p, h, b)")),
     }
 }
 

@@ -354,3 +354,18 @@ fn the_first_line_is_there_before_the_first_byte() {
     let kinds: Vec<Value> = lines(&place).into_iter().map(|line| line["type"].clone()).collect();
     assert_eq!(kinds[..2], [json!("stream"), json!("snapshot")]);
 }
+
+#[test]
+fn what_a_receiver_will_lose_is_told() {
+    let place = Place::default();
+    let (ended, passed) = pass(&place, &["p"], &bytes("spill-embedded-e.zfs"));
+    assert_eq!(ended.code(), 0, "{}", ended.stderr);
+    assert!(passed == bytes("spill-embedded-e.zfs"));
+    let said: Vec<&str> = ended.stderr.lines().collect();
+    let [object, count] = said[..] else { panic!("{said:?}") };
+    assert!(object.starts_with("glacier-proof: warning: stream: object 2: zfs receive will lose "));
+    assert!(
+        count
+            .starts_with("glacier-proof: warning: p/a@s: objects that zfs receive will damage: 2;")
+    );
+}

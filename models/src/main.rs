@@ -28,7 +28,7 @@ mod variants {
 
 /// What the suite's files find at the edge of the process.
 mod cli {
-    pub use crate::stdout::put_out;
+    pub use crate::stdout::{put_out, warn};
 }
 
 mod neighbour {

@@ -11,6 +11,7 @@ use super::input::{Input, is_stopped, stopped};
 use super::lineage::{self, Lineage};
 use super::proof::Proofs;
 use super::writer;
+use crate::cli;
 use crate::error::{Error, Result};
 use crate::hashing::{BLOCK, Block, BlockPool, Hashers};
 use crate::line::{Guid, Snapshot, Stream, StreamId};
@@ -38,6 +39,9 @@ const GRACE: Duration = Duration::from_secs(10);
 /// headers of compound streams carry the properties of all datasets.
 const HEAD_BLOCKS: usize = 12;
 
+/// What is said of a record that no receiver puts in its place.
+const MISPLACED: &str = "zfs receive will lose its long link or its extended attributes, as this zfs send embeds them wrongly; send without -e, and with -w only what is encrypted (raw=auto)";
+
 /// What is wrong with a ZFS stream, told.
 #[expect(clippy::needless_pass_by_value, reason = "so that map_err takes it by name")]
 fn damaged(damage: Damage) -> Error {
@@ -56,6 +60,8 @@ pub struct Source {
     lineage: Option<Lineage>,
     position: u64,
     part_size: u64,
+    /// That the stream loses something was told.
+    is_warned: bool,
 }
 
 impl Source {
@@ -69,6 +75,7 @@ impl Source {
             lineage: None,
             position: 0,
             part_size,
+            is_warned: false,
         }
     }
 
@@ -105,12 +112,23 @@ impl Source {
             if let Some(walk) = &mut self.walk {
                 walk.update(block.get(had..).unwrap_or_default()).map_err(damaged)?;
             }
+            self.warn();
             if block.len() < piece || piece == size {
                 break;
             }
         }
         self.position += block.len() as u64;
         Ok(Arc::new(block))
+    }
+
+    /// Warns of the first record that no receiver puts in its place.
+    fn warn(&mut self) {
+        let misplaced = self.walk.as_ref().map(Walk::misplaced).unwrap_or_default();
+        if let Some(object) = misplaced.first
+            && !std::mem::replace(&mut self.is_warned, true)
+        {
+            cli::warn(&format!("stream: object {object}: {MISPLACED}"));
+        }
     }
 
     /// An empty block. While the other side waits for room, all are out; what
@@ -247,7 +265,16 @@ impl Source {
             ending => ending?,
         };
         self.demand(proofs)?;
-        proofs.at_end(ending, self.lineage.as_ref())
+        let whole = proofs.at_end(ending, self.lineage.as_ref())?;
+        let misplaced = self.walk.as_ref().map(Walk::misplaced).unwrap_or_default();
+        if misplaced.count > 0 {
+            let head = self.head_of_zfs().map_or("stream", |head| head.name.as_str());
+            cli::warn(&format!(
+                "{head}: objects that zfs receive will damage: {}; the stream is kept as it is",
+                misplaced.count
+            ));
+        }
+        Ok(whole)
     }
 
     /// How a ZFS stream ended; an error if it is damaged or cut short.

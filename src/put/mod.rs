@@ -121,7 +121,7 @@ fn put_away(spool: &Spool) {
         let is_stored = |journal: &Journal| journal.is_of(id).is_ok() && journal.stored.is_some();
         let journal = || -> Option<Journal> {
             let file = directory.existing_journal().ok()??;
-            Journal::read(std::io::BufReader::new(file)).ok().filter(is_stored)
+            Journal::read(io::BufReader::new(file)).ok().filter(is_stored)
         };
         if journal().is_none() {
             continue;

@@ -73,7 +73,20 @@ pub struct Walk {
     /// The snapshot of a BEGIN whose payload has not come.
     begun: Option<Snapshot>,
     snapshots: Vec<Snapshot>,
+    /// Whether the snapshot is that of a file system.
+    is_file_system: bool,
+    misplaced: Misplaced,
     damage: Option<Damage>,
+}
+
+/// Records that the sender wrote so that every receiver loses what they hold:
+/// the rest of a long link, or of extended attributes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Misplaced {
+    /// The object of the first.
+    pub first: Option<u64>,
+    /// How many there are: each is of another object.
+    pub count: u64,
 }
 
 impl Default for Walk {
@@ -101,6 +114,8 @@ impl Walk {
             head: None,
             begun: None,
             snapshots: Vec::new(),
+            is_file_system: false,
+            misplaced: Misplaced::default(),
             damage: None,
         }
     }
@@ -131,6 +146,11 @@ impl Walk {
     /// stream, any number of a compound one. None comes before the head.
     pub fn take_snapshots(&mut self) -> Vec<Snapshot> {
         std::mem::take(&mut self.snapshots)
+    }
+
+    /// What the stream has had so far that no receiver puts in its place.
+    pub fn misplaced(&self) -> Misplaced {
+        self.misplaced
     }
 
     /// How the stream ended, when all of it was taken.
@@ -237,6 +257,10 @@ impl Walk {
         match self.kind {
             Some(Kind::Begin) => self.begin(&header)?,
             Some(Kind::End) => self.end(&header, before)?,
+            Some(Kind::WriteEmbedded) if inside && self.is_file_system && header.is_spill() => {
+                self.misplaced.first.get_or_insert(header.object());
+                self.misplaced.count = self.misplaced.count.saturating_add(1);
+            }
             Some(_) if inside => {}
             Some(_) => return Err(self.damage(What::NotBegin)),
             None => return Err(self.damage(What::UnknownType)),
@@ -287,6 +311,7 @@ impl Walk {
                 return Err(self.damage(What::Package));
             }
         };
+        self.is_file_system = header.is_file_system();
         self.unknown |= header.unknown_features();
         self.sum = Fletcher::new(header.order);
         self.sum.update(header.bytes);

@@ -200,12 +200,31 @@ impl Header<'_> {
         self.u64::<48>()
     }
 
+    /// Whether it is of a file system: a volume has one object of data.
+    pub(super) fn is_file_system(self) -> bool {
+        self.u32::<32>() == 2
+    }
+
     /// The snapshot's name on the sender; `None` if it does not end or is not
     /// UTF-8.
     pub(super) fn name(self) -> Option<String> {
         let field = self.bytes::<56, 256>();
         let end = field.iter().position(|byte| *byte == 0)?;
         str::from_utf8(field.get(..end)?).ok().map(str::to_owned)
+    }
+
+    // Fields of WRITE_EMBEDDED.
+
+    /// The object that it writes to.
+    pub(super) fn object(self) -> u64 {
+        self.u64::<8>()
+    }
+
+    /// Whether it stands where no byte of a file can: that is how some senders
+    /// tell of what does not fit into the object's dnode, and no receiver
+    /// takes it for that (openzfs#18239).
+    pub(super) fn is_spill(self) -> bool {
+        self.u64::<16>() >= 1 << 63
     }
 
     // Fields of END.

@@ -296,6 +296,71 @@ fn takes_a_compound_stream_without_any_snapshot() {
     assert_eq!((ending, head.name.as_str(), snapshots.len()), (Ending::Compound, "a@b", 0));
 }
 
+fn misplaced(bytes: &[u8]) -> Misplaced {
+    let mut walk = Walk::new();
+    walk.update(bytes).unwrap();
+    walk.finish().unwrap();
+    walk.misplaced()
+}
+
+/// The same stream of a volume: its BEGIN says so, and the sums are right.
+fn of_a_volume(bytes: &[u8]) -> Vec<u8> {
+    let mut made = bytes.to_vec();
+    let mut sum = Fletcher::new(Order::Little);
+    let mut at = 0;
+    while at < made.len() {
+        let header: &mut [u8; HEADER] = (&mut made[at..at + HEADER]).try_into().unwrap();
+        let of =
+            |sums: [u64; 4]| -> Vec<u8> { sums.into_iter().flat_map(u64::to_le_bytes).collect() };
+        let kind = Kind::of(u32::from_le_bytes(header[..4].try_into().unwrap())).unwrap();
+        match kind {
+            Kind::Begin => header[32] = 3,
+            Kind::End => header[8..40].copy_from_slice(&of(sum.sums())),
+            _ => {}
+        }
+        sum.update(&header[..BEFORE_CHECKSUM]);
+        if kind != Kind::Begin {
+            let sums = of(sum.sums());
+            header[BEFORE_CHECKSUM..].copy_from_slice(&sums);
+        }
+        sum.update(&header[BEFORE_CHECKSUM..]);
+        let payload = Header { bytes: header, order: Order::Little }.payload(kind);
+        let end = at + HEADER + usize::try_from(payload).unwrap();
+        sum.update(&made[at + HEADER..end]);
+        sum.end_run();
+        at = end;
+    }
+    made
+}
+
+#[test]
+fn sees_what_no_receiver_puts_in_its_place() {
+    let two = Misplaced { first: Some(2), count: 2 };
+    let none = Misplaced::default();
+    for (file, seen) in [
+        ("spill-embedded-e.zfs", two),
+        ("spill-embedded-w.zfs", two),
+        ("spill-plain.zfs", none),
+        ("replication-R-1.zfs", none),
+    ] {
+        assert_eq!(misplaced(&stream(file)), seen, "{file}");
+    }
+    for file in REAL {
+        assert_eq!(misplaced(&stream(file)), none, "{file}");
+    }
+    // A volume may have bytes there.
+    let lossy = stream("spill-embedded-e.zfs");
+    let volume = of_a_volume(&lossy);
+    assert_eq!(volume.len(), lossy.len());
+    assert_ne!(volume, lossy);
+    assert_eq!(misplaced(&volume), none);
+    // Each snapshot of a compound stream is of its own kind.
+    let package = Made::new(false, true).begin(2, "p@s", (0, 0), b"").package_end(false).bytes;
+    let end = Made::new(false, true).package_end(true).bytes;
+    let both = [package, volume.clone(), lossy.clone(), volume, end].concat();
+    assert_eq!(misplaced(&both), two);
+}
+
 #[test]
 fn marks_a_resumed_stream() {
     let made = Made::new(true, true).begin(1 | 1 << 22, "a@b", (7, 0), b"object").end(7);

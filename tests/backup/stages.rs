@@ -6,7 +6,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::common::run_with;
+use crate::common::{Ended, run, run_with};
 use crate::local;
 use crate::machine::{GUIDS, Machine, silent};
 use crate::skip::skip;
@@ -318,4 +318,86 @@ fn a_window_that_is_killed_is_no_empty_stream() {
     assert!(machine.stored().is_empty());
     silent(&machine.run(&[], &[]));
     assert_eq!(machine.stored(), GUIDS[..2], "what is in the spool, and then a new one");
+}
+
+/// akashita-store on what a line of sh writes, with a marker m.
+fn stored_from(machine: &Machine, before: &str, sender: &str, name: &str) -> Ended {
+    let store = machine.command_in("akashita-store", "sh", &[], &[]).unwrap();
+    let script = store.get_program().to_owned();
+    let conf = machine.place.path("conf");
+    let line = format!("{before}; {{ {sender}; }} | \"$0\" -c '{}' -n {name} -w m", conf.display());
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &line]).arg(script).current_dir(machine.place.path("")).env_clear();
+    shell.envs(store.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    run(&mut shell)
+}
+
+/// Behind a filter the pipe of glacier-chunk is younger than the sender's, so
+/// there the script asks.
+#[test]
+fn a_marker_is_that_of_this_sender_before_a_filter_too() {
+    for filter in ["", "filter=gzip -1\nunfilter=gzip -d\n"] {
+        let machine = Machine::new();
+        machine.configure(&format!("{CONF}{filter}"));
+        let stale = "marker m: older than this run; remove it first\n";
+        let missing = "marker m: not there; its producer failed, the stream is not whole\n";
+        let send = "cat bin/akashita-store";
+        let late = "until [ -e n ] && [ n -nt m ]; do : >n; done";
+        let ended =
+            stored_from(&machine, &format!(": >m; {late}"), &format!("{send}; false && : >m"), "a");
+        assert_eq!(ended.code(), 65, "{filter}: {}", ended.stderr);
+        assert!(ended.stderr.ends_with(stale), "{filter}: {}", ended.stderr);
+        let ended = stored_from(&machine, "rm m", &format!("{send}; false && : >m"), "a");
+        assert_eq!(ended.code(), 65, "{filter}: {}", ended.stderr);
+        assert!(ended.stderr.contains(missing), "{filter}: {}", ended.stderr);
+        assert_eq!(machine.records().len(), 0, "{filter}");
+        // Done before anything else begins.
+        let ended = stored_from(&machine, ":", ": >m; printf hello", "a");
+        silent(&ended);
+        assert_eq!(machine.records()[0]["name"], "a", "{filter}");
+        assert!(!machine.place.path("m").exists(), "removed when accepted");
+    }
+}
+
+#[test]
+fn what_zfs_send_has_lost_is_in_the_log_and_in_the_status() {
+    for more in ["", "mode=spool\n", "filter=gzip -1\nunfilter=gzip -d\n"] {
+        let machine = Machine::new();
+        machine.configure(&format!("{}{more}", CONF.replace("tank/home", "p/a")));
+        let store = |name: &str| {
+            let mut store = machine.command_in("akashita-store", "sh", &[], &[]).unwrap();
+            run_with(&mut store, &stream(name))
+        };
+        let status = || machine.script_in("akashita-status", "sh", &[], &[]).unwrap();
+        silent(&store("spill-plain.zfs"));
+        assert!(status().stdout.starts_with("AKASHITA OK - "), "{}", status().stdout);
+        let ended = store("spill-embedded-e.zfs");
+        assert_eq!(ended.code(), 0, "{more}: {}", ended.stderr);
+        let told = "p/a@s: objects that zfs receive will damage: 2";
+        assert!(ended.stderr.contains(": warning: stream: object 2: "), "{more}: {}", ended.stderr);
+        assert!(ended.stderr.contains(told), "{more}: {}", ended.stderr);
+        let lossy = machine.place.path("lossy");
+        let noted = fs::read_to_string(&lossy).unwrap();
+        assert!(noted.ends_with(&format!("Z {told}\n")) && noted.lines().count() == 1, "{noted}");
+        let told = status();
+        assert_eq!(told.code(), 1, "{}", told.stdout);
+        let said = format!("; will come back damaged: 1, see {};", lossy.display());
+        assert!(told.stdout.starts_with("AKASHITA WARNING - "), "{}", told.stdout);
+        assert!(told.stdout.contains(&said), "{}", told.stdout);
+        fs::remove_file(lossy).unwrap();
+        assert_eq!(status().code(), 0);
+    }
+    // The whole script, from ZFS to the log.
+    let machine = Machine::new();
+    let streams = machine.place.path("streams");
+    fs::create_dir(&streams).unwrap();
+    fs::write(streams.join("full.zfs"), stream("spill-embedded-e.zfs")).unwrap();
+    let ended = machine.run(&[], &[("STREAMS", streams.to_str().unwrap())]);
+    let log = fs::read_to_string(machine.place.path("log")).unwrap();
+    assert!(
+        log.contains("p/a@s: objects that zfs receive will damage: 2; "),
+        "{}{log}",
+        ended.stderr
+    );
+    assert!(machine.place.path("lossy").exists());
 }

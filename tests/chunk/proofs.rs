@@ -402,3 +402,25 @@ fn a_failed_line_names_the_stream_once_that_is_known() {
     assert_eq!(ended.of_type("part").len(), 2, "what is complete is kept");
     assert!(!place.stream(id(&lines)).join("lines.jsonl").exists());
 }
+
+/// zfs receive ends with 0 and has lost what they hold.
+#[test]
+fn what_a_receiver_will_lose_is_told_at_the_first_and_counted_at_the_end() {
+    let object = "glacier-chunk: warning: stream: object 2: zfs receive will lose its long link or its extended attributes, as this zfs send embeds them wrongly; send without -e, and with -w only what is encrypted (raw=auto)\n";
+    let count = "glacier-chunk: warning: p/a@s: objects that zfs receive will damage: 2; the stream is kept as it is\n";
+    for (name, said) in [
+        ("spill-embedded-e.zfs", [object, count].concat()),
+        ("spill-embedded-w.zfs", [object, count].concat()),
+        ("spill-plain.zfs", String::new()),
+    ] {
+        for options in ["", "--inspect"] {
+            let place = Place::default();
+            let ended = run_on(&mut chunk(&place, options), &stream(name));
+            assert_eq!((ended.code(), &ended.stderr), (0, &said), "{name}");
+            assert_eq!(ended.of_type("end").len(), 1);
+        }
+    }
+    for name in PLAIN.into_iter().chain(COMPOUND) {
+        run_on(&mut chunk(&Place::default(), "--inspect --trust-eof"), &stream(name)).done();
+    }
+}
