@@ -19,9 +19,6 @@ use crate::line::{Archive, Chain, Hashes, Job, Line, Reader, Snapshot, Stored, S
 use crate::treehash::Hash;
 use crate::vault::{Dest, Span};
 
-/// What is said where there is nothing to plan.
-const NO_LINES: &str = "stdin: no catalog lines of a stream; did glacier-chain fail?";
-
 /// What is to be fetched, in the order in which it is passed on.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Plan {
@@ -205,12 +202,9 @@ impl Lines {
         Ok(())
     }
 
-    /// What lacks at the end of lines that a program was printing: all of them,
-    /// or some of a chain's.
+    /// What lacks of a chain whose head has come. glacier-chain prints that when
+    /// it knows the rest: so of a pipe it says that one of them was killed.
     pub fn cut(&self) -> Option<String> {
-        if self.streams.is_empty() {
-            return Some(NO_LINES.to_owned());
-        }
         self.chains.iter().find_map(|(chain, streams)| {
             let whole = u32::try_from(streams.len()) == Ok(chain.streams)
                 && streams.contains(&chain.stream);
@@ -254,7 +248,9 @@ impl Lines {
             volume.jobs = self.jobs.get(&volume.line.archive_id).cloned().unwrap_or_default();
         }
         if plan.streams.is_empty() {
-            return Err(Error::Data(NO_LINES.to_owned()));
+            return Err(Error::Data(
+                "stdin: no catalog lines of a stream; did glacier-chain fail?".to_owned(),
+            ));
         }
         Ok(plan)
     }

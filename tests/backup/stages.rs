@@ -381,7 +381,8 @@ fn what_zfs_send_has_lost_is_in_the_log_and_in_the_status() {
         assert!(noted.ends_with(&format!("Z {told}\n")) && noted.lines().count() == 1, "{noted}");
         let told = status();
         assert_eq!(told.code(), 1, "{}", told.stdout);
-        let said = format!("; will come back damaged: 1, see {};", lossy.display());
+        let state = machine.place.path("");
+        let said = format!("; will come back damaged: 1, see {}/lossy;", state.display());
         assert!(told.stdout.starts_with("AKASHITA WARNING - "), "{}", told.stdout);
         assert!(told.stdout.contains(&said), "{}", told.stdout);
         fs::remove_file(lossy).unwrap();
