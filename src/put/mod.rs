@@ -113,7 +113,8 @@ pub async fn run<V: Vault>(vault: &V, settings: &Settings) -> Result<()> {
 const SOON: Duration = Duration::from_secs(1);
 
 /// Puts the receipts of stored streams away that an earlier moment left in
-/// their directories: a chunk still worked there, or a put died.
+/// their directories, and removes those directories and what is empty: a chunk
+/// still worked there, or a put died.
 fn put_away(spool: &Spool) {
     for id in spool.ids().unwrap_or_default() {
         // What cannot be read is told to who asks for it.
@@ -123,14 +124,20 @@ fn put_away(spool: &Spool) {
             let file = directory.existing_journal().ok()??;
             Journal::read(io::BufReader::new(file)).ok().filter(is_stored)
         };
-        if journal().is_none() {
+        // A chunk that has just begun would take our lock for one that sends.
+        let is_empty =
+            || directory.is_idle().is_ok_and(|is| is && !directory.is_locked(Holder::Chunk));
+        if journal().is_none() && !is_empty() {
             continue;
         }
         let Ok(_lock) = directory.lock(Holder::Put) else { continue };
-        // It may be another's by now.
-        let Some(dest) = journal().and_then(|journal| journal.dest) else { continue };
-        // What stays is stored for glacier-ls(1), and tried again.
-        let _ = spool.retire(&directory, Some(&receipt(&dest)), SOON);
+        // It may be another's by now. What stays is tried again, and is nothing
+        // or stored for glacier-ls(1).
+        let _ = match journal().map(|journal| journal.dest) {
+            Some(Some(dest)) => spool.retire(&directory, Some(&receipt(&dest)), SOON).map(|_| ()),
+            Some(None) => Ok(()),
+            None => spool.leave(&directory),
+        };
     }
 }
 

@@ -11,7 +11,7 @@ use super::scene::{Scene, Stream, VOLUME};
 use super::stand::Running;
 use super::{pool, scripts};
 use crate::common::run;
-use crate::local::files;
+
 use crate::rig::VAULT;
 
 /// How often the same command may have to be run again.
@@ -57,7 +57,7 @@ pub fn recover(scene: &Scene, parties: [Party; 2], was_killed: bool) -> Result<(
             [Stream::Increment, Stream::Second].into_iter().filter(|it| scripts::has(scene, *it)),
         );
     }
-    everything(scene, &streams, is_script)
+    everything(scene, &streams)
 }
 
 fn until_done(what: &str, mut again: impl FnMut() -> (bool, String)) -> Result<(), String> {
@@ -74,7 +74,7 @@ fn until_done(what: &str, mut again: impl FnMut() -> (bool, String)) -> Result<(
 
 /// That the vault has each stream once, and the catalog names what is there
 /// and nothing else; that only receipts are left, and all comes back.
-fn everything(scene: &Scene, streams: &[Stream], is_script: bool) -> Result<(), String> {
+fn everything(scene: &Scene, streams: &[Stream]) -> Result<(), String> {
     let archives = scene.server.archives(VAULT);
     let mut expected = 0;
     for stream in streams {
@@ -93,16 +93,10 @@ fn everything(scene: &Scene, streams: &[Stream], is_script: bool) -> Result<(), 
             there.len()
         ));
     }
-    // A script that was killed while put cleared does not come back to a stream
-    // that is stored: the directory and its locks stay.
-    let is_empty = |name: &str| {
-        let inside = files(&scene.spool().join(name));
-        is_script && inside.iter().all(|file| file.extension().is_some_and(|it| it == "lock"))
-    };
     let left: Vec<String> = fs::read_dir(scene.spool())
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .filter(|name| name != "done" && !is_empty(name))
+        .filter(|name| name != "done")
         .collect();
     if !left.is_empty() {
         return Err(format!("left in the spool: {}", left.join(" ")));

@@ -62,37 +62,3 @@ pub const PAIRS: &[(Party, Party)] = &[
     (Sh(Script::At), Sh(Script::At)),
     (Sh(Script::Files(1)), Sh(Script::Files(2))),
 ];
-
-/// Pairs that are only tried when they are named, and why: each is a fault
-/// that was found here, and is not mended yet.
-pub const OPEN: &[(Party, Party, &str)] = &[
-    (Chunk(A), Put(A), "put clears what a chunk that began again writes"),
-    (Other(A), Put(A), "chunk cuts other bytes while put sends"),
-    (Chunk(A), Ls, LOST),
-    (Drop(A), Ls, LOST),
-    (Rm(A), Ls, LOST),
-    (Put(A), Ls, LOST),
-    (Sh(Script::Backup), Ls, LOST),
-    (Chunk(A), Rm(A), NOT_EMPTY),
-    (Chunk(A), Drop(A), NOT_EMPTY),
-    (Put(A), Put(A), NOT_EMPTY),
-    (Put(A), Rm(A), NOT_EMPTY),
-    (Put(A), Drop(A), NOT_EMPTY),
-    (Rm(A), Rm(A), NOT_EMPTY),
-    (Drop(A), Drop(A), NOT_EMPTY),
-    (Put(A), Put(B), GLUED),
-    (Put(A), Rm(B), GLUED),
-    (Put(A), Verify, GLUED),
-    (Rm(A), Rm(B), GLUED),
-    (Rm(A), Verify, GLUED),
-    (Verify, Verify, GLUED),
-    (Sh(Script::Backup), Sh(Script::Verify), GLUED),
-    (Put(Increment), Rm(Full), BASE),
-    (Chunk(Increment), Rm(Full), BASE),
-    (Get(A), Get(A), "two get of one new file: File exists, and not 75"),
-];
-
-const LOST: &str = "glacier-ls tells to send again what is being cut, stored or dropped";
-const NOT_EMPTY: &str = "a directory that another has opened is not empty";
-const GLUED: &str = "a line behind half a line is lost";
-const BASE: &str = "rm deletes the base of what is on its way";
