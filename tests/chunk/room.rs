@@ -1,7 +1,9 @@
 //! Waiting for room in the spool.
 
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -236,4 +238,54 @@ fn a_volume_that_does_not_fit_is_given_up() {
         head -c 3145728 input | cut --name b; echo \"b $? of $(parts)\"";
     let Some(ended) = on_a_disk(&place, 6, script) else { return };
     assert_eq!(ended.stdout, "a 75 of 0\nb 0 of 3\n", "{}", ended.stderr);
+}
+
+/// Whether strace holds a thread of what it runs.
+fn is_held(strace: u32) -> bool {
+    let children = fs::read_to_string(format!("/proc/{strace}/task/{strace}/children"));
+    let children = children.unwrap_or_default();
+    children.split_whitespace().any(|child| {
+        let threads = fs::read_dir(format!("/proc/{child}/task")).into_iter().flatten().flatten();
+        let status = |thread: fs::DirEntry| fs::read_to_string(thread.path().join("status"));
+        threads.filter_map(|it| status(it).ok()).any(|it| it.contains("State:\tt"))
+    })
+}
+
+#[test]
+fn room_that_is_made_between_two_looks_is_used() {
+    let place = Place::default();
+    fs::write(place.path("input"), bytes(4 * MIB)).unwrap();
+    let mut untraced = chunk(&place, &format!("{SMALL} --patience 0s"));
+    untraced.env("GLACIER_SPOOL", place.path("first"));
+    let input = || File::open(place.path("input")).unwrap();
+    let id = id(&run(untraced.stdin(input())).lines()).to_owned();
+    // Who looks whether put works meets a lock that nobody holds, late.
+    let directory = place.stream(&id);
+    DirBuilder::new().recursive(true).mode(0o700).create(&directory).unwrap();
+    fs::write(directory.join("put.lock"), "").unwrap();
+    let mut traced = place.command("strace");
+    traced.args(["-f", "-o", "trace", "-P"]).arg(directory.join("put.lock"));
+    traced.args(["-e", "trace=flock", "-e", "inject=flock:delay_enter=1000000"]);
+    let plain = chunk(&place, &format!("{SMALL} --patience 0s"));
+    traced.arg(plain.get_program()).args(plain.get_args());
+    let envs = plain.get_envs().filter_map(|(name, value)| Some((name, value?)));
+    traced.envs(envs).stdin(input()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let Ok(mut child) = traced.spawn() else {
+        skip("strace: not found, no look is late");
+        return;
+    };
+    let third = part_file(&place, &id, 1, 0);
+    until("three parts are there", || third.exists() || child.try_wait().unwrap().is_some());
+    until("it looks for put", || is_held(child.id()) || child.try_wait().unwrap().is_some());
+    for part in 0..2 {
+        let _ = fs::remove_file(part_file(&place, &id, 0, part));
+    }
+    let ended = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&ended.stderr);
+    if said.contains("ptrace") {
+        skip("strace: not allowed, no look is late");
+        return;
+    }
+    assert!(ended.status.success(), "{said}");
+    assert!(part_file(&place, &id, 1, 1).exists());
 }
