@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::get::plan::Lines;
 use crate::line::{Deleted, Line, Snapshot, Stored, StreamId};
 use crate::reread::Span;
-use crate::spool::Spool;
+use crate::spool::{Holder, Spool};
 
 /// The catalog lines of a stored stream.
 #[derive(Debug)]
@@ -124,16 +124,19 @@ impl Place {
     }
 
     /// Reads it; `None` if it is not there any more, or is the journal of a
-    /// stream that is not stored.
+    /// stream that is not stored, or that a put works on.
     ///
     /// # Errors
     /// When it cannot be read; within, why it is not believed.
     pub fn read(&self, spool: &Spool) -> Result<Option<Result<Receipt, String>>> {
         let file = match &self.name {
             Some(name) => spool.receipt(name)?,
+            // While a put works the catalog has not had its lines yet.
             None => match spool.existing(self.id)? {
-                Some(directory) => directory.existing_journal()?,
-                None => None,
+                Some(directory) if !directory.is_locked(Holder::Put) => {
+                    directory.existing_journal()?
+                }
+                _ => None,
             },
         };
         let Some(file) = file else { return Ok(None) };

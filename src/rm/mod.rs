@@ -19,8 +19,8 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::books::Catalog;
-use crate::error::Result;
-use crate::line::{Line, StreamId};
+use crate::error::{Error, Result};
+use crate::line::{Line, Stored, StreamId};
 use crate::receipt::{Place, Receipt};
 use crate::spool::Spool;
 use crate::vault::glacier::Glacier;
@@ -87,14 +87,27 @@ fn catalog(settings: &Settings) -> Result<Option<Catalog>> {
     settings.catalog.exists().then(|| Catalog::open(&settings.catalog)).transpose()
 }
 
-/// The receipts of streams that are stored here, and of which the catalog has
-/// lost that. What is wrong with one that is damaged is told by glacier-ls(1).
-fn lost(spool: &Spool, known: &Known, here: &Here) -> Result<Vec<Receipt>> {
-    let mut lost = Vec::new();
+/// What the receipts of the spool call stored here. What is wrong with one that
+/// is damaged is told by glacier-ls(1).
+fn stored(spool: &Spool, here: &Here) -> Result<Vec<(Place, Stored)>> {
+    let mut all = Vec::new();
     for place in Place::all(spool)? {
-        let receipt = place.read(spool)?.and_then(std::result::Result::ok);
-        let is_lost = |it: &Receipt| it.stored.dest == here.dest && !known.knows(&it.stored);
-        lost.extend(receipt.filter(is_lost));
+        if let Some(Ok(receipt)) = place.read(spool)?
+            && receipt.stored.dest == here.dest
+        {
+            all.push((place, receipt.stored));
+        }
+    }
+    Ok(all)
+}
+
+/// The receipts of what the catalog has lost.
+fn lost(spool: &Spool, stored: Vec<(Place, Stored)>, known: &Known) -> Result<Vec<Receipt>> {
+    let mut lost = Vec::new();
+    for (place, stored) in stored {
+        if !known.knows(&stored) {
+            lost.extend(place.read(spool)?.and_then(std::result::Result::ok));
+        }
     }
     Ok(lost)
 }
@@ -127,10 +140,15 @@ pub async fn run(vault: &Glacier, settings: &Settings) -> Result<()> {
         None => None,
         Some(catalog) => {
             let wanted: HashSet<StreamId> = asked.archives.iter().map(|it| it.stream).collect();
+            // The spool is read first: what it calls stored is in the catalog
+            // by then, unless that has lost it.
+            let look =
+                |spool| Ok::<_, Error>((spool, underway::all(spool)?, stored(spool, &here)?));
+            let spooled = spool.as_ref().map(look).transpose()?;
             let mut known = Known::read(|| catalog.reader(), &wanted)?;
-            if let Some(spool) = &spool {
-                let lost = lost(spool, &known, &here)?;
-                known.expect(&underway::all(spool)?, lost);
+            if let Some((spool, underway, stored)) = spooled {
+                let lost = lost(spool, stored, &known)?;
+                known.expect(&underway, lost);
             }
             Some(known)
         }

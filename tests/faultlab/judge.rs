@@ -22,8 +22,14 @@ const AGAIN: usize = 5;
 pub fn promises(rig: &Rig, ran: &Ran) {
     let archives = rig.server.archives(VAULT);
     let catalog = rig.catalog();
+    // A volume that does not fit on the disk is given up, and said to be.
+    let gives_up = ran.codes[0] == Some(75) && ran.said[0].contains(" is free");
+    let is_whole = |part: &Value| {
+        let of_it = |line: &&Value| line["type"] == "volume" && line["volume"] == part["volume"];
+        ran.announced.iter().any(|line| of_it(&line))
+    };
     for line in &ran.announced {
-        if line["type"] != "part" || line["spooled"] == false {
+        if line["type"] != "part" || line["spooled"] == false || gives_up && !is_whole(line) {
             continue;
         }
         let (volume, part) = (line["volume"].as_u64().unwrap(), line["part"].as_u64().unwrap());

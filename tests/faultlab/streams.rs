@@ -103,7 +103,10 @@ fn any(chance: &mut Chance, end: usize) -> usize {
 /// That a message tells where it is wrong.
 #[track_caller]
 fn is_placed(said: &str) {
-    let said = said.trim_end();
+    // What a sender has lost before the damage is told as it is found.
+    let of_record = |line: &&str| !line.contains(": warning: stream: object ");
+    let lines: Vec<&str> = said.lines().filter(of_record).collect();
+    let said = lines.join("\n");
     let number = |word: &str| {
         let rest = said.split_once(word).map(|(_, rest)| rest);
         rest.is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
