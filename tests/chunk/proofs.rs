@@ -377,7 +377,8 @@ fn where_no_pipe_tells_its_time_a_marker_must_be_made_meanwhile() {
     let script = "mkfifo f; { printf x >f; } & exec \"$0\" --whole m --name x <f";
     let ended = run(&mut sh(&place, script));
     is_not_whole(&ended.failed(65, "marker m: older than this run; remove it first"), 65);
-    let script = "rm m; { { head -c 2000000 /dev/zero; until [ -e spool/*/lines.new ]; do :; done
+    let script =
+        "rm -r m spool; { { head -c 2000000 /dev/zero; until [ -e spool/*/lines.new ]; do :; done
         : >m; } >f; } & exec \"$0\" --whole m --name y --part-size 1M <f";
     let ended = run(&mut sh(&place, script)).done();
     assert_eq!(ended.lines().last().unwrap()["whole"], "marker");
