@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
@@ -39,27 +40,26 @@ pub fn run(lab: &Lab, seconds: u64) -> Tally {
         return tally;
     }
     if let Err(why) = build() {
-        tally.violations.push(format!("fuzz: {why}"));
+        tally.violated(format!("fuzz: {why}"));
         return tally;
     }
     let wanted = |name: &str| lab.target.as_deref().is_none_or(|target| target == name);
     let targets: Vec<&Target> = TARGETS.iter().filter(|(name, _)| wanted(name)).collect();
     let next = AtomicUsize::new(0);
-    let found: Vec<String> = thread::scope(|scope| {
-        let working = [(); AT_ONCE].map(|()| {
+    let tally = Mutex::new(tally);
+    thread::scope(|scope| {
+        for _ in 0..AT_ONCE {
             scope.spawn(|| {
-                let mut found = Vec::new();
                 while let Some((name, _)) = targets.get(next.fetch_add(1, Ordering::SeqCst)) {
-                    let attack = attack(lab, name, seconds);
-                    found.extend(attack.err().map(|why| format!("fuzz: {name}: {why}")));
+                    if let Err(why) = attack(lab, name, seconds) {
+                        tally.lock().unwrap().violated(format!("fuzz: {name}: {why}"));
+                    }
                 }
-                found
-            })
-        });
-        working.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+            });
+        }
     });
+    let mut tally = tally.into_inner().unwrap();
     tally.runs += u64::try_from(targets.len()).unwrap();
-    tally.violations.extend(found);
     tally
 }
 

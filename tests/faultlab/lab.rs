@@ -2,7 +2,9 @@
 //! came to.
 
 use std::cell::RefCell;
+use std::fmt::{self, Display, Formatter};
 use std::panic::{self, AssertUnwindSafe};
+use std::str::FromStr;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -22,10 +24,37 @@ pub struct Lab {
     pub only: Option<u64>,
     /// How many runs were asked for: a layer may do other things if all.
     pub runs: u64,
+    /// Of a list that is done whole, what is done now.
+    pub share: Option<Share>,
     /// Whether the first violation is enough.
     pub first: bool,
     /// The only fuzz target, or what all network cases have in their names.
     pub target: Option<String>,
+}
+
+/// Every `of`-th run, from the `piece`-th: all pieces together are the whole.
+#[derive(Clone, Copy)]
+pub struct Share {
+    piece: u64,
+    of: u64,
+}
+
+impl FromStr for Share {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let numbers = text.split_once('/').map(|(piece, of)| (piece.parse(), of.parse()));
+        match numbers {
+            Some((Ok(piece), Ok(of))) if (1..=of).contains(&piece) => Ok(Self { piece, of }),
+            _ => Err("not K/N, the K-th of N pieces"),
+        }
+    }
+}
+
+impl Display for Share {
+    fn fmt(&self, f: &mut Formatter) -> fmt::Result {
+        write!(f, "{}/{}", self.piece, self.of)
+    }
 }
 
 /// What the runs of a layer came to.
@@ -42,6 +71,12 @@ pub struct Tally {
 }
 
 impl Tally {
+    /// Notes a violation, and prints it at once: a layer may take a night.
+    pub fn violated(&mut self, why: String) {
+        println!("VIOLATION: {why}");
+        self.violations.push(why);
+    }
+
     /// A layer that cannot work here.
     pub fn skipped(why: impl Into<String>) -> Self {
         Self { skipped: Some(why.into()), ..Self::default() }
@@ -57,6 +92,11 @@ impl Lab {
             chance.next();
         }
         chance
+    }
+
+    /// Whether a run belongs to the share.
+    pub fn has(&self, run: u64) -> bool {
+        self.only.is_some() || self.share.is_none_or(|Share { piece, of }| run % of == piece - 1)
     }
 
     /// What shows a run again.
@@ -89,6 +129,9 @@ impl Lab {
                         if number >= end || enough {
                             break;
                         }
+                        if !self.has(number) {
+                            continue;
+                        }
                         let mut chance = self.chance(number);
                         let result = caught(|| run(number, &mut chance));
                         let mut tally = tally.lock().unwrap();
@@ -101,7 +144,7 @@ impl Lab {
                             } else {
                                 format!("; again: {replay}")
                             };
-                            tally.violations.push(format!("{}: {why}{again}", self.layer));
+                            tally.violated(format!("{}: {why}{again}", self.layer));
                         }
                     }
                 });

@@ -45,7 +45,7 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 
-use lab::{Lab, Tally};
+use lab::{Lab, Share, Tally};
 
 /// A kind of attack.
 struct Layer {
@@ -98,6 +98,9 @@ struct Options {
     /// Only this run
     #[arg(long)]
     only: Option<u64>,
+    /// K/N: where a layer does all that there is, only every N-th, from the K-th
+    #[arg(long)]
+    share: Option<Share>,
     /// End a layer at its first violation
     #[arg(long)]
     first: bool,
@@ -130,18 +133,20 @@ fn main() -> ExitCode {
         return ExitCode::from(64);
     }
     lab::catch_panics();
+    // What is done as often as a number says has no pieces.
+    let share = |runs| options.share.filter(|_| runs == ALL);
     let recorded = matches!(what[..], ["full" | "soak", ..]);
     let end = Instant::now() + Duration::from_secs_f64(options.hours * 3600.0);
     let (mut round, mut red) = (seed, false);
     loop {
         for (layer, runs) in &chosen {
-            let tally = attack(layer, *runs, round, &options);
+            let share = share(*runs);
+            let tally = attack(layer, *runs, share, round, &options);
             red |= !tally.violations.is_empty();
             if recorded {
-                let name = match &options.target {
-                    Some(target) => format!("{} {target}", layer.name),
-                    None => layer.name.to_owned(),
-                };
+                let mut name = layer.name.to_owned();
+                name.extend(options.target.iter().map(|target| format!(" {target}")));
+                name.extend(share.iter().map(|share| format!(" {share}")));
                 status::append(what[0], &name, layer.unit, round, &tally);
             }
         }
@@ -154,22 +159,21 @@ fn main() -> ExitCode {
 }
 
 /// Runs a layer, and tells what came of it.
-fn attack(layer: &Layer, runs: u64, seed: u64, options: &Options) -> Tally {
-    println!("== {}: seed {seed}", layer.name);
+fn attack(layer: &Layer, runs: u64, share: Option<Share>, seed: u64, options: &Options) -> Tally {
+    let piece = share.map(|share| format!(", piece {share}")).unwrap_or_default();
+    println!("== {}: seed {seed}{piece}", layer.name);
     let lab = Lab {
         layer: layer.name,
         seed,
         runs,
         only: options.only,
+        share,
         first: options.first,
         target: options.target.clone(),
     };
     let begin = Instant::now();
     let mut tally = (layer.run)(&lab, runs);
     tally.took = begin.elapsed();
-    for violation in &tally.violations {
-        println!("VIOLATION: {violation}");
-    }
     if let Some(why) = &tally.skipped {
         println!("SKIP: faultlab: {}: {why}", layer.name);
     }

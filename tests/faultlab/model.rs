@@ -23,8 +23,9 @@ pub fn run(lab: &Lab, runs: u64) -> Tally {
     let program = match library() {
         Ok(program) => program,
         Err(why) => {
-            let violations = vec![format!("model: the library's tests: {why}")];
-            return Tally { violations, ..Tally::default() };
+            let mut tally = Tally::default();
+            tally.violated(format!("model: the library's tests: {why}"));
+            return tally;
         }
     };
     // Half of a plan's sequences are of each of its properties.

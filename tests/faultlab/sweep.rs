@@ -94,7 +94,7 @@ pub fn run(lab: &Lab, runs: u64) -> Tally {
         let swept = usize::try_from(run).ok().and_then(|run| columns.get(run));
         match swept {
             Some((column, _)) if all => {
-                cells.fetch_add(sweep(column), Ordering::SeqCst);
+                cells.fetch_add(sweep(column) - 1, Ordering::SeqCst);
             }
             None if all => attack_writes(chance, disks),
             _ if run % 5 == 0 => attack_writes(chance, disks),
@@ -105,7 +105,7 @@ pub fn run(lab: &Lab, runs: u64) -> Tally {
         }
     });
     if all && lab.only.is_none() {
-        tally.runs += cells.into_inner() - columns.len() as u64;
+        tally.runs += cells.into_inner();
     }
     if !disks {
         tally.skipped = Some("mount: not allowed, no disk is full".to_owned());

@@ -151,7 +151,7 @@ fn cells(lab: &Lab, with_fuse: bool) -> Result<Vec<Cell>, Tally> {
     let mut distinct = watched.clone();
     distinct.sort();
     distinct.dedup();
-    let watching = Lab { layer: "pairs", only: None, target: None, ..*lab };
+    let watching = Lab { layer: "pairs", only: None, share: None, target: None, ..*lab };
     let failed = watching.each_of(AT_ONCE, distinct.len() as u64, |run, _| {
         let (party, streams) = &distinct[usize::try_from(run).unwrap()];
         let scene = scene(streams, *party);
