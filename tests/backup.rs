@@ -313,3 +313,36 @@ fn the_status_tells_of_the_oldest_in_any_sh() {
         assert_eq!(status(&[]).unwrap().0, 2, "{shell}");
     }
 }
+
+#[test]
+fn what_is_told_to_paste_holds_where_a_path_has_a_quote_in_it() {
+    let machine = Machine::new();
+    silent(&machine.run(&[], &[]));
+    let place = machine.place.path("it's $HOME");
+    fs::create_dir(&place).unwrap();
+    let (catalog, spool) = (place.join("catalog.jsonl"), place.join("spool"));
+    fs::rename(machine.place.path("catalog.jsonl"), &catalog).unwrap();
+    fs::rename(machine.place.path("spool"), &spool).unwrap();
+    machine.configure(&format!(
+        "dest=my-vault\ndataset=tank/home\ncatalog={}\nspool={}\n",
+        catalog.display(),
+        spool.display()
+    ));
+    let whole = fs::read_to_string(&catalog).unwrap();
+    let other = |line: &&str| line.contains("\"stored\"") && line.contains("\"other\"");
+    let line = whole.split_inclusive('\n').find(other).unwrap();
+    for shell in ["sh", "dash", "bash", "busybox sh"] {
+        // The catalog loses a stream that a receipt knows.
+        fs::write(&catalog, whole.replace(line, "")).unwrap();
+        let Some(ended) = machine.script_in("akashita-status", shell, &[], &[]) else { continue };
+        let told = ended.stdout;
+        let repair = told.split_once("bring them back: ").unwrap().1.split("; ").next().unwrap();
+        machine.sh(repair);
+        assert!(fs::read_to_string(&catalog).unwrap().contains(line), "{shell}: {repair}");
+        let wanted = ["-n", "tank/home@sun"];
+        let ended = machine.script_in("akashita-restore", shell, &wanted, &[]).unwrap();
+        let list = ended.stderr.trim_end().strip_suffix(" lists all").unwrap();
+        let list = list.rsplit_once("; ").unwrap().1;
+        assert!(machine.sh(list).contains("tank/home@"), "{shell}: {list}");
+    }
+}

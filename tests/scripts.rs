@@ -78,26 +78,91 @@ fn all_begin_alike_and_stop_at_the_first_failure() {
     }
 }
 
+/// akashita-common, read by a shell that is there, and then a line with these
+/// words.
+fn common(shell: &str, line: &str, words: &[&str]) -> Option<Output> {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/akashita-common");
+    let mut arguments = shell.split(' ');
+    let mut command = Command::new(arguments.next().unwrap());
+    command.args(arguments).args(["-c", &format!(". '{}'\n{line}", file.display()), "name"]);
+    command.args(words).env_clear().env("PATH", std::env::var_os("PATH").unwrap());
+    command.output().ok()
+}
+
+const SHELLS: [&str; 4] = ["sh", "dash", "bash", "busybox sh"];
+
 #[test]
-fn have_one_rule_for_names_and_for_what_is_shown() {
-    // They are alone where they run, so each has what it needs in it. The job
-    // of akashita-at has one form, whatever its words are, and the paper has
-    // several lines.
-    for (function, of) in [("is_name", 3), ("quoted", 5), ("shown", 5)] {
-        let mut texts = Vec::new();
-        for path in scripts()
-            .iter()
-            .filter(|path| !path.ends_with("akashita-at") && !path.ends_with("akashita-paper"))
-        {
-            let text = fs::read_to_string(path).unwrap();
-            let Some((_, text)) = text.split_once(&format!("\n{function}() {{\n")) else {
-                continue;
-            };
-            texts.push(text.split_once("\n}\n").unwrap().0.to_owned());
+fn words_are_quoted_so_that_any_sh_reads_them() {
+    let words = [
+        "",
+        "tank/home",
+        "a b",
+        "it's",
+        "''",
+        "$HOME",
+        "`x`",
+        "\\",
+        "*",
+        "~",
+        "-n",
+        "a;b",
+        "#",
+        "\u{e4}",
+        "!x",
+        "a\nb",
+        "\"",
+        "%s",
+        "a=b",
+    ];
+    for shell in SHELLS {
+        let Some(output) = common(shell, "quoted \"$@\"", &words) else {
+            skip(&format!("{shell}: not found, nothing is quoted with it"));
+            continue;
+        };
+        let (code, line, err) = seen(output);
+        assert_eq!((code, err.as_str()), (Some(0), ""), "{shell}");
+        for reader in SHELLS {
+            let read = format!("printf '<%s>' {line}");
+            let Some(output) = common(reader, &read, &[]) else { continue };
+            let expected: String = words.iter().map(|word| format!("<{word}>")).collect();
+            assert_eq!(seen(output), (Some(0), expected, String::new()), "{shell}, {reader}");
         }
-        assert!(texts.len() >= of, "{function}: in {}", texts.len());
-        texts.dedup();
-        assert_eq!(texts.len(), 1, "{function}: {texts:#?}");
+        let (_, line, _) = seen(common(shell, "literal \"$1\"", &["tank/home"]).unwrap());
+        assert_eq!(line, "'tank/home'", "{shell}");
+    }
+}
+
+#[test]
+fn what_the_scripts_share_is_read_from_their_own_directory_alone() {
+    let top = tempfile::tempdir().unwrap();
+    let at = |name: &str| top.path().join(name);
+    for directory in ["alone", "path"] {
+        fs::create_dir(at(directory)).unwrap();
+    }
+    let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/akashita-failed");
+    fs::copy(from, at("alone/akashita-failed")).unwrap();
+    // What a search of the working directory or of PATH would find.
+    for place in ["akashita-common", "path/akashita-common"] {
+        fs::write(at(place), format!("#!/bin/sh\n: >'{}'\n", at("victim").display())).unwrap();
+        fs::set_permissions(at(place), fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let path = std::env::var_os("PATH").unwrap();
+    let mut path: Vec<PathBuf> = std::env::split_paths(&path).collect();
+    path.insert(0, at("path"));
+    let path = std::env::join_paths(path).unwrap();
+    fs::copy(at("alone/akashita-failed"), at("akashita-failed")).unwrap();
+    for shell in SHELLS {
+        // By a name without a directory, it is not found at all.
+        for script in ["alone/akashita-failed", "akashita-failed"] {
+            let mut words = shell.split(' ');
+            let mut command = Command::new(words.next().unwrap());
+            command.args(words).arg(script).current_dir(top.path());
+            let Ok(output) = command.env_clear().env("PATH", &path).output() else { continue };
+            let (code, out, err) = seen(output);
+            assert!(code != Some(0) && out.is_empty(), "{shell} {script}: {out}");
+            assert!(err.contains("akashita-common"), "{shell} {script}: {err}");
+            assert!(!at("victim").exists(), "{shell} {script}");
+        }
     }
 }
 

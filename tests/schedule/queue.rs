@@ -277,7 +277,7 @@ fn a_machine_without_at_is_told() {
     // Programs that the script needs, and no at.
     let bin = desk.machine.place.path("few");
     fs::create_dir(&bin).unwrap();
-    for name in ["sh", "sed", "id", "awk"] {
+    for name in ["sh", "sed", "id", "awk", "mktemp", "rm", "tr"] {
         let there = std::env::split_paths(&std::env::var_os("PATH").unwrap())
             .map(|directory| directory.join(name))
             .find(|file| file.is_file())
