@@ -124,7 +124,7 @@ fn words_are_quoted_so_that_any_sh_reads_them() {
         for reader in SHELLS {
             let read = format!("printf '<%s>' {line}");
             let Some(output) = common(reader, &read, &[]) else { continue };
-            let expected: String = words.iter().map(|word| format!("<{word}>")).collect();
+            let expected: String = words.iter().flat_map(|word| ["<", *word, ">"]).collect();
             assert_eq!(seen(output), (Some(0), expected, String::new()), "{shell}, {reader}");
         }
         let (_, line, _) = seen(common(shell, "literal \"$1\"", &["tank/home"]).unwrap());
