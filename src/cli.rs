@@ -14,7 +14,7 @@ use crate::closed::is_stdout_closed;
 pub use crate::error::{Error, Result};
 use crate::line::{Failed, Line, StreamId};
 use crate::neighbour;
-pub use crate::printable::printable;
+pub use crate::printable::{printable, row};
 
 /// Parses the command line, runs the tool, prints its one message and gives
 /// its exit code. Nothing else ends a process; a panic is a bug like any

@@ -29,6 +29,34 @@ pub fn printable(text: &str) -> String {
     shortened(safe)
 }
 
+/// Values as one line for sh, which needs no program to take it apart: a tab
+/// between two, and never two tabs together, as `read` would take them for
+/// one. What is absent or empty is `-`; what would be taken for something
+/// else is written as `printf %b` reads it.
+pub fn row<'v>(values: impl IntoIterator<Item = &'v str>) -> String {
+    let mut line = String::new();
+    for value in values {
+        if !line.is_empty() {
+            line.push('\t');
+        }
+        match value {
+            "" => line.push('-'),
+            "-" => line.push_str("\\0055"),
+            _ => value.chars().for_each(|c| match c {
+                '\t' => line.push_str("\\t"),
+                '\n' => line.push_str("\\n"),
+                '\\' => line.push_str("\\\\"),
+                c if c.is_ascii_control() => {
+                    let octal = format!("\\0{:03o}", u32::from(c));
+                    line.push_str(&octal);
+                }
+                c => line.push(c),
+            }),
+        }
+    }
+    line
+}
+
 /// Whether a terminal may do anything else with it than show it.
 fn is_unsafe(c: char) -> bool {
     c.is_control()
@@ -102,6 +130,14 @@ mod tests {
             assert!(safe.chars().all(|c| !is_unsafe(c)), "{safe}");
         }
         assert_eq!(printable("größe 写真 🐈"), "größe 写真 🐈");
+    }
+
+    /// Held against what sh makes of it, too, by `tests/chain.rs`.
+    #[test]
+    fn a_row_has_one_field_for_each_value_whatever_that_is() {
+        assert_eq!(row(["tank/a b", "", "-", "-x"]), "tank/a b\t-\t\\0055\t-x");
+        assert_eq!(row(["\ta\nb\\", "\u{1b}\r\u{7f}é"]), "\\ta\\nb\\\\\t\\0033\\0015\\0177é");
+        assert_eq!(row([]), "");
     }
 
     #[test]

@@ -197,9 +197,103 @@ fn lists_what_a_whole_chain_leads_to() {
     assert_eq!(run("--list", &lost), (0, String::new(), String::new()));
 }
 
+/// Runs `--list` with more arguments on a catalog in a file.
+fn list(arguments: &[&str], catalog: &str) -> (i32, String, String) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("catalog.jsonl");
+    fs::write(&path, catalog).unwrap();
+    told(&chain("--list").args(arguments).stdin(File::open(path).unwrap()).output().unwrap())
+}
+
+#[test]
+fn lists_the_fields_that_sh_asks_for_and_what_is_of_a_host_or_dataset() {
+    let [mon, tue, _] = three();
+    let other = stream(4, "tank/home/mail@mon", 40, None);
+    let tar = stream(5, "etc-tank/home.tar", 50, None)
+        .replace(r#","format":"zfs","guid":"50""#, r#","format":"bytes""#)
+        .replace("nas", "desk");
+    let catalog = format!("{mon}{tue}{other}{tar}");
+    let rows = |arguments: &[&str]| {
+        let (code, out, err) = list(arguments, &catalog);
+        assert_eq!((code, err.as_str()), (0, ""));
+        out
+    };
+    let fields = ["--fields", "guid,streams,name"];
+    let home = "10\t1\ttank/home@mon\n20\t2\ttank/home@tue\n";
+    let mail = "40\t1\ttank/home/mail@mon\n";
+    let tar = "-\t1\tetc-tank/home.tar\n";
+    assert_eq!(rows(&fields), format!("{tar}{home}{mail}"));
+    let with = |more: &[&str]| rows(&[&fields[..], more].concat());
+    assert_eq!(with(&["--host", "nas"]), format!("{home}{mail}"));
+    assert_eq!(with(&["--dataset", "tank/home"]), home, "and nothing below it");
+    let two = ["--dataset", "tank/home", "--dataset", "tank/home/mail"];
+    assert_eq!(with(&two), format!("{home}{mail}"));
+    assert_eq!(with(&["--host", "desk", "--dataset", "tank/home"]), "");
+    assert_eq!(with(&["--dataset", "etc-tank/home.tar"]), "", "it is no snapshot of one");
+    // Without fields they are lines as ever.
+    let json = list(&["--dataset", "tank/home", "--from", "10"], &catalog).1;
+    assert!(json.starts_with("{\"type\":\"restorable\",\"name\":\"tank/home@tue\","), "{json}");
+    assert_eq!(json.lines().count(), 1);
+}
+
+/// That there is no field but those, and none is forgotten.
+#[test]
+fn every_field_of_a_restorable_can_be_asked_for() {
+    let filtered = stream(1, "tank/home@mon", 10, None)
+        .replace(r#","format":"zfs","#, r#","format":"bytes","filter":"age","#);
+    let (_, out, _) = list(&[], &filtered);
+    let line: serde_json::Value = serde_json::from_str(&out).unwrap();
+    let line = line.as_object().unwrap();
+    let names: Vec<&str> = line.keys().map(String::as_str).filter(|name| *name != "type").collect();
+    assert_eq!(names.len(), 10, "{out}");
+    for name in names.into_iter().filter(|name| *name != "age_s") {
+        let expected = match &line[name] {
+            serde_json::Value::String(text) => text.clone(),
+            number => number.to_string(),
+        };
+        assert_eq!(list(&["--fields", name], &filtered), (0, expected + "\n", String::new()));
+    }
+    assert!(list(&["--fields", "age_s"], &filtered).1.trim_end().parse::<u64>().unwrap() > 0);
+}
+
+#[test]
+fn what_sh_reads_of_a_row_is_what_the_catalog_says() {
+    // A tab, a newline, backslashes, a blank at its end, and what a terminal
+    // would obey.
+    let name = "etc\t\\t\n\\\u{1b}[2J\u{1} $(touch victim) ";
+    let catalog = stream(1, "NAME", 10, None)
+        .replace(r#","format":"zfs","guid":"10""#, r#","format":"bytes""#)
+        .replace("\"NAME\"", &serde_json::to_string(name).unwrap());
+    let (code, out, err) = list(&["--fields", "guid,name,host"], &catalog);
+    assert_eq!((code, err.as_str()), (0, ""));
+    assert_eq!(out.lines().count(), 1, "{out:?}");
+    let script = "IFS=$(printf '\\t') read -r guid name host
+        printf '%s|%b|%s|' \"$guid\" \"$name\" \"$host\"";
+    for shell in [&["sh"][..], &["dash"], &["bash"], &["busybox", "sh"]] {
+        let mut child = Command::new(shell[0]);
+        let child = child.args(&shell[1..]).args(["-c", script]).env_clear();
+        let Ok(mut child) = child.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn() else {
+            continue;
+        };
+        child.stdin.take().unwrap().write_all(out.as_bytes()).unwrap();
+        let read = child.wait_with_output().unwrap().stdout;
+        assert_eq!(String::from_utf8(read).unwrap(), format!("-|{name}|nas|"), "{shell:?}");
+    }
+}
+
 #[test]
 fn a_wrong_command_line_gives_64() {
-    for arguments in [&[][..], &["a", "b"], &["--colour"], &["--list", "a"], &["--from", "a"]] {
+    for arguments in [
+        &[][..],
+        &["a", "b"],
+        &["--colour"],
+        &["--list", "a"],
+        &["--from", "a"],
+        &["--list", "--fields", "name,colour"],
+        &["--fields", "name", "a"],
+        &["--host", "nas", "a"],
+        &["--dataset", "tank/home", "a"],
+    ] {
         let mut command = Command::new(env!("CARGO_BIN_EXE_glacier-chain"));
         let output = command.args(arguments).stdin(Stdio::null()).output().unwrap();
         assert_eq!(output.status.code(), Some(64));

@@ -3,11 +3,13 @@
 use std::io::{BufWriter, Write as _};
 use std::process::ExitCode;
 
+use akashita::catalog::list::{FIELDS, Restorable};
 use akashita::catalog::{Link, scan};
 use akashita::cli::{self, Error, Result};
 use akashita::line::{Chain, Line};
 use akashita::reread::Reread;
 use clap::Parser;
+use clap::builder::PossibleValuesParser;
 use jiff::Timestamp;
 
 /// How much is written at once.
@@ -26,6 +28,25 @@ struct Options {
     /// List what can be restored instead
     #[arg(long, conflicts_with = "snapshot")]
     list: bool,
+    /// Of what is listed print these fields, tab-separated, instead of JSON
+    #[arg(long, value_name = "FIELD,...", requires = "list", conflicts_with = "snapshot", value_delimiter = ',',
+        value_parser = PossibleValuesParser::new(FIELDS), hide_possible_values = true)]
+    fields: Vec<String>,
+    /// List only what this host stored
+    #[arg(long, requires = "list", conflicts_with = "snapshot")]
+    host: Option<String>,
+    /// List only snapshots of this dataset
+    #[arg(long, requires = "list", conflicts_with = "snapshot")]
+    dataset: Vec<String>,
+}
+
+impl Options {
+    /// Whether this is to be listed.
+    fn wants(&self, it: &Restorable) -> bool {
+        self.host.as_ref().is_none_or(|host| it.host == *host)
+            && (self.dataset.is_empty()
+                || it.dataset().is_some_and(|of| self.dataset.iter().any(|name| name == of)))
+    }
 }
 
 /// What is to follow, so that glacier-get can tell that all of it came.
@@ -46,7 +67,13 @@ fn main() -> ExitCode {
         let there = options.from.iter().map(|word| catalog.guid(word)).collect::<Result<_>>()?;
         let Some(snapshot) = &options.snapshot else {
             let now = Timestamp::now();
-            return catalog.list(&there, now).iter().try_for_each(cli::print_line);
+            let mut listed = catalog.list(&there, now);
+            listed.retain(|it| options.wants(it));
+            if options.fields.is_empty() {
+                return listed.iter().try_for_each(cli::print_line);
+            }
+            let rows = listed.iter().map(|it| Ok(it.row(&options.fields)? + "\n"));
+            return cli::put_out(rows.collect::<Result<String>>()?.as_bytes());
         };
         let links = catalog.chain(snapshot, &there)?;
         let spans = scan::select(input.all()?, &links)?;

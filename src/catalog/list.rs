@@ -4,9 +4,12 @@ use std::collections::{BTreeMap, HashSet};
 
 use jiff::Timestamp;
 use serde::Serialize;
+use serde_json::Value;
 
 use super::{Catalog, Target};
+use crate::error::{Error, Result};
 use crate::line::{Filter, Guid, StreamId};
+use crate::printable::row;
 
 /// A snapshot, or a stream of other bytes, that can be restored.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
@@ -34,6 +37,34 @@ pub struct Restorable {
     pub stored: Timestamp,
     /// How many seconds ago; 0 if a clock was wrong.
     pub age_s: u64,
+}
+
+/// The fields of a [`Restorable`], as its line has them.
+pub const FIELDS: [&str; 10] =
+    ["name", "guid", "filter", "host", "stream", "streams", "size", "dest", "stored", "age_s"];
+
+impl Restorable {
+    /// The dataset it is a snapshot of; a stream without an `@` in its name is
+    /// of none.
+    pub fn dataset(&self) -> Option<&str> {
+        self.name.split_once('@').map(|(dataset, _)| dataset)
+    }
+
+    /// Some of its [`FIELDS`] as [`row`] writes them.
+    ///
+    /// # Errors
+    /// When it cannot be written as JSON.
+    pub fn row(&self, fields: &[String]) -> Result<String> {
+        let line = serde_json::to_value(self)
+            .map_err(|e| Error::Bug(format!("a line could not be written as JSON: {e}")))?;
+        let texts = fields.iter().map(|field| match line.get(field) {
+            None => String::new(),
+            Some(Value::String(text)) => text.clone(),
+            Some(number) => number.to_string(),
+        });
+        let texts: Vec<String> = texts.collect();
+        Ok(row(texts.iter().map(String::as_str)))
+    }
 }
 
 impl Catalog {
