@@ -5,6 +5,7 @@
 #[path = "src/mistakes.rs"]
 mod mistakes;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
@@ -14,8 +15,8 @@ use mistakes::{LEVERS, MISTAKES, Swap};
 const SHARED: &[&str] = &[
     "error.rs",
     "planted.rs",
-    "sha256x2.rs",
-    "treehash.rs",
+    "hash/sha256x2.rs",
+    "hash/tree.rs",
     "units.rs",
     "zfs_stream/mod.rs",
     "zfs_stream/damage.rs",
@@ -28,6 +29,8 @@ const SHARED: &[&str] = &[
 /// around them and what they do.
 struct Subject {
     name: &'static str,
+    /// Its folder in the suite.
+    room: &'static str,
     files: &'static [&'static str],
     around: &'static [&'static str],
     scenes: &'static str,
@@ -36,12 +39,14 @@ struct Subject {
 const SUBJECTS: &[Subject] = &[
     Subject {
         name: "hashing",
-        files: &["hashing/mod.rs", "hashing/blocks.rs", "hashing/work.rs"],
+        room: "hash/pool",
+        files: &["hash/pool/mod.rs", "hash/pool/blocks.rs", "hash/pool/work.rs"],
         around: &[],
         scenes: "scenes/hashing.rs",
     },
     Subject {
         name: "chunk",
+        room: "chunk",
         files: &["chunk/source.rs", "chunk/writer.rs", "chunk/inspect.rs"],
         around: &["chunk/mod.rs"],
         scenes: "scenes/chunk.rs",
@@ -65,14 +70,25 @@ fn main() {
         text
     };
 
-    let mut shared = String::new();
+    let mut rooms: BTreeMap<&str, Vec<(&str, PathBuf)>> = BTreeMap::new();
     for file in SHARED {
         let path = to.join(file);
         write(&path, &read(file));
-        match file.split_once('/') {
-            None => shared += &module(file.trim_end_matches(".rs"), &path),
-            Some((name, "mod.rs")) => shared += &module(name, &path),
-            Some(_) => {}
+        let (room, name) = file.rsplit_once('/').unwrap_or(("", file));
+        rooms.entry(room).or_default().push((name.trim_end_matches(".rs"), path));
+    }
+    let mut shared = String::new();
+    for (room, files) in rooms {
+        match files.iter().find(|(name, _)| *name == "mod") {
+            Some((_, whole)) => shared += &module(room, whole),
+            None => {
+                let inner: String = files.iter().map(|(name, path)| module(name, path)).collect();
+                shared += &if room.is_empty() {
+                    inner
+                } else {
+                    format!("pub mod {room} {{\n{inner}}}\n")
+                };
+            }
         }
     }
     fs::write(to.join("shared.rs"), shared).unwrap();
@@ -97,7 +113,7 @@ fn main() {
                 };
                 write(&directory.join(file), &owned(&text, variant, subject.name));
             }
-            let head = module(subject.name, &directory.join(subject.name).join("mod.rs"));
+            let head = module(subject.name, &directory.join(subject.room).join("mod.rs"));
             let scenes = format!("{}_scenes", subject.name);
             head + &module(&scenes, &directory.join(subject.scenes))
         };
@@ -137,7 +153,7 @@ fn owned(text: &str, variant: &str, subject: &str) -> String {
     let mut text = text.to_owned();
     for other in SUBJECTS {
         let of = if other.name == subject { variant } else { "as_it_is" };
-        let name = format!("crate::{}", other.name);
+        let name = format!("crate::{}", other.room.replace('/', "::"));
         text = text.replace(&name, &format!("crate::variants::{of}::{}", other.name));
     }
     text

@@ -12,8 +12,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::hash::tree::Hash;
 use crate::line::{Archive, Line, Reader, Stored, StreamId, Text};
-use crate::treehash::Hash;
 
 /// What an upload becomes: a volume of the stream, or its manifest.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]

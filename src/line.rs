@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 
 use crate::description::{Description, Kind};
 use crate::error::{Error, Result};
-use crate::treehash::Hash;
+use crate::hash::tree::Hash;
 use crate::wording;
 
 /// The longest line in bytes, with its newline.

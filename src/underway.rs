@@ -6,10 +6,10 @@ use std::io::{self, BufReader};
 use jiff::Timestamp;
 
 use crate::error::{Error, Result};
+use crate::hash::tree::Fold;
 use crate::journal::Journal;
 use crate::line::{Line, Reader, Snapshot, Stored, Stream, StreamId, Text};
 use crate::spool::{Spool, StreamDir};
-use crate::treehash::Fold;
 
 /// A stream that is on its way.
 #[derive(Clone, PartialEq, Eq, Debug)]

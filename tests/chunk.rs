@@ -29,7 +29,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use akashita::treehash::{Fold, Hash, TreeHash};
+use akashita::hash::tree::{Fold, Hash, TreeHash};
 use common::{Ended, Place, run, run_on, run_with};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};

@@ -34,7 +34,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use akashita::treehash::{Fold, Hash, LEAF, TreeHash};
+use akashita::hash::tree::{Fold, Hash, LEAF, TreeHash};
 use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Value, json};
 use sha2::Sha256;

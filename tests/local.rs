@@ -18,7 +18,7 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
-use akashita::treehash::{Hash, TreeHash};
+use akashita::hash::tree::{Hash, TreeHash};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 

@@ -12,7 +12,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 use std::{ffi::OsStr, str, thread};
 
-use akashita::treehash::{Hash, LEAF, TreeHash};
+use akashita::hash::tree::{Hash, LEAF, TreeHash};
 use skip::skip;
 use tempfile::TempDir;
 

@@ -4,7 +4,7 @@
 use std::fmt;
 
 use crate::error::Result;
-use crate::treehash::Hash;
+use crate::hash::tree::Hash;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct StreamId(pub u64);

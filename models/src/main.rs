@@ -96,9 +96,9 @@ pub type Scene = (&'static str, fn());
 pub type Variant = (&'static str, &'static [&'static [Scene]]);
 
 /// The tree hash, by its definition.
-pub fn tree(data: &[u8]) -> treehash::Hash {
-    use treehash::Hash;
-    let mut row: Vec<Hash> = data.chunks(treehash::LEAF).map(Hash::of).collect();
+pub fn tree(data: &[u8]) -> hash::tree::Hash {
+    use hash::tree::Hash;
+    let mut row: Vec<Hash> = data.chunks(hash::tree::LEAF).map(Hash::of).collect();
     while row.len() > 1 {
         let parent = |pair: &[Hash]| match pair {
             [left, right] => Hash::of(&[left.0, right.0].concat()),

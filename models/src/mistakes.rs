@@ -20,13 +20,13 @@ pub struct Mistake {
 /// What makes the models small, for all variants.
 pub const LEVERS: &[Swap] = &[
     Swap {
-        file: "treehash.rs",
+        file: "hash/tree.rs",
         right: "pub const LEAF: usize = 1 << 20;",
         wrong: "pub const LEAF: usize = 64;",
     },
     // Leaves are taken from the far end before there are ten.
     Swap {
-        file: "hashing/work.rs",
+        file: "hash/pool/work.rs",
         right: "const BACKLOG: usize = 8;",
         wrong: "const BACKLOG: usize = 1;",
     },
@@ -43,7 +43,7 @@ pub const LEVERS: &[Swap] = &[
     Swap { file: "chunk/writer.rs", right: "use std::fs::File;", wrong: "use crate::spool::File;" },
     // Where the bytes say so, a hashing thread fails, past the panic hook.
     Swap {
-        file: "hashing/work.rs",
+        file: "hash/pool/work.rs",
         right: "        self.block.get(self.range.clone()).unwrap_or_default()",
         wrong: "        let bytes = self.block.get(self.range.clone()).unwrap_or_default();
         if bytes.contains(&crate::FATAL) {
@@ -60,7 +60,7 @@ pub const MISTAKES: &[Mistake] = &[
         name: "recorded_unlocked",
         scene: "one run",
         swap: Swap {
-            file: "hashing/work.rs",
+            file: "hash/pool/work.rs",
             right: "waiting = lock(&self.work);
                 waiting.record(found);",
             wrong: "Waiting::default().record(found);
@@ -71,7 +71,7 @@ pub const MISTAKES: &[Mistake] = &[
         name: "block_returned_in_silence",
         scene: "one run",
         swap: Swap {
-            file: "hashing/blocks.rs",
+            file: "hash/pool/blocks.rs",
             right: "self.pool.returned.notify_one();",
             wrong: "",
         },
@@ -80,7 +80,7 @@ pub const MISTAKES: &[Mistake] = &[
         name: "block_told_before_it_is_there",
         scene: "one block",
         swap: Swap {
-            file: "hashing/blocks.rs",
+            file: "hash/pool/blocks.rs",
             right: "lock(&self.pool.buffers).free.push(buffer);
         self.pool.returned.notify_one();",
             wrong: "self.pool.returned.notify_one();
@@ -91,7 +91,7 @@ pub const MISTAKES: &[Mistake] = &[
         name: "pool_unlocked_before_the_wait",
         scene: "one block",
         swap: Swap {
-            file: "hashing/blocks.rs",
+            file: "hash/pool/blocks.rs",
             right: "            let waited =",
             wrong: "            drop(buffers);
             let buffers_again = lock(&self.0.buffers);
@@ -103,7 +103,7 @@ pub const MISTAKES: &[Mistake] = &[
         name: "work_sent_in_silence",
         scene: "one run",
         swap: Swap {
-            file: "hashing/mod.rs",
+            file: "hash/pool/mod.rs",
             right: "self.hashers.queue.more.notify_all();",
             wrong: "",
         },
@@ -112,7 +112,7 @@ pub const MISTAKES: &[Mistake] = &[
         name: "work_sent_before_it_is_counted",
         scene: "one run",
         swap: Swap {
-            file: "hashing/mod.rs",
+            file: "hash/pool/mod.rs",
             right: "        let mut so_far = lock(&self.found.so_far);
         // What failed",
             wrong: "        let tasks = pieces.len();
@@ -130,7 +130,7 @@ pub const MISTAKES: &[Mistake] = &[
         name: "queue_unlocked_before_the_wait",
         scene: "one run",
         swap: Swap {
-            file: "hashing/work.rs",
+            file: "hash/pool/work.rs",
             right: "                waiting = self.more.wait(waiting)",
             wrong: "                drop(waiting);
                 waiting = lock(&self.work);
@@ -140,13 +140,13 @@ pub const MISTAKES: &[Mistake] = &[
     Mistake {
         name: "run_done_in_silence",
         scene: "one run",
-        swap: Swap { file: "hashing/work.rs", right: "self.done.notify_all();", wrong: "" },
+        swap: Swap { file: "hash/pool/work.rs", right: "self.done.notify_all();", wrong: "" },
     },
     Mistake {
         name: "run_unlocked_before_the_wait",
         scene: "one run",
         swap: Swap {
-            file: "hashing/mod.rs",
+            file: "hash/pool/mod.rs",
             right: "            so_far = self.found.done.wait(so_far)",
             wrong: "            drop(so_far);
             so_far = lock(&self.found.so_far);
@@ -157,7 +157,7 @@ pub const MISTAKES: &[Mistake] = &[
         name: "closed_in_silence",
         scene: "one run",
         swap: Swap {
-            file: "hashing/mod.rs",
+            file: "hash/pool/mod.rs",
             right: "        self.queue.more.notify_all();",
             wrong: "",
         },
@@ -166,7 +166,7 @@ pub const MISTAKES: &[Mistake] = &[
         name: "closing_told_before_it_is_so",
         scene: "one run",
         swap: Swap {
-            file: "hashing/mod.rs",
+            file: "hash/pool/mod.rs",
             right: "        lock(&self.queue.work).closing = true;
         self.queue.more.notify_all();",
             wrong: "        self.queue.more.notify_all();
@@ -177,7 +177,7 @@ pub const MISTAKES: &[Mistake] = &[
         name: "failure_not_told",
         scene: "a thread fails",
         swap: Swap {
-            file: "hashing/work.rs",
+            file: "hash/pool/work.rs",
             right: "run.update(0, |so_far| so_far.failed = true);",
             wrong: "",
         },
@@ -185,12 +185,12 @@ pub const MISTAKES: &[Mistake] = &[
     Mistake {
         name: "failed_run_keeps_its_blocks",
         scene: "a thread fails",
-        swap: Swap { file: "hashing/work.rs", right: "self.forget();", wrong: "" },
+        swap: Swap { file: "hash/pool/work.rs", right: "self.forget();", wrong: "" },
     },
     Mistake {
         name: "failed_run_is_sent_more",
         scene: "a thread fails",
-        swap: Swap { file: "hashing/mod.rs", right: "if !so_far.failed {", wrong: "{" },
+        swap: Swap { file: "hash/pool/mod.rs", right: "if !so_far.failed {", wrong: "{" },
     },
     Mistake {
         name: "orders_never_end",

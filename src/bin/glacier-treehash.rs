@@ -9,10 +9,10 @@ use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::thread;
 
 use akashita::cli::{self, Error, Result};
-use akashita::hashing::{BLOCK, BlockPool, Hashers, Hashes, Pending};
+use akashita::hash::pool::{BLOCK, BlockPool, Hashers, Hashes, Pending};
+use akashita::hash::tree::Hash;
 use akashita::line::{MAX, Reader, Text};
 use akashita::neighbour::{self, Input};
-use akashita::treehash::Hash;
 use clap::Parser;
 use serde::{Deserialize, Serialize};
 

@@ -10,9 +10,9 @@ use serde::Deserialize;
 use super::archives::Brief;
 use super::{Catalog, Link};
 use crate::error::{Error, Result};
+use crate::hash::tree::Hash;
 use crate::line::{Line, Reader, StreamId, Text, VERSION, is_newer};
 use crate::reread::Span;
-use crate::treehash::Hash;
 
 /// Lines that were skipped, and the first of them.
 #[derive(Debug, Default, PartialEq, Eq)]

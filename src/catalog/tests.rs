@@ -1,7 +1,7 @@
 use super::scan::{select, survey};
 use super::*;
+use crate::hash::tree::Hash;
 use crate::line::{Archive, Format, Hashes, Line};
-use crate::treehash::Hash;
 use proptest::prelude::*;
 
 fn id(number: u64) -> StreamId {

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use crate::error::{Error, Result, plain};
-use crate::hashing::Block;
+use crate::hash::pool::Block;
 use crate::neighbour;
 
 /// A pipe that holds a megabyte is read in fewer calls; Linux alone has it.

@@ -6,8 +6,8 @@ use std::sync::atomic::AtomicBool;
 
 use super::writer::{Order, say};
 use crate::error::Result;
+use crate::hash::tree::Fold;
 use crate::line::{End, Line, Stream};
-use crate::treehash::Fold;
 
 /// Prints the lines that need no spool.
 pub struct Teller<'a> {

@@ -7,10 +7,10 @@ use std::path::Path;
 
 use crate::cli;
 use crate::error::{Error, Result};
+use crate::hash::tree::Hash;
 use crate::journal::Journal;
 use crate::line::{Stream, StreamId};
 use crate::spool::{Holder, Respool, Spool, StreamDir};
-use crate::treehash::Hash;
 
 /// Which volumes need only be hashed, and what they must hash to.
 #[derive(Debug, Default)]

@@ -13,7 +13,7 @@ use super::proof::Proofs;
 use super::writer;
 use crate::cli;
 use crate::error::{Error, Result};
-use crate::hashing::{BLOCK, Block, BlockPool, Hashers};
+use crate::hash::pool::{BLOCK, Block, BlockPool, Hashers};
 use crate::line::{Guid, Snapshot, Stream, StreamId};
 use crate::neighbour;
 use crate::planted::Fault;

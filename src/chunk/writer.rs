@@ -12,12 +12,12 @@ use super::known::Known;
 use super::room::{Place, Room};
 use crate::cli;
 use crate::error::{Error, Result};
-use crate::hashing::{Block, Pending};
+use crate::hash::pool::{Block, Pending};
+use crate::hash::tree::Fold;
 use crate::line::{End, Line, Part, Snapshot, Stream, Volume};
 use crate::neighbour;
 use crate::planted::Fault;
 use crate::spool::{PartFile, StreamDir};
-use crate::treehash::Fold;
 
 /// How often to look whether to go on while nobody takes a line.
 const PAUSE: Duration = Duration::from_millis(500);

@@ -15,8 +15,8 @@ use std::io::{self, BufRead};
 use self::gathered::Gathered;
 use crate::catalog::scan::Skipped;
 use crate::error::{Error, Result};
+use crate::hash::tree::Hash;
 use crate::line::{Archive, Chain, Hashes, Job, Line, Reader, Snapshot, Stored, StreamId, Text};
-use crate::treehash::Hash;
 use crate::vault::{Dest, Span};
 
 /// What is to be fetched, in the order in which it is passed on.

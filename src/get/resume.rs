@@ -11,7 +11,7 @@ use tokio::task::spawn_blocking;
 
 use super::deliver::leaves;
 use crate::error::{Error, Result};
-use crate::treehash::{Fold, Hash, LEAF};
+use crate::hash::tree::{Fold, Hash, LEAF};
 
 /// Bytes of the parts at the beginning of `file` that equal their hashes;
 /// `parts` are their bytes and hashes, in order. A few are hashed at once, and
@@ -73,7 +73,7 @@ fn tree(file: &File, mut at: u64, mut size: u64) -> io::Result<Option<Hash>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::treehash::TreeHash;
+    use crate::hash::tree::TreeHash;
     use std::io::Write as _;
 
     fn verified_of(bytes: &[u8], parts: &[(u64, Hash)]) -> u64 {

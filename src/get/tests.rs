@@ -10,7 +10,7 @@ use std::time::Instant;
 use super::deliver::{requests, tree};
 use super::plan::tests::{MIB, data, lines, plan};
 use super::*;
-use crate::treehash::{Hash, LEAF};
+use crate::hash::tree::{Hash, LEAF};
 use crate::vault::{Attempt, Body, Dest, Failure, Inventory, Job, JobState, Listed, Span};
 
 /// What goes wrong with a call: its number among its kind, and how.
@@ -469,7 +469,7 @@ fn an_empty_stream_runs_the_command_too() {
 fn the_tree_of_a_part_is_its_tree_hash() {
     for size in [1, LEAF - 1, LEAF, LEAF + 1, 2 * LEAF, 5 * LEAF, 5 * LEAF + 9] {
         let part = data(size);
-        assert_eq!(tree(&part), crate::treehash::TreeHash::of(&part), "{size}");
+        assert_eq!(tree(&part), crate::hash::tree::TreeHash::of(&part), "{size}");
     }
 }
 

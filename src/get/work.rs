@@ -117,7 +117,7 @@ mod tests {
     use super::*;
     use crate::get::kept::Keep;
     use crate::get::plan::tests::{MIB, data, lines, plan};
-    use crate::treehash::LEAF;
+    use crate::hash::tree::LEAF;
 
     /// Volume, offset and size in MiB, and source.
     type Found = (u32, u64, u64, char);

@@ -12,7 +12,7 @@ use super::part::{self, Written};
 use super::reply::{Answer, Refusal, Reply, broken};
 use super::store::{ACCOUNT, ARCHIVE_ID, Scratch, Turn, Vault, is_id, new_id};
 use super::{disk, jobs};
-use crate::treehash::Hash;
+use crate::hash::tree::Hash;
 
 /// Most bytes of `UploadArchive`, and of a part.
 pub const REQUEST: u64 = 4 << 30;

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::call::Route;
 use super::range;
 use super::reply::{Answer, Refusal};
-use crate::treehash::Hash;
+use crate::hash::tree::Hash;
 
 /// Most bytes of an archive or job description.
 const DESCRIPTION: usize = 1024;

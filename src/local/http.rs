@@ -22,7 +22,7 @@ use super::sigv4::{self, Message};
 use super::store::Turn;
 use super::{Server, jobs, policies, uploads, vaults};
 use crate::cli;
-use crate::treehash::Hash;
+use crate::hash::tree::Hash;
 
 /// Most bytes of a body that carries no archive.
 const SMALL: usize = 1 << 20;

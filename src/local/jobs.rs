@@ -20,7 +20,7 @@ use super::range::{Range, is_node};
 use super::reply::{Answer, Body, Refusal, Reply, Source, Stored, broken};
 use super::store::{SHORT_ID, Turn, Vault, is_id};
 use super::{disk, part};
-use crate::treehash::Hash;
+use crate::hash::tree::Hash;
 
 /// How long output is there.
 const KEPT: Millis = DAY;

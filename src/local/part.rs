@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use super::range::{MIB, Range};
-use crate::treehash::{Fold, Hash, LEAF};
+use crate::hash::tree::{Fold, Hash, LEAF};
 
 const MAGIC: &[u8; 8] = b"akapart1";
 const FOOTER: u64 = 48;
@@ -227,7 +227,7 @@ impl Read for Reader {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::treehash::TreeHash;
+    use crate::hash::tree::TreeHash;
 
     fn pattern(size: usize) -> Vec<u8> {
         (0..size).map(|i| u8::try_from(i / 1000 % 251).unwrap()).collect()

@@ -18,7 +18,7 @@ use super::part::{self, Part, Written};
 use super::range::{MIB, Range, number};
 use super::reply::{Answer, Refusal, Reply, broken};
 use super::store::{ACCOUNT, ARCHIVE_ID, SHORT_ID, Turn, Vault, is_id, letters, new_id};
-use crate::treehash::Fold;
+use crate::hash::tree::Fold;
 
 /// Most parts of an upload.
 const PARTS: u64 = 10_000;

@@ -6,7 +6,7 @@ use std::io::{self, Read};
 
 use sha2::{Digest as _, Sha256};
 
-use crate::treehash::{Hash, LEAF, TreeHash};
+use crate::hash::tree::{Hash, LEAF, TreeHash};
 use crate::vault::Listed;
 
 /// A part that was announced.

@@ -10,11 +10,11 @@ use crate::append::{self, Append};
 use crate::books::Catalog;
 use crate::cli;
 use crate::error::{Error, Result};
+use crate::hash::tree::Hash;
 use crate::journal::{Journal, Record, elsewhere};
 use crate::line::{Deleted, Line, StreamId};
 use crate::receipt::{Has, Receipt};
 use crate::spool::StreamDir;
-use crate::treehash::Hash;
 
 /// The books of one stream.
 pub struct Ledger<'a> {

@@ -8,9 +8,9 @@ use std::io::{BufReader, Read, Seek as _, Write};
 use super::item::Piece;
 use super::plan::{Manifest, Plan};
 use crate::error::{Error, Result};
+use crate::hash::tree::{Fold, Hash};
 use crate::line::{Line, Reader, Recipe, Stored, Text, now};
 use crate::spool::StreamDir;
-use crate::treehash::{Fold, Hash};
 
 /// How to bring a stream back without this program, in short; docs/restore.md
 /// is the long form. Plain ASCII without quotes and backslashes, so that it

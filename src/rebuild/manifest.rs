@@ -10,9 +10,9 @@ use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
 use super::Books;
+use crate::hash::tree::{Fold, Hash};
 use crate::line::{Archive, Hashes, Line, Reader, Stored, StreamId, Text};
 use crate::partsize;
-use crate::treehash::{Fold, Hash};
 
 /// Volumes of a stream, at most: one of 4 PiB in volumes of 4 GiB.
 const VOLUMES: usize = 1 << 20;

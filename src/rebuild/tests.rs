@@ -9,8 +9,8 @@ use super::*;
 use crate::description::Description;
 use crate::dice::{Dice, cases, dice};
 use crate::get::plan::Lines;
+use crate::hash::tree::{Fold, Hash};
 use crate::line::{Archive, Format, Guid, Hashes, Line, Snapshot, Stream};
-use crate::treehash::{Fold, Hash};
 
 const DEST: &str = "glacier://v";
 const REGION: &str = "eu-central-1";

@@ -26,7 +26,7 @@ use super::credentials::Chain;
 use super::endpoint::{self, NotSafe};
 use super::wire;
 use crate::error::{Error, Result};
-use crate::treehash::Hash;
+use crate::hash::tree::Hash;
 use crate::units;
 
 /// How long a connection, with TLS, may take.

@@ -26,7 +26,7 @@ use tokio::time::{Sleep, sleep_until};
 
 use super::Body;
 use crate::error::plain;
-use crate::treehash::Hash;
+use crate::hash::tree::Hash;
 
 /// A [`Body`] as the HTTP client wants it. Its exact size is known, so the
 /// request carries a Content-Length.
@@ -162,7 +162,7 @@ mod tests {
     /// The bytes that a body of a file gives, and how it ends.
     fn taken(size: usize, change: impl FnOnce(&mut Vec<u8>)) -> (usize, Option<Unreadable>) {
         let mut bytes: Vec<u8> = (0..size).map(|i| u8::try_from(i % 251).unwrap()).collect();
-        let (treehash, sha256) = (crate::treehash::TreeHash::of(&bytes), Hash::of(&bytes));
+        let (treehash, sha256) = (crate::hash::tree::TreeHash::of(&bytes), Hash::of(&bytes));
         change(&mut bytes);
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(&bytes).unwrap();

@@ -21,8 +21,8 @@ use super::{
     Attempt, Body, Dest, Failure, Inventoried, Inventory, Job, JobState, Listed, Span, Tier, Vault,
 };
 use crate::error::{Error, Result};
+use crate::hash::tree::Hash;
 use crate::planted::Fault;
-use crate::treehash::Hash;
 use crate::units;
 
 /// How long a call without archive bytes may take, at most.

@@ -29,7 +29,7 @@ use std::sync::atomic::AtomicU64;
 use jiff::Timestamp;
 
 use crate::error::Error;
-use crate::treehash::Hash;
+use crate::hash::tree::Hash;
 use pace::Pace;
 
 /// Where archives are stored, as a URL.

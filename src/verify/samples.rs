@@ -10,8 +10,8 @@ use crate::catalog::scan::unreadable;
 use crate::catalog::scan::{is_bulk, stream_of};
 use crate::error::{Error, Result};
 use crate::get::plan::Place;
+use crate::hash::tree::{Fold, Hash};
 use crate::line::{Archive, Hashes, Job, Line, Reader, StreamId, Text};
-use crate::treehash::{Fold, Hash};
 use crate::vault::Span;
 
 /// Parts of an archive that one job brings up.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Mutex;
 
-use crate::treehash::Hash;
+use crate::hash::tree::Hash;
 use crate::vault::{Attempt, Body, Dest, Failure, Inventory, Job, Listed, Span, Tier, Vault};
 
 /// How old a list may be; those who want one at the same time come within it.

@@ -279,8 +279,8 @@ impl Held {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hash::tree::Hash;
     use crate::line::{Archive, Deleted, Stored, Verified};
-    use crate::treehash::Hash;
 
     const MIB: u64 = 1 << 20;
 

@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::process::Stdio;
 
-use akashita::treehash::TreeHash;
+use akashita::hash::tree::TreeHash;
 use serde_json::{Value, json};
 
 use super::{MIB, bytes, chunk, files, id, part_file, stream, tells};

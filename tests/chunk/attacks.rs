@@ -117,7 +117,7 @@ fn what_it_reads_is_a_file_of_its_own_or_74() {
 #[test]
 fn a_note_never_writes_through_a_link() {
     let scene = Scene::new();
-    let treehash = akashita::treehash::TreeHash::of(b"other");
+    let treehash = akashita::hash::tree::TreeHash::of(b"other");
     let archived = json!({
         "type": "archived", "volume": 0, "archive_id": "a", "size": 2 * MIB,
         "treehash": treehash, "uploaded": "2026-11-23T22:00:00Z",

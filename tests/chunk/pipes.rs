@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::process::Stdio;
 use std::time::Duration;
 
-use akashita::treehash::Hash;
+use akashita::hash::tree::Hash;
 
 use super::{MIB, bytes, chunk, files, id, part_file, stream, tells};
 use crate::common::{Place, run, run_on, run_with, start, start_into};

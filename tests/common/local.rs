@@ -326,7 +326,7 @@ impl Local {
     /// Stores an archive that none of our tools knows of.
     pub fn leave(&self, vault: &str, description: &str, bytes: &[u8]) {
         let path = format!("/-/vaults/{vault}/archives");
-        let treehash = akashita::treehash::TreeHash::of(bytes).to_string();
+        let treehash = akashita::hash::tree::TreeHash::of(bytes).to_string();
         let more = [
             ("x-amz-archive-description", description),
             ("x-amz-sha256-tree-hash", treehash.as_str()),

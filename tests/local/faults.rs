@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use akashita::treehash::{Hash, TreeHash};
+use akashita::hash::tree::{Hash, TreeHash};
 use serde_json::Value;
 
 use super::{MIB, Server, answer, pattern, stderr, tool, until};

@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use akashita::treehash::{Hash, TreeHash};
+use akashita::hash::tree::{Hash, TreeHash};
 
 use super::{Answer, MIB, Server, answer, pattern, try_answer, until};
 

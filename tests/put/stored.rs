@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use akashita::treehash::{Fold, Hash, TreeHash};
+use akashita::hash::tree::{Fold, Hash, TreeHash};
 
 use crate::common::{Place, start};
 use crate::local::{Local, catalog, files, pattern};

@@ -10,7 +10,7 @@ pub mod input {
     use std::io;
 
     use crate::error::{Error, Result};
-    use crate::hashing::Block;
+    use crate::hash::pool::Block;
     use crate::sync::atomic::{AtomicBool, Ordering};
     use crate::thread;
 
@@ -76,7 +76,7 @@ pub mod input {
 /// One volume may be stored already.
 pub mod known {
     use crate::spool::Respool;
-    use crate::treehash::Hash;
+    use crate::hash::tree::Hash;
 
     pub struct Known(pub Option<u32>);
 

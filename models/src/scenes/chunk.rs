@@ -11,11 +11,11 @@ use crate::chunk::room::{Place, Room};
 use crate::chunk::source::Source;
 use crate::chunk::writer::Writer;
 use crate::error::Result;
-use crate::hashing::BLOCK;
+use crate::hash::pool::BLOCK;
 use crate::line::{End, Line, Part, Stream, StreamId, Volume};
 use crate::spool::{Lock, Spool, StreamDir};
 use crate::stdout::stdout;
-use crate::treehash::Hash;
+use crate::hash::tree::Hash;
 use crate::{FATAL, Scene, bytes, tree};
 
 pub const SCENES: &[Scene] = &[

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::hashing::{BLOCK, BlockPool, Hashers, Hashes, Pending};
-use crate::treehash::{Hash, LEAF};
+use crate::hash::pool::{BLOCK, BlockPool, Hashers, Hashes, Pending};
+use crate::hash::tree::{Hash, LEAF};
 use crate::{FATAL, Scene, bytes, thread, tree};
 
 pub const SCENES: &[Scene] = &[

@@ -2,8 +2,8 @@
 //! steps.
 
 use super::{Plan, Volume};
+use crate::hash::tree::Hash;
 use crate::line::{Archive, HASHES, Hashes, Line};
-use crate::treehash::Hash;
 
 impl Plan {
     /// All lines that the plan needs, in its order: that of each volume as

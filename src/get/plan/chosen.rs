@@ -3,7 +3,7 @@
 
 use super::{Plan, Stream, Volume};
 use crate::error::{Error, Result};
-use crate::treehash::Hash;
+use crate::hash::tree::Hash;
 use crate::vault::Span;
 
 /// What is wanted of a volume that is not; its lines are needed all the same,

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, HashSet};
 
 use super::{Place, Plan, Stream, Volume};
 use crate::error::{Error, Result};
+use crate::hash::tree::{Fold, Hash};
 use crate::line::{Archive, Snapshot, Stored, StreamId};
 use crate::partsize;
-use crate::treehash::{Fold, Hash};
 
 /// The lines of a stream.
 #[derive(Debug)]

@@ -1,6 +1,6 @@
 use super::*;
+use crate::hash::tree::{Fold, LEAF, TreeHash};
 use crate::line::Format;
-use crate::treehash::{Fold, LEAF, TreeHash};
 use proptest::prelude::*;
 
 pub(crate) const MIB: u64 = LEAF as u64;

@@ -16,9 +16,9 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use super::item::{Item, Phase, Piece};
+use crate::hash::tree::{Fold, Hash};
 use crate::journal::{Journal, Record, Target};
 use crate::line::{End, Line, Snapshot, Stored, Stream};
-use crate::treehash::{Fold, Hash};
 use crate::vault::Listed;
 
 /// A request to the service.

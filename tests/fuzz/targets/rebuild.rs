@@ -2,10 +2,10 @@
 
 use akashita::description::Description;
 use akashita::get::plan::Lines;
+use akashita::hash::tree::Hash;
 use akashita::line::{Line, MAX, Reader, Text};
 use akashita::rebuild::Books;
 use akashita::rebuild::manifest::{Which, copy};
-use akashita::treehash::Hash;
 use akashita::vault::{Dest, Inventoried, Inventory};
 use jiff::Timestamp;
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use akashita::treehash::{Hash, TreeHash};
+use akashita::hash::tree::{Hash, TreeHash};
 use akashita::vault::glacier::Glacier;
 use akashita::vault::pace::Pace;
 use akashita::vault::{Attempt, Body, Dest, Failure, Tier, Vault};

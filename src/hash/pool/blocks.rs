@@ -6,7 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::lock;
-use crate::treehash::LEAF;
+use crate::hash::tree::LEAF;
 
 /// Bytes that a block can hold: two leaves, as two are hashed at a time.
 pub const BLOCK: usize = 2 * LEAF;

@@ -14,8 +14,8 @@ use std::thread::{self, JoinHandle};
 pub use self::blocks::{BLOCK, Block, BlockPool};
 use self::work::{Found, Queue, Work};
 use crate::error::{Error, Result};
-use crate::sha256x2::Midstate;
-use crate::treehash::{Hash, LEAF};
+use crate::hash::sha256x2::Midstate;
+use crate::hash::tree::{Hash, LEAF};
 
 /// What a run was found to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -226,7 +226,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::treehash::TreeHash;
+    use crate::hash::tree::TreeHash;
     use proptest::prelude::*;
 
     fn bytes(size: usize) -> Vec<u8> {

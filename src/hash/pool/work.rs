@@ -14,9 +14,9 @@ use std::thread;
 
 use super::blocks::Block;
 use super::lock;
+use crate::hash::sha256x2::Midstate;
+use crate::hash::tree::{Fold, Hash};
 use crate::planted::Fault;
-use crate::sha256x2::Midstate;
-use crate::treehash::{Fold, Hash};
 
 /// Leaves that are left to the linear hash that will come to them. To take them
 /// apart costs a third more, but keeps all cores busy when there are many.
