@@ -18,9 +18,9 @@ use std::time::{Duration, Instant};
 use rustix::fs::{FileType, FlockOperation, flock, fstat};
 use rustix::io::{Errno, retry_on_intr};
 
-use crate::cli;
 use crate::error::Error;
 use crate::planted::Fault;
+use crate::process;
 
 /// How long another process may take for its lines: a write and an fsync.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -69,14 +69,14 @@ fn lock(file: impl AsFd, patience: Duration, thing: &str) -> Result<(), Error> {
 /// # Errors
 /// When another process keeps it locked, or it cannot be written.
 pub fn begin_output() -> Result<(), Error> {
-    let stdout = cli::stdout()?;
+    let stdout = process::stdout()?;
     let unknown = |e: Errno| Error::io("stdout", e);
     let stat = |stdout| retry_on_intr(|| fstat(stdout)).map_err(unknown);
     if FileType::from_raw_mode(stat(&stdout)?.st_mode) != FileType::RegularFile {
         return Ok(());
     }
     lock(&stdout, PATIENCE, "stdout")?;
-    if stat(&stdout)?.st_size > 0 { cli::put_out(b"\n") } else { Ok(()) }
+    if stat(&stdout)?.st_size > 0 { process::put_out(b"\n") } else { Ok(()) }
 }
 
 /// Whether a file of so many bytes ends within a line, which whoever wrote it

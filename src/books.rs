@@ -10,7 +10,7 @@ use rustix::io::retry_on_intr;
 use crate::append::Append;
 use crate::error::{Error, Result};
 use crate::line::{Line, Reader, Text};
-use crate::state;
+use crate::process::paths;
 
 /// The catalog file.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ impl Catalog {
     /// When that fails.
     pub fn open(path: &Path) -> Result<Self> {
         let cannot = |e| Error::io(format!("catalog {}", path.display()), e);
-        state::create(state::parent(path), 0o777).map_err(cannot)?;
+        paths::create(paths::parent(path), 0o777).map_err(cannot)?;
         let is_new = !path.exists();
         // A FIFO is not waited for; a symbolic link is its user's choice.
         let flags =
@@ -40,7 +40,7 @@ impl Catalog {
         // I2: what is in the catalog outlives a power cut, so its name must,
         // be it that of a run that died before it could see to it.
         let real = fs::canonicalize(path).map_err(cannot)?;
-        match File::open(state::parent(&real)) {
+        match File::open(paths::parent(&real)) {
             Ok(directory) => directory.sync_all().map_err(cannot)?,
             Err(_) if !is_new => {}
             Err(e) => return Err(cannot(e)),

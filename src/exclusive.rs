@@ -18,7 +18,7 @@ use rustix::io::{Errno, FdFlags, fcntl_dupfd_cloexec, fcntl_setfd, retry_on_intr
 use sha2::{Digest as _, Sha256};
 
 use crate::error::{Error, Result};
-use crate::state;
+use crate::process::paths;
 
 /// The descriptor of a directory: the last one that any sh can name.
 const NUMBER: i32 = 9;
@@ -74,7 +74,7 @@ pub fn lock(state: &Path, name: &Name, patience: Duration) -> Result<Held> {
     let path = state.join(name.file());
     let thing = path.display().to_string();
     let failed = |e: io::Error| Error::io(format!("{thing}: cannot lock"), e);
-    state::create(state, 0o700)
+    paths::create(state, 0o700)
         .map_err(|e| Error::io(format!("{}: cannot create", state.display()), e))?;
     let begin = Instant::now();
     let mut file = loop {
@@ -128,7 +128,7 @@ pub fn directory(path: &Path) -> Result<OwnedFd> {
     let refuse = |why: String| Error::Configuration(format!("{thing}: {why}"));
     // A slash at the end would have a link followed.
     let path: PathBuf = path.components().collect();
-    state::create(&path, 0o700).map_err(failed)?;
+    paths::create(&path, 0o700).map_err(failed)?;
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let directory = match retry_on_intr(|| rustix::fs::open(&path, flags, Mode::empty())) {
         Err(Errno::NOTDIR | Errno::LOOP | Errno::MLINK) => {

@@ -10,10 +10,10 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use crate::cli;
 use crate::error::{Error, Result};
-use crate::hours::Hours;
-use crate::neighbour;
+use crate::process;
+use crate::process::clock::Hours;
+use crate::process::peers;
 use crate::window::{LONGEST_LINE, stamp};
 
 /// The lines of standard input. No more is read than the line that is held,
@@ -37,7 +37,7 @@ impl Lines {
 
     fn read(&mut self) -> Result<Option<Vec<u8>>> {
         if self.stdin.buffer().is_empty() {
-            neighbour::wait_for_input(self.stdin.get_ref())?;
+            peers::wait_for_input(self.stdin.get_ref())?;
         }
         let mut line = Vec::new();
         let longest = u64::try_from(LONGEST_LINE).unwrap_or(u64::MAX);
@@ -53,10 +53,10 @@ impl Lines {
     /// all that is left is in `ahead`, and is no more than a pipe holds.
     fn are_abandoned_within(&mut self, longest: Duration) -> Result<bool> {
         if self.abandoned {
-            neighbour::wait(longest)?;
+            peers::wait(longest)?;
             return Ok(false);
         }
-        self.abandoned = neighbour::is_abandoned(self.stdin.get_ref(), longest)?;
+        self.abandoned = peers::is_abandoned(self.stdin.get_ref(), longest)?;
         while self.abandoned
             && let Some(line) = self.read()?
         {
@@ -101,7 +101,7 @@ pub fn hold(mut hours: Hours, told: &mut bool) -> Result<()> {
                 judge(&lines.ahead, whole, &hours, told)?;
             }
         }
-        cli::put_out(&line.line)?;
+        process::put_out(&line.line)?;
         if line.kind == "failed" {
             whole = true;
         }
@@ -148,7 +148,7 @@ fn judge(ahead: &VecDeque<Vec<u8>>, mut whole: bool, hours: &Hours, told: &mut b
     );
     if let Some(line) = failed {
         *told = true;
-        cli::put_out(&line)?;
+        process::put_out(&line)?;
     }
     Err(error)
 }

@@ -21,11 +21,11 @@ use crate::chunk::input::{Input, enlarge};
 use crate::chunk::lineage::{self, End, PART_SIZE};
 use crate::chunk::proof::Proofs;
 use crate::chunk::source::Source;
-use crate::cli;
 use crate::error::{Error, Result};
 use crate::line::{Line, Stream};
-use crate::neighbour;
-use crate::state;
+use crate::process;
+use crate::process::paths;
+use crate::process::peers;
 
 /// The longest pause between two looks whether all was taken.
 const LOOK: Duration = Duration::from_millis(50);
@@ -51,7 +51,7 @@ pub struct Settings {
 /// # Errors
 /// Whatever kept it from its proven end; the file has no `end` line then.
 pub fn run(settings: &Settings) -> Result<()> {
-    let output = cli::stdout()?.as_fd().try_clone_to_owned();
+    let output = process::stdout()?.as_fd().try_clone_to_owned();
     let mut output = File::from(output.map_err(|e| Error::io("stdout: cannot open", e))?);
     enlarge(&output);
     let command = &settings.command;
@@ -82,7 +82,7 @@ pub fn run(settings: &Settings) -> Result<()> {
             break;
         }
         output.write_all(&block).map_err(|e| match e.kind() {
-            io::ErrorKind::BrokenPipe => neighbour::gone(),
+            io::ErrorKind::BrokenPipe => peers::gone(),
             _ => Error::io("stdout: cannot write", e),
         })?;
         // The shell starts the filter when it has made the pipe behind it. So
@@ -113,7 +113,7 @@ fn taken(output: &File, least: usize) -> Result<()> {
     }
     let mut pause = Duration::from_millis(1);
     while rustix::io::ioctl_fionread(output).is_ok_and(|left| left >= least) {
-        neighbour::wait(pause)?;
+        peers::wait(pause)?;
         pause = (pause * 2).min(LOOK);
     }
     Ok(())
@@ -143,7 +143,7 @@ impl<'a> Draft<'a> {
         }
         clear(path)?;
         let file =
-            tempfile::Builder::new().prefix(".glacier-proof").tempfile_in(state::parent(path));
+            tempfile::Builder::new().prefix(".glacier-proof").tempfile_in(paths::parent(path));
         Ok(Self { path, file: file.map_err(cannot(path, "create"))? })
     }
 

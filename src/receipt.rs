@@ -16,7 +16,7 @@ use crate::catalog::scan::{select, survey};
 use crate::error::{Error, Result};
 use crate::get::plan::Lines;
 use crate::line::{Deleted, Line, Snapshot, Stored, StreamId};
-use crate::reread::Span;
+use crate::process::input::Span;
 use crate::spool::{Holder, Spool};
 
 /// The catalog lines of a stored stream.

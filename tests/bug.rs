@@ -10,7 +10,7 @@
 
 use std::process::{Command, ExitCode};
 
-use akashita::cli;
+use akashita::process;
 use clap::Parser;
 
 const ASKED: &str = "AKASHITA_TEST_BUG";
@@ -20,8 +20,8 @@ struct Options {}
 
 fn main() -> ExitCode {
     match std::env::var(ASKED).as_deref() {
-        Ok("panic") => cli::run(|_: Options| panic!("\u{1b}[31mtwo\nlines")),
-        Ok("error") => cli::run(|_: Options| Err(cli::Error::Bug("a bug".to_owned()))),
+        Ok("panic") => process::run(|_: Options| panic!("\u{1b}[31mtwo\nlines")),
+        Ok("error") => process::run(|_: Options| Err(process::Error::Bug("a bug".to_owned()))),
         _ if std::env::args().any(|argument| argument == "--list") => ExitCode::SUCCESS,
         _ => {
             a_bug_is_one_line_and_70();

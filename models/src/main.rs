@@ -27,12 +27,12 @@ mod variants {
 }
 
 /// What the suite's files find at the edge of the process.
-mod cli {
+mod process {
     pub use crate::stdout::{put_out, warn};
-}
 
-mod neighbour {
-    pub use crate::stdout::{gone, takes_a_line, wait};
+    pub mod peers {
+        pub use crate::stdout::{gone, takes_a_line, wait};
+    }
 }
 
 /// What stands in for `std::sync`.

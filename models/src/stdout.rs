@@ -1,4 +1,4 @@
-//! Standard output, and who reads it: `cli` and `neighbour` of the models.
+//! Standard output, and who reads it: `process` of the models.
 
 use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -9,9 +9,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 
-use akashita::cli::{self, Error, Result};
 use akashita::conf::Conf;
-use akashita::{exclusive, state, units};
+use akashita::process::paths;
+use akashita::process::{self, Error, Result};
+use akashita::{exclusive, units};
 use clap::Parser;
 
 /// Where a configuration is looked for, in this order.
@@ -59,7 +60,7 @@ fn name(text: &str) -> Result<String, &'static str> {
 }
 
 fn main() -> ExitCode {
-    cli::run(|options: Options| {
+    process::run(|options: Options| {
         let command = options.command.split_first();
         if let (true, Some((program, arguments))) = (options.enter, command) {
             rustix::process::fchdir(std::io::stdout())
@@ -70,10 +71,10 @@ fn main() -> ExitCode {
         let conf = read(&file)?;
         let Some((program, arguments)) = command else {
             let lines = conf.lines().map(|(key, value)| format!("{key}={value}\n"));
-            return cli::put_out(lines.collect::<String>().as_bytes());
+            return process::put_out(lines.collect::<String>().as_bytes());
         };
         let given = |key| Some(conf.value(key)).filter(|path| !path.is_empty()).map(PathBuf::from);
-        let state = given("state").map_or_else(state::directory, Ok)?;
+        let state = given("state").map_or_else(paths::directory, Ok)?;
         let lock = options.lock.map(|name| {
             let name = exclusive::Name { name, of: options.of };
             exclusive::lock(&state, &name, options.wait)
@@ -90,8 +91,8 @@ fn main() -> ExitCode {
         command.env("AKASHITA_STATE", &state);
         // What makes or destroys something has a lock. The others only look.
         let identity = match &lock {
-            Some(_) => state::make_identity(&state)?,
-            None => state::identity(&state).ok().flatten().unwrap_or_default(),
+            Some(_) => paths::make_identity(&state)?,
+            None => paths::identity(&state).ok().flatten().unwrap_or_default(),
         };
         command.env("AKASHITA_ID", identity);
         for (variable, key) in [

@@ -5,9 +5,9 @@ use std::process::ExitCode;
 
 use akashita::catalog::list::{FIELDS, Restorable};
 use akashita::catalog::{Link, scan};
-use akashita::cli::{self, Error, Result};
 use akashita::line::{Chain, Line};
-use akashita::reread::Reread;
+use akashita::process::input::Reread;
+use akashita::process::{self, Error, Result};
 use clap::Parser;
 use clap::builder::PossibleValuesParser;
 use jiff::Timestamp;
@@ -58,11 +58,11 @@ fn head(links: &[Link]) -> Result<String> {
 }
 
 fn main() -> ExitCode {
-    cli::run(|options: Options| {
+    process::run(|options: Options| {
         let input = Reread::stdin()?;
         let (catalog, skipped) = scan::survey(input.all()?)?;
         if let Some(warning) = skipped.warning() {
-            cli::warn(&warning);
+            process::warn(&warning);
         }
         let there = options.from.iter().map(|word| catalog.guid(word)).collect::<Result<_>>()?;
         let Some(snapshot) = &options.snapshot else {
@@ -70,16 +70,16 @@ fn main() -> ExitCode {
             let mut listed = catalog.list(&there, now);
             listed.retain(|it| options.wants(it));
             if options.fields.is_empty() {
-                return listed.iter().try_for_each(cli::print_line);
+                return listed.iter().try_for_each(process::print_line);
             }
             let rows = listed.iter().map(|it| Ok(it.row(&options.fields)? + "\n"));
-            return cli::put_out(rows.collect::<Result<String>>()?.as_bytes());
+            return process::put_out(rows.collect::<Result<String>>()?.as_bytes());
         };
         let links = catalog.chain(snapshot, &there)?;
         let spans = scan::select(input.all()?, &links)?;
 
         let mut catalog = input.lines()?;
-        let mut output = BufWriter::with_capacity(BUFFER, cli::stdout()?.lock());
+        let mut output = BufWriter::with_capacity(BUFFER, process::stdout()?.lock());
         let full = |e| Error::io("stdout: cannot write", e);
         output.write_all(head(&links)?.as_bytes()).map_err(full)?;
         for span in spans {

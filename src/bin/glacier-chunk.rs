@@ -8,9 +8,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use akashita::chunk::{self, Keep, Settings};
-use akashita::cli::{self, Error, Result};
+use akashita::partsize;
+use akashita::process::paths;
+use akashita::process::{self, Error, Result};
 use akashita::units::{self, Limit};
-use akashita::{partsize, state};
 use clap::Parser;
 
 /// How long to wait for room while no glacier-put works, where nobody reads
@@ -74,7 +75,7 @@ fn settings(options: Options) -> Result<Settings> {
         volume_size: options.volume_size,
         name: options.name,
         filter,
-        host: state::host(),
+        host: paths::host(),
         markers: options.whole,
         trust_eof: options.trust_eof,
         command: options.command,
@@ -101,7 +102,7 @@ fn keep(options: &Options) -> Result<Keep> {
         )));
     }
     Ok(Keep {
-        spool: state::spool(options.spool.clone())?,
+        spool: paths::spool(options.spool.clone())?,
         limit,
         reserve: options.reserve,
         patience: options.patience.unwrap_or(if piped { IN_A_PIPE } else { ALONE }),
@@ -120,6 +121,6 @@ fn is_pipe(output: impl std::os::fd::AsFd) -> bool {
 }
 
 fn main() -> ExitCode {
-    let run = |options| chunk::run(&settings(options).inspect_err(cli::tell_early)?);
-    cli::run_and_tell(run, cli::tell_early)
+    let run = |options| chunk::run(&settings(options).inspect_err(process::tell_early)?);
+    process::run_and_tell(run, process::tell_early)
 }

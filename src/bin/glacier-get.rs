@@ -6,14 +6,14 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use akashita::cli::{self, Error, Result};
 use akashita::get::estimate::{Bounds, Restore};
 use akashita::get::kept::Keep;
 use akashita::get::output::Output;
 use akashita::get::plan::{Lines, Plan};
 use akashita::get::{Settings, Task};
-use akashita::neighbour;
 use akashita::prices::{Money, Prices};
+use akashita::process::peers;
+use akashita::process::{self, Error, Result};
 use akashita::units;
 use akashita::vault::Tier;
 use akashita::vault::aws::Access;
@@ -94,17 +94,17 @@ fn range(text: &str) -> Result<(u64, u64), String> {
 fn plan(options: &Options) -> Result<Plan> {
     let (lines, skipped) = Lines::read(io::stdin().lock())?;
     if let Some(warning) = skipped.warning() {
-        cli::warn(&warning);
+        process::warn(&warning);
     }
     // A program that was killed is no fault of its lines.
-    if neighbour::may_be_cut(io::stdin())
+    if peers::may_be_cut(io::stdin())
         && !options.partial
         && let Some(why) = lines.cut()
     {
         return Err(Error::Unfinished(why));
     }
     let mut plan = lines.plan(options.partial)?;
-    plan.warnings.iter().for_each(|warning| cli::warn(warning));
+    plan.warnings.iter().for_each(|warning| process::warn(warning));
     if !options.volume.is_empty() {
         plan.choose_volumes(&options.volume)?;
     }
@@ -119,7 +119,7 @@ fn estimate(task: &Task<'_>, options: &Options, bounds: &Bounds) -> Result<()> {
     let prices = Prices::read(options.prices.as_deref())?;
     let needs = task.work.needs(options.keep.is_some() || options.output.is_some());
     for tier in [Tier::Expedited, Tier::Standard, Tier::Bulk] {
-        cli::print_line(&Restore::new(&needs, tier, options.assume_rate, &prices))?;
+        process::print_line(&Restore::new(&needs, tier, options.assume_rate, &prices))?;
     }
     bounds.check(&needs)?;
     let budget = bounds.budget(&needs);
@@ -144,7 +144,7 @@ async fn bring(task: &Task<'_>, plan: &Plan, options: &Options) -> Result<()> {
         return task.run(&vaults, &settings).await;
     }
     for line in task.request(&vaults, &settings).await? {
-        cli::print_line(&line)?;
+        process::print_line(&line)?;
     }
     Ok(())
 }
@@ -162,7 +162,7 @@ async fn work(plan: &Plan, options: &Options, output: &Output) -> Result<()> {
 }
 
 fn main() -> ExitCode {
-    cli::run(|options: Options| {
+    process::run(|options: Options| {
         let looks = options.plan || options.request;
         let output = match &options.output {
             Some(path) => Output::file(path.clone(), looks)?,

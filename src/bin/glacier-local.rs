@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use akashita::cli;
 use akashita::local::{self, Settings};
+use akashita::process;
 use akashita::units;
 use clap::Parser;
 use serde::Serialize;
@@ -45,7 +45,7 @@ struct Listening<'a> {
 }
 
 fn main() -> ExitCode {
-    cli::run(|options: Options| {
+    process::run(|options: Options| {
         let settings = Settings {
             root: options.root,
             listen: options.listen,
@@ -57,7 +57,7 @@ fn main() -> ExitCode {
             secret: env::var("AWS_SECRET_ACCESS_KEY").ok(),
         };
         local::serve(&settings, |endpoint| {
-            cli::print_line(&Listening { r#type: "listening", endpoint })
+            process::print_line(&Listening { r#type: "listening", endpoint })
         })
     })
 }

@@ -6,18 +6,19 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use akashita::cli::{self, Error, Result};
 use akashita::ls::diff::Diff;
 use akashita::ls::inventory::Head;
 use akashita::ls::{
     Printer, archives, catalog, inventory, receipts, recover, remote, spooled, watched,
 };
-use akashita::progress::Progress;
+use akashita::process::paths;
+use akashita::process::progress::Progress;
+use akashita::process::{self, Error, Result};
 use akashita::vault::aws::Access;
 use akashita::vault::glacier::Glacier;
 use akashita::vault::retry::Patience;
 use akashita::vault::{Dest, Tier, Vault as _};
-use akashita::{get, state, units};
+use akashita::{get, units};
 use clap::{Args, Parser, Subcommand};
 use jiff::Timestamp;
 
@@ -122,7 +123,7 @@ struct Service {
 
 impl Service {
     async fn open(&self, dest: Option<String>) -> Result<(Glacier, Patience)> {
-        let dest: Dest = state::dest(dest)?.parse().map_err(Error::Usage)?;
+        let dest: Dest = paths::dest(dest)?.parse().map_err(Error::Usage)?;
         let vault = Glacier::open(dest, &self.access).await?;
         Ok((vault, Patience { limit: self.patience }))
     }
@@ -188,7 +189,7 @@ async fn jobs(
     // Without a catalog nobody has said that there is one.
     let path = match &file {
         Some(path) => Some(path.clone()),
-        None => state::catalog(None).ok().filter(|path| path.exists()),
+        None => paths::catalog(None).ok().filter(|path| path.exists()),
     };
     let books = path.as_deref().map(open).transpose()?;
     let jobs = remote::jobs(vault, patience).await?;
@@ -217,17 +218,17 @@ async fn ask(what: What, table: bool) -> Result<()> {
         }
         What::Uploads { spool, service, dest } => {
             let (vault, patience) = service.open(dest).await?;
-            let own = spooled::uploads(&state::spool(spool)?, &vault.dest().to_string())?;
+            let own = spooled::uploads(&paths::spool(spool)?, &vault.dest().to_string())?;
             remote::uploads(&vault, patience, &own, Printer::new(table, remote::UPLOADS)).await
         }
         What::Spool { spool } => {
-            spooled::print(&state::spool(spool)?, Printer::new(table, spooled::COLUMNS))
+            spooled::print(&paths::spool(spool)?, Printer::new(table, spooled::COLUMNS))
         }
         What::Receipts { .. } if table => Err(no_table("receipts")),
         What::Receipts { diff, spool } => {
             let catalog = diff.as_deref().map(open).transpose()?;
             let differs = catalog.is_some();
-            let found = receipts::print(&state::spool(spool)?, catalog)?;
+            let found = receipts::print(&paths::spool(spool)?, catalog)?;
             if found && differs { Err(Error::No(String::new())) } else { Ok(()) }
         }
         What::Archives { catalog } => {
@@ -241,5 +242,5 @@ async fn ask(what: What, table: bool) -> Result<()> {
 }
 
 fn main() -> ExitCode {
-    cli::run(|options: Options| cli::block_on(ask(options.what, options.table)))
+    process::run(|options: Options| process::block_on(ask(options.what, options.table)))
 }

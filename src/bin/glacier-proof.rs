@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use akashita::cli;
+use akashita::process;
 use akashita::proof::{self, Settings};
 use clap::Parser;
 
@@ -27,7 +27,7 @@ struct Options {
 }
 
 fn main() -> ExitCode {
-    cli::run(|options: Options| {
+    process::run(|options: Options| {
         proof::run(&Settings {
             file: options.file,
             markers: options.whole,

@@ -4,13 +4,13 @@ use std::io::{BufWriter, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use akashita::cli::{self, Error, Result};
 use akashita::prices::Prices;
+use akashita::process::input::Reread;
+use akashita::process::{self, Error, Result};
 use akashita::prune::books::Books;
 use akashita::prune::keep::Retention;
 use akashita::prune::show::{self, Offer};
 use akashita::prune::{Question, judge, orphans};
-use akashita::reread::Reread;
 use akashita::units;
 use akashita::window::Zone;
 use clap::Parser;
@@ -71,7 +71,7 @@ fn zone(options: &Options) -> Result<Option<Zone>> {
 }
 
 fn main() -> ExitCode {
-    cli::run(|options: Options| {
+    process::run(|options: Options| {
         let zone = zone(&options)?;
         let prices = Prices::read(options.prices.as_deref())?;
         let input = Reread::stdin()?;
@@ -81,7 +81,7 @@ fn main() -> ExitCode {
             let blind = books.blind && age.is_some();
             let but =
                 if blind { "; no orphan is offered, as the line may be of any stream" } else { "" };
-            cli::warn(&format!("{warning}{but}"));
+            process::warn(&format!("{warning}{but}"));
         }
         let question = Question {
             keep: &options.keep,
@@ -98,7 +98,7 @@ fn main() -> ExitCode {
         orphans.retain(|orphan| !(options.free_only && orphan.early.is_some()));
 
         let mut lines = input.lines()?;
-        let mut output = BufWriter::new(cli::stdout()?.lock());
+        let mut output = BufWriter::new(process::stdout()?.lock());
         let full = |e| Error::io("stdout: cannot write", e);
         let mut print = |text: String| writeln!(output, "{text}").map_err(full);
         if options.explain {

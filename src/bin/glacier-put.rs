@@ -4,12 +4,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use akashita::cli::{self, Error, Result};
+use akashita::process::paths;
+use akashita::process::{self, Error, Result};
 use akashita::put::{self, Settings};
+use akashita::units;
 use akashita::vault::Dest;
 use akashita::vault::aws::Access;
 use akashita::vault::glacier::Glacier;
-use akashita::{state, units};
 use clap::Parser;
 
 /// Store the streams whose lines come on standard input, and print their catalog lines.
@@ -55,11 +56,11 @@ struct Options {
 }
 
 fn run(options: Options) -> Result<()> {
-    let dest: Dest = state::dest(options.dest)?.parse().map_err(Error::Usage)?;
+    let dest: Dest = paths::dest(options.dest)?.parse().map_err(Error::Usage)?;
     let settings = Settings {
         dest: dest.to_string(),
-        spool: state::spool(options.spool)?,
-        catalog: state::catalog(options.catalog)?,
+        spool: paths::spool(options.spool)?,
+        catalog: paths::catalog(options.catalog)?,
         concurrency: options.concurrency.into(),
         patience: options.patience,
         grace: options.grace,
@@ -69,7 +70,7 @@ fn run(options: Options) -> Result<()> {
         create_vault: options.create_vault,
         assume_new: options.assume_new,
     };
-    cli::block_on(async {
+    process::block_on(async {
         if options.dry_run {
             return put::dry_run(&settings).await;
         }
@@ -79,5 +80,5 @@ fn run(options: Options) -> Result<()> {
 }
 
 fn main() -> ExitCode {
-    cli::run(run)
+    process::run(run)
 }

@@ -4,12 +4,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use akashita::cli::{self, Error, Result};
+use akashita::process::paths;
+use akashita::process::{self, Error, Result};
 use akashita::rm::{self, Settings};
+use akashita::units;
 use akashita::vault::Dest;
 use akashita::vault::aws::Access;
 use akashita::vault::glacier::Glacier;
-use akashita::{state, units};
 use clap::Parser;
 
 /// Delete the archives, uploads and spooled streams whose lines are on standard input.
@@ -42,16 +43,16 @@ struct Options {
 }
 
 fn run(options: Options) -> Result<()> {
-    let dest: Dest = state::dest(options.dest)?.parse().map_err(Error::Usage)?;
+    let dest: Dest = paths::dest(options.dest)?.parse().map_err(Error::Usage)?;
     let settings = Settings {
-        spool: state::spool(options.spool)?,
-        catalog: state::catalog(options.catalog)?,
+        spool: paths::spool(options.spool)?,
+        catalog: paths::catalog(options.catalog)?,
         yes: options.yes,
         break_chain: options.break_chain,
         concurrency: options.concurrency.into(),
         patience: options.patience,
     };
-    cli::block_on(async {
+    process::block_on(async {
         let vault = Glacier::open(dest, &options.access).await?;
         if options.vault {
             rm::delete_vault(&vault, &settings).await
@@ -62,5 +63,5 @@ fn run(options: Options) -> Result<()> {
 }
 
 fn main() -> ExitCode {
-    cli::run(run)
+    process::run(run)
 }

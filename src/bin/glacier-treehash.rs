@@ -8,11 +8,11 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::thread;
 
-use akashita::cli::{self, Error, Result};
 use akashita::hash::pool::{BLOCK, BlockPool, Hashers, Hashes, Pending};
 use akashita::hash::tree::Hash;
 use akashita::line::{MAX, Reader, Text};
-use akashita::neighbour::{self, Input};
+use akashita::process::peers::{self, Input};
+use akashita::process::{self, Error, Result};
 use clap::Parser;
 use serde::{Deserialize, Serialize};
 
@@ -67,7 +67,7 @@ struct Entry {
 }
 
 fn main() -> ExitCode {
-    cli::run(|mut options: Options| {
+    process::run(|mut options: Options| {
         if options.files.is_empty() {
             options.files.push(PathBuf::from("-"));
         }
@@ -168,33 +168,31 @@ fn report(entries: &Receiver<Result<Entry>>) -> Result<()> {
     for entry in entries {
         let failure = match entry.and_then(Entry::settle) {
             Ok(None) => continue,
-            Ok(Some(line)) => match cli::print_line(&line) {
+            Ok(Some(line)) => match process::print_line(&line) {
                 Ok(()) => continue,
                 Err(e) => {
                     let e = match e {
-                        Error::Io(_, e) if e.kind() == io::ErrorKind::BrokenPipe => {
-                            neighbour::gone()
-                        }
+                        Error::Io(_, e) if e.kind() == io::ErrorKind::BrokenPipe => peers::gone(),
                         e => e,
                     };
-                    worst.iter().for_each(cli::complain);
+                    worst.iter().for_each(process::complain);
                     return Err(e);
                 }
             },
             // Nobody reads what would follow.
             Err(e @ Error::Unfinished(_)) => {
-                worst.iter().for_each(cli::complain);
+                worst.iter().for_each(process::complain);
                 return Err(e);
             }
             Err(e) => e,
         };
         match worst.take() {
             Some(other) if other.code() >= failure.code() => {
-                cli::complain(&failure);
+                process::complain(&failure);
                 worst = Some(other);
             }
             other => {
-                other.iter().for_each(cli::complain);
+                other.iter().for_each(process::complain);
                 worst = Some(failure);
             }
         }

@@ -5,10 +5,12 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use akashita::books::Catalog;
-use akashita::cli::{self, Error, Result};
 use akashita::get::Settings;
 use akashita::prices::{Money, Prices};
-use akashita::reread::Reread;
+use akashita::process::input::Reread;
+use akashita::process::paths;
+use akashita::process::{self, Error, Result};
+use akashita::units;
 use akashita::vault::Tier;
 use akashita::vault::aws::Access;
 use akashita::vault::glacier::Glacier;
@@ -16,7 +18,6 @@ use akashita::vault::retry::Patience;
 use akashita::verify;
 use akashita::verify::chance::Chance;
 use akashita::verify::plan::Plan;
-use akashita::{state, units};
 use clap::Parser;
 
 /// Bring back a few parts of the archives of a catalog, and compare them with its hashes.
@@ -66,9 +67,9 @@ struct Options {
 
 fn run(options: Options) -> Result<()> {
     // What nobody can be told is not paid for.
-    cli::stdout()?;
+    process::stdout()?;
     let prices = Prices::read(options.prices.as_deref())?;
-    let path = state::catalog(options.catalog)?;
+    let path = paths::catalog(options.catalog)?;
     let mut chance = options.seed.map_or_else(Chance::new, |seed| Ok(Chance::of(seed)))?;
     let plan = Plan::new(&Reread::stdin()?, &path, options.budget, &mut chance)?;
     if plan.is_asked() && options.request {
@@ -91,7 +92,7 @@ fn run(options: Options) -> Result<()> {
         patience: Patience { limit: options.patience },
         progress: !options.quiet,
     };
-    cli::block_on(async {
+    process::block_on(async {
         // A catalog that cannot be told is known before anything is paid for.
         let catalog = if options.request { None } else { Some(Catalog::open(&path)?) };
         let mut vaults = Vec::new();
@@ -107,5 +108,5 @@ fn run(options: Options) -> Result<()> {
 }
 
 fn main() -> ExitCode {
-    cli::run(run)
+    process::run(run)
 }

@@ -4,10 +4,10 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use akashita::cli::{self, Error, Result};
 use akashita::curfew::Curfew;
 use akashita::hold::hold;
-use akashita::hours::Hours;
+use akashita::process::clock::Hours;
+use akashita::process::{self, Error, Result};
 use akashita::units;
 use akashita::window::{Answer, Window, Zone, calendar, for_at};
 use clap::Parser;
@@ -65,11 +65,11 @@ fn main() -> ExitCode {
         let mut told = asked || !options.command.is_empty();
         act(options, &mut told).inspect_err(|error| {
             if !told {
-                cli::tell(None, error);
+                process::tell(None, error);
             }
         })
     };
-    cli::run_and_tell(run, cli::tell_early)
+    process::run_and_tell(run, process::tell_early)
 }
 
 /// `told` is set when a failure needs no `failed` line of ours.
@@ -86,19 +86,19 @@ fn act(options: Options, told: &mut bool) -> Result<()> {
         return answer;
     }
     if options.remaining {
-        cli::print_line(&Answer::remaining(&window, &zone, now))?;
+        process::print_line(&Answer::remaining(&window, &zone, now))?;
         return answer;
     }
     warn_of_gap(&window);
     if options.calendar {
-        return cli::put_out(calendar(&window, &zone).as_bytes());
+        return process::put_out(calendar(&window, &zone).as_bytes());
     }
     if options.next && options.format == "at" {
         let opens = for_at(&window, &zone, now, &local()?);
-        return opens.map_or(Ok(()), |opens| cli::put_out(format!("{opens}\n").as_bytes()));
+        return opens.map_or(Ok(()), |opens| process::put_out(format!("{opens}\n").as_bytes()));
     }
     if options.next {
-        return cli::print_line(&Answer::next(&window, &zone, now));
+        return process::print_line(&Answer::next(&window, &zone, now));
     }
     let hours = Hours::new(window, zone);
     if options.command.is_empty() {
@@ -118,7 +118,7 @@ fn warn_of_gap(window: &Window) {
     let gap = window.longest_gap();
     if gap >= IDLE {
         let gap = units::time(gap);
-        cli::warn(&format!(
+        process::warn(&format!(
             "the window is closed for {gap} at a time, and a vault may drop an upload that is idle for 24 h"
         ));
     }

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::{Catalog, Target};
 use crate::error::{Error, Result};
 use crate::line::{Filter, Guid, StreamId};
-use crate::printable::row;
+use crate::process::escape::row;
 
 /// A snapshot, or a stream of other bytes, that can be restored.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]

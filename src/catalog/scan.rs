@@ -12,7 +12,7 @@ use super::{Catalog, Link};
 use crate::error::{Error, Result};
 use crate::hash::tree::Hash;
 use crate::line::{Line, Reader, StreamId, Text, VERSION, is_newer};
-use crate::reread::Span;
+use crate::process::input::Span;
 
 /// Lines that were skipped, and the first of them.
 #[derive(Debug, Default, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::error::{Error, Result, plain};
 use crate::hash::pool::Block;
-use crate::neighbour;
+use crate::process::peers;
 
 /// A pipe that holds a megabyte is read in fewer calls; Linux alone has it.
 #[cfg(target_os = "linux")]
@@ -109,7 +109,7 @@ impl Input {
     /// When reading fails, or nobody waits for the lines any more.
     pub fn fill(&mut self, block: &mut Block, size: usize, stop: &AtomicBool) -> Result<()> {
         while block.len() < size {
-            while !neighbour::has_input(&self.file, TICK)? {
+            while !peers::has_input(&self.file, TICK)? {
                 if stop.load(Ordering::Relaxed) {
                     return Err(stopped());
                 }
@@ -126,7 +126,7 @@ impl Input {
     /// # Errors
     /// When nobody waits for the lines any more.
     pub fn is_abandoned(&self) -> Result<bool> {
-        neighbour::is_abandoned(&self.file, Duration::ZERO)
+        peers::is_abandoned(&self.file, Duration::ZERO)
     }
 
     /// Whether no more will be written: of a file, always.
@@ -134,7 +134,7 @@ impl Input {
     /// # Errors
     /// When nobody waits for the lines any more, or the system does not tell.
     pub fn is_over(&self) -> Result<bool> {
-        if neighbour::may_be_cut(&self.file) { self.is_abandoned() } else { Ok(true) }
+        if peers::may_be_cut(&self.file) { self.is_abandoned() } else { Ok(true) }
     }
 
     /// Waits for the command, after the end of its output, as [`Self::fill`]
@@ -150,7 +150,7 @@ impl Input {
             match child.try_wait() {
                 Ok(Some(status)) => break status,
                 Ok(None) if stop.load(Ordering::Relaxed) => return Err(stopped()),
-                Ok(None) => neighbour::wait(pause)?,
+                Ok(None) => peers::wait(pause)?,
                 Err(e) => return Err(Error::io(format!("{name}: cannot wait"), e)),
             }
             pause = TICK.min(pause * 2);

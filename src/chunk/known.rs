@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use std::io::BufReader;
 use std::path::Path;
 
-use crate::cli;
 use crate::error::{Error, Result};
 use crate::hash::tree::Hash;
 use crate::journal::Journal;
 use crate::line::{Stream, StreamId};
+use crate::process;
 use crate::spool::{Holder, Respool, Spool, StreamDir};
 
 /// Which volumes need only be hashed, and what they must hash to.
@@ -56,7 +56,7 @@ impl Known {
         let id = stream.stream;
         let directory = spool.existing(id)?;
         if let Some(dest) = stored_in(spool, id, directory.as_ref())? {
-            cli::warn(&format!(
+            process::warn(&format!(
                 "{}: is stored already in {dest}; its filter's bytes differ each time, so they are not compared",
                 stream.name
             ));

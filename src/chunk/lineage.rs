@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::line::{Format, Guid, Line, MAX, Snapshot, Stream, StreamId, VERSION};
-use crate::state;
+use crate::process::paths;
 use crate::wording;
 use crate::zfs_stream::Head;
 
@@ -44,7 +44,7 @@ pub fn stream(head: &Head) -> Stream {
     Stream {
         v: VERSION,
         stream: StreamId::new(head.identity.clone(), PART_SIZE, VOLUME_SIZE),
-        host: state::host(),
+        host: paths::host(),
         name: head.name.clone(),
         format: Format::Zfs,
         guid: head.guid.map(Guid),

@@ -22,10 +22,10 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
-use crate::cli;
 use crate::description;
 use crate::error::{Error, Result};
 use crate::line::{Filter, Format, Stream, StreamId, VERSION};
+use crate::process;
 use crate::spool::{Holder, Spool};
 use crate::units::Limit;
 use crate::zfs_stream::Head;
@@ -82,7 +82,7 @@ pub fn run(settings: &Settings) -> Result<()> {
     let mut stream = None;
     let result = cut(settings, &mut stream);
     if let Err(error) = &result {
-        cli::tell(stream, error);
+        process::tell(stream, error);
     }
     result
 }

@@ -13,10 +13,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::input::stopped;
-use crate::cli;
 use crate::error::{Error, Result};
 use crate::journal::Journal;
-use crate::neighbour;
+use crate::process;
+use crate::process::peers;
 use crate::spool::{Holder, Lock, Spool, StreamDir};
 use crate::units::{self, Limit};
 
@@ -108,7 +108,7 @@ impl Room {
                     )));
                 }
                 if is_news {
-                    cli::warn(&format!("{why}; waits for room"));
+                    process::warn(&format!("{why}; waits for room"));
                 }
             } else if alone.elapsed() >= self.patience {
                 give_up(stream, part.0, &lack)?;
@@ -119,7 +119,7 @@ impl Room {
             if stop.load(Ordering::Relaxed) {
                 return Err(stopped());
             }
-            neighbour::wait(PAUSE)?;
+            peers::wait(PAUSE)?;
         }
         Ok(())
     }

@@ -11,12 +11,12 @@ use super::input::{Input, is_stopped, stopped};
 use super::lineage::{self, Lineage};
 use super::proof::Proofs;
 use super::writer;
-use crate::cli;
 use crate::error::{Error, Result};
 use crate::hash::pool::{BLOCK, Block, BlockPool, Hashers};
 use crate::line::{Guid, Snapshot, Stream, StreamId};
-use crate::neighbour;
 use crate::planted::Fault;
+use crate::process;
+use crate::process::peers;
 use crate::zfs_stream::{self, Damage, Ending, Head, Recognised, Walk, What, recognise};
 
 /// Bytes that the proof takes at a time, while they are still in the core's
@@ -127,7 +127,7 @@ impl Source {
         if let Some(object) = misplaced.first
             && !std::mem::replace(&mut self.is_warned, true)
         {
-            cli::warn(&format!("stream: object {object}: {MISPLACED}"));
+            process::warn(&format!("stream: object {object}: {MISPLACED}"));
         }
     }
 
@@ -200,7 +200,7 @@ impl Source {
             if found.is_some() || is_over {
                 return Ok(found);
             }
-            neighbour::wait(GLANCE)?;
+            peers::wait(GLANCE)?;
         }
     }
 
@@ -269,7 +269,7 @@ impl Source {
         let misplaced = self.walk.as_ref().map(Walk::misplaced).unwrap_or_default();
         if misplaced.count > 0 {
             let head = self.head_of_zfs().map_or("stream", |head| head.name.as_str());
-            cli::warn(&format!(
+            process::warn(&format!(
                 "{head}: objects that zfs receive will damage: {}; the stream is kept as it is",
                 misplaced.count
             ));

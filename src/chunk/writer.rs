@@ -10,13 +10,13 @@ use std::time::Duration;
 use super::input::stopped;
 use super::known::Known;
 use super::room::{Place, Room};
-use crate::cli;
 use crate::error::{Error, Result};
 use crate::hash::pool::{Block, Pending};
 use crate::hash::tree::Fold;
 use crate::line::{End, Line, Part, Snapshot, Stream, Volume};
-use crate::neighbour;
 use crate::planted::Fault;
+use crate::process;
+use crate::process::peers;
 use crate::spool::{PartFile, StreamDir};
 
 /// How often to look whether to go on while nobody takes a line.
@@ -227,13 +227,13 @@ impl<'a> Writer<'a> {
 /// Prints a line. That its reader is gone is the same news here as where
 /// there is nothing to print. While the reader takes none, `stop` is heard.
 pub fn say(line: &str, stop: &AtomicBool) -> Result<()> {
-    while !neighbour::takes_a_line(PAUSE)? {
+    while !peers::takes_a_line(PAUSE)? {
         if stop.load(Ordering::Relaxed) {
             return Err(stopped());
         }
     }
-    cli::put_out(line.as_bytes()).map_err(|e| match e {
-        Error::Io(_, reason) if reason.kind() == ErrorKind::BrokenPipe => neighbour::gone(),
+    process::put_out(line.as_bytes()).map_err(|e| match e {
+        Error::Io(_, reason) if reason.kind() == ErrorKind::BrokenPipe => peers::gone(),
         e => e,
     })
 }

@@ -21,8 +21,8 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::LOOK;
-use crate::command;
 use crate::error::{Error, Result};
+use crate::process::child;
 
 /// Signals that are meant for the command do not end the leader.
 const LEADER: &str = "trap '' HUP INT QUIT TERM; echo; read -r _";
@@ -81,9 +81,9 @@ impl Group {
     /// # Errors
     /// 127 when there is none, 126 when it cannot be run, as sh(1) has it.
     pub fn run(&self, line: &[OsString]) -> Result<Child> {
-        let mut run = command::of(line)?;
+        let mut run = child::of(line)?;
         run.process_group(self.id.as_raw_nonzero().get());
-        run.spawn().map_err(|e| command::unrun(&command::name(line), e))
+        run.spawn().map_err(|e| child::unrun(&child::name(line), e))
     }
 
     /// Leaves alone what the command has left, which has ended by itself.

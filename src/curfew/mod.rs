@@ -13,10 +13,10 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use self::group::Group;
-use crate::command;
 use crate::error::{Error, Result};
-use crate::hours::Hours;
-use crate::neighbour;
+use crate::process::child;
+use crate::process::clock::Hours;
+use crate::process::peers;
 
 /// The longest pause between two looks at the command and the clock.
 const LOOK: Duration = Duration::from_millis(250);
@@ -42,13 +42,13 @@ impl Curfew {
     /// Unfinished when it was stopped; else its own status, if it is not 0, or
     /// 127 or 126 when it cannot be run.
     pub fn run(mut self, line: &[OsString]) -> Result<()> {
-        let name = command::name(line);
-        if !command::is_there(line) {
-            return Err(command::missing(&name));
+        let name = child::name(line);
+        if !child::is_there(line) {
+            return Err(child::missing(&name));
         }
         loop {
             while let Some(wait) = self.hours.closed_for() {
-                neighbour::wait(wait.min(DOZE))?;
+                peers::wait(wait.min(DOZE))?;
             }
             let group = Group::new(self.grace)?;
             let mut child = match group.run(line) {
@@ -60,7 +60,7 @@ impl Curfew {
             };
             if let Some(status) = self.watch(&name, &mut child)? {
                 group.leave();
-                return command::check(&name, status);
+                return child::check(&name, status);
             }
             group.stop(&mut child, self.grace).map_err(|e| unwaited(&name, e))?;
             if !self.repeat {

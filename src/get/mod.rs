@@ -33,9 +33,9 @@ use self::kept::{Keep, Kept};
 use self::output::Output;
 use self::plan::Plan;
 use self::work::{Needed, Prefix, Work};
-use crate::cli;
 use crate::error::Result;
 use crate::line::{Job, Line};
+use crate::process;
 use crate::units;
 use crate::vault::retry::Patience;
 use crate::vault::{Tier, Vault};
@@ -196,7 +196,7 @@ impl<'a> Task<'a> {
                 Some(rate) => format!("at {} a second", units::bytes(rate)),
                 None => "at 7.6 Mbit/s (see --assume-rate)".to_owned(),
             };
-            cli::warn(&format!(
+            process::warn(&format!(
                 "{} of {} archives are asked for, as much as comes in 20 h {rate}; the others are \
                  asked for as these come",
                 self.work.archives.len() - later,

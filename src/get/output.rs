@@ -25,8 +25,9 @@ use self::whole::Whole;
 use super::plan::Stream;
 use crate::error::{Error, Result};
 use crate::line::Guid;
-use crate::neighbour;
-use crate::{cli, command};
+use crate::process;
+use crate::process::child;
+use crate::process::peers;
 
 /// The longest pause between two looks whether a command has ended.
 const LOOK: Duration = Duration::from_millis(250);
@@ -50,8 +51,8 @@ impl Output {
     /// # Errors
     /// When there is no such command: 127, as a shell says it.
     pub fn new(command: Vec<OsString>) -> Result<Self> {
-        if !command.is_empty() && !command::is_there(&command) {
-            return Err(command::missing(&command::name(&command)));
+        if !command.is_empty() && !child::is_there(&command) {
+            return Err(child::missing(&child::name(&command)));
         }
         Ok(Self::of(command, None))
     }
@@ -123,18 +124,18 @@ impl Output {
             return Ok(sink);
         }
         let fd: OwnedFd = if self.command.is_empty() {
-            cli::stdout()?
+            process::stdout()?
                 .as_fd()
                 .try_clone_to_owned()
                 .map_err(|e| Error::io("stdout: cannot open", e))?
         } else {
-            let mut run = command::of(&self.command)?;
+            let mut run = child::of(&self.command)?;
             run.stdin(Stdio::piped());
             tell(&mut run, stream);
             let whole = Whole::new()?;
             run.env(whole::VARIABLE, whole.path());
             *self.whole.borrow_mut() = Some(whole);
-            let mut child = run.spawn().map_err(|e| command::unrun(&self.name(), e))?;
+            let mut child = run.spawn().map_err(|e| child::unrun(&self.name(), e))?;
             let input = child.stdin.take().map(OwnedFd::from);
             *self.child.borrow_mut() = Some(child);
             input.ok_or_else(|| Error::Bug("a command has no standard input".to_owned()))?
@@ -190,12 +191,12 @@ impl Output {
     }
 
     fn check(&self, status: ExitStatus) -> Result<()> {
-        command::check(&self.name(), status)
+        child::check(&self.name(), status)
     }
 
     /// The command as messages name it.
     fn name(&self) -> String {
-        command::name(&self.command)
+        child::name(&self.command)
     }
 
     /// The error that a failed write stands for. A command that reads no more
@@ -231,7 +232,7 @@ impl Output {
         loop {
             sleep(Duration::from_secs(1)).await;
             let seen = if self.command.is_empty() {
-                if waiting() { neighbour::wait(Duration::ZERO) } else { Ok(()) }
+                if waiting() { peers::wait(Duration::ZERO) } else { Ok(()) }
             } else {
                 // One that ended well has read all, or is told by a write.
                 self.ended().and_then(|status| status.map_or(Ok(()), |status| self.check(status)))

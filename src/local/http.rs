@@ -21,8 +21,8 @@ use super::reply::{Answer, Body, Refusal, Reply};
 use super::sigv4::{self, Message};
 use super::store::Turn;
 use super::{Server, jobs, policies, uploads, vaults};
-use crate::cli;
 use crate::hash::tree::Hash;
+use crate::process;
 
 /// Most bytes of a body that carries no archive.
 const SMALL: usize = 1 << 20;
@@ -78,7 +78,7 @@ pub async fn serve(
         Ok(reply) => (reply, None),
         Err(refusal) => {
             if let Some(reason) = &refusal.reason {
-                cli::warn(reason);
+                process::warn(reason);
             }
             let reply = Reply { status: refusal.status, ..Reply::json(refusal.body()) };
             (reply, Some(refusal.code.into_owned()))

@@ -54,8 +54,9 @@ use self::faults::{Plan, Strike};
 use self::reply::{Answer, Refusal};
 use self::sigv4::Keys;
 use self::store::Store;
+use crate::append;
 use crate::error::{Error, Result};
-use crate::{append, cli};
+use crate::process;
 
 /// Most bytes of a request's head, and the most that is read at once.
 const HEAD: usize = 64 << 10;
@@ -140,7 +141,7 @@ impl Server {
                 file.write_all(&text)
             };
             if let Err(e) = write() {
-                cli::warn(&format!("log: {e}"));
+                process::warn(&format!("log: {e}"));
             }
         }
     }
@@ -217,7 +218,7 @@ pub fn serve(settings: &Settings, listening: impl FnOnce(&str) -> Result<()>) ->
         let listener = TcpListener::bind(&settings.listen).await.map_err(cannot)?;
         let address = listener.local_addr().map_err(cannot)?;
         if !address.ip().is_loopback() {
-            cli::warn(&format!(
+            process::warn(&format!(
                 "{address}: not a loopback address; whoever reaches it and has the keys can use it"
             ));
         }
@@ -235,7 +236,7 @@ async fn accept(server: &Arc<Server>, listener: &TcpListener, address: SocketAdd
             Ok((connection, _)) => connection,
             Err(e) => {
                 // Out of descriptors, say: connections that end give some back.
-                cli::warn(&format!("{address}: {e}"));
+                process::warn(&format!("{address}: {e}"));
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
             }
@@ -269,10 +270,10 @@ async fn sweep(server: Arc<Server>) {
         let server = Arc::clone(&server);
         let swept = tokio::task::spawn_blocking(move || {
             if let Err(refusal) = server.sweep() {
-                cli::warn(&refusal.reason.unwrap_or(refusal.message));
+                process::warn(&refusal.reason.unwrap_or(refusal.message));
             }
             if let Err(e) = server.store.clock.save() {
-                cli::warn(&e.to_string());
+                process::warn(&e.to_string());
             }
         });
         let _ = swept.await;

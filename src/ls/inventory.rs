@@ -13,7 +13,7 @@ use super::table::{self, Column};
 use super::{Printer, what};
 use crate::error::{Error, Result};
 use crate::line::{Inventoried, Line};
-use crate::progress::Progress;
+use crate::process::progress::Progress;
 use crate::rebuild::inventoried;
 use crate::units;
 use crate::vault::retry::{Patience, Trouble};

@@ -22,11 +22,11 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::catalog::scan::Skipped;
-use crate::cli;
 use crate::description::Kind;
 use crate::error::{Error, Result};
 use crate::line::{Described, Line, MAX, Reader, Text, is_newer};
-use crate::neighbour;
+use crate::process;
+use crate::process::peers;
 use table::{Column, Table};
 
 /// How often a wait looks whether anybody reads the answer.
@@ -77,7 +77,7 @@ impl Printer {
         if self.table.is_none() {
             return put(line);
         }
-        self.heading = cli::printable(&text()) + "\n";
+        self.heading = process::printable(&text()) + "\n";
         Ok(())
     }
 
@@ -87,7 +87,7 @@ impl Printer {
     /// When standard output cannot take it.
     pub fn finish(self) -> Result<()> {
         let Some(table) = self.table else { return Ok(()) };
-        cli::put_out((self.heading + &table.text()).as_bytes())
+        process::put_out((self.heading + &table.text()).as_bytes())
     }
 }
 
@@ -100,7 +100,7 @@ fn put(line: &impl Serialize) -> Result<()> {
         let head: String = text.chars().take(200).collect();
         return Err(Error::Data(format!("an answer fits no line of {MAX} bytes: {head}")));
     }
-    cli::put_out(text.as_bytes())
+    process::put_out(text.as_bytes())
 }
 
 /// Reads the catalog lines of `thing`; bad ones are skipped, with a warning.
@@ -133,7 +133,7 @@ pub fn catalog(
         }
     }
     if let Some(warning) = skipped.warning_of(thing) {
-        cli::warn(&warning);
+        process::warn(&warning);
     }
     Ok(())
 }
@@ -146,7 +146,7 @@ pub async fn watched<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     let nobody = async {
         loop {
             tokio::time::sleep(TICK).await;
-            if let Err(gone) = neighbour::wait(Duration::ZERO) {
+            if let Err(gone) = peers::wait(Duration::ZERO) {
                 return gone;
             }
         }

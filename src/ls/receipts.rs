@@ -4,11 +4,12 @@
 use std::io::{self, BufRead};
 use std::path::Path;
 
+use crate::append;
 use crate::error::{Error, Result};
 use crate::line::{Reader, Text};
+use crate::process;
 use crate::receipt::{Has, Place};
 use crate::spool::Spool;
-use crate::{append, cli};
 
 /// Prints the catalog lines of the streams that the receipts of a spool call
 /// stored, in the order in which they were; where a catalog is given, of those
@@ -37,7 +38,7 @@ pub fn print(path: &Path, catalog: Option<(impl BufRead, String)>) -> Result<boo
     for (_, place) in &found {
         // rm may have removed it since.
         if let Some(Ok(receipt)) = place.read(&spool)? {
-            cli::put_out(receipt.text().as_bytes())?;
+            process::put_out(receipt.text().as_bytes())?;
         }
     }
     match damaged.len() {
@@ -45,7 +46,7 @@ pub fn print(path: &Path, catalog: Option<(impl BufRead, String)>) -> Result<boo
         1 => Err(Error::Data(damaged.concat())),
         many => {
             for message in damaged {
-                cli::complain(&Error::Data(message));
+                process::complain(&Error::Data(message));
             }
             Err(Error::Data(format!("{many} receipts left out; the others are whole")))
         }

@@ -11,13 +11,13 @@ use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::time::sleep;
 
 use super::watched;
-use crate::cli;
 use crate::error::{Error, Result};
 use crate::get::Settings;
 use crate::get::jobs::{Archive, Jobs};
 use crate::hash::tree::{Hash, TreeHash};
 use crate::line::Line;
-use crate::progress::Progress;
+use crate::process;
+use crate::process::progress::Progress;
 use crate::rebuild::Books;
 use crate::rebuild::manifest::{Which, copy};
 use crate::vault::lanes::Lanes;
@@ -130,7 +130,7 @@ fn print(books: &Books<'_>, scratch: &mut File, spans: &[(u64, u64)]) -> Result<
             if piece.is_empty() {
                 break;
             }
-            cli::put_out(piece)?;
+            process::put_out(piece)?;
             let length = piece.len();
             io::BufRead::consume(&mut lines, length);
         }
@@ -138,13 +138,13 @@ fn print(books: &Books<'_>, scratch: &mut File, spans: &[(u64, u64)]) -> Result<
     for orphan in decision.orphans {
         super::put(&Line::Inventoried(orphan))?;
     }
-    decision.lacking.iter().for_each(|message| cli::warn(message));
+    decision.lacking.iter().for_each(|message| process::warn(message));
     match decision.refused.len() {
         0 => Ok(()),
         1 => Err(Error::Data(decision.refused.concat())),
         many => {
             for message in decision.refused {
-                cli::complain(&Error::Data(message));
+                process::complain(&Error::Data(message));
             }
             Err(Error::Data(format!("{many} refusals; the streams that were printed are whole")))
         }

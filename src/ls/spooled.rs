@@ -10,9 +10,9 @@ use serde::Serialize;
 
 use super::Printer;
 use super::table::Column;
-use crate::cli;
 use crate::error::Result;
 use crate::line::{Line, Stream, StreamId};
+use crate::process;
 use crate::spool::{Holder, Spool, StreamDir};
 use crate::underway::{journal, line, snapshots};
 use crate::units;
@@ -98,7 +98,7 @@ pub fn print(path: &Path, mut printer: Printer) -> Result<()> {
             }
             let (parts, size) = (directory.parts()?, directory.used(|_| true)?);
             let Some((line, whole)) = told else {
-                cli::warn(&format!(
+                process::warn(&format!(
                     "stream {id}: {parts} parts with {}, and no line tells of what; send it again with the same command",
                     units::bytes(size)
                 ));

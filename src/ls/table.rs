@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::printable::printable;
+use crate::process::escape::printable;
 use crate::units;
 
 /// Characters of a cell that is not the last one, at most.

@@ -13,7 +13,7 @@ use crate::catalog::{Brief, Catalog};
 use crate::description::Kind;
 use crate::error::{Error, Result};
 use crate::line::{Described, Guid, Line, Reader, Snapshot, Stored, Stream, StreamId, Text};
-use crate::reread::Span;
+use crate::process::input::Span;
 
 /// Which of the destinations, in the order in which the input names them.
 pub type Place = usize;

@@ -13,7 +13,7 @@ use super::books::{Books, Copy, Piece, Told};
 use super::early::Early;
 use crate::catalog::roads::Closed;
 use crate::prices::Prices;
-use crate::reread::Span;
+use crate::process::input::Span;
 
 /// Something that no stored stream needs.
 #[derive(Debug, PartialEq, Eq)]

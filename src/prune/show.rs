@@ -11,7 +11,7 @@ use super::orphans::Orphan;
 use crate::error::{Error, Result};
 use crate::line::{Guid, Line, MAX, StreamId};
 use crate::prices::{Money, Prices};
-use crate::reread::Span;
+use crate::process::input::Span;
 
 /// A line that is printed again, as it may be deleted.
 #[derive(Debug, PartialEq, Eq)]

@@ -8,11 +8,11 @@ use std::io::{BufRead, BufReader};
 
 use crate::append::{self, Append};
 use crate::books::Catalog;
-use crate::cli;
 use crate::error::{Error, Result};
 use crate::hash::tree::Hash;
 use crate::journal::{Journal, Record, elsewhere};
 use crate::line::{Deleted, Line, StreamId};
+use crate::process;
 use crate::receipt::{Has, Receipt};
 use crate::spool::StreamDir;
 
@@ -282,7 +282,7 @@ impl<'a> Ledger<'a> {
             to_catalog.lines().for_each(|text| self.in_catalog.take(text));
             self.has_grown = true;
         }
-        texts.iter().try_for_each(|text| cli::put_out(text.as_bytes()))
+        texts.iter().try_for_each(|text| process::put_out(text.as_bytes()))
     }
 
     /// The tree hashes of a stored volume's parts, from journal and catalog.

@@ -25,12 +25,14 @@ use crate::catalog::scan;
 use crate::error::{Error, Result};
 use crate::journal::Journal;
 use crate::line::{Line, Stamp, Stored, Stream, StreamId};
+use crate::process;
+use crate::process::peers;
 use crate::spool::{Holder, Spool};
 use crate::underway::Underway;
 use crate::vault::pace::Uplink;
 use crate::vault::retry::Patience;
 use crate::vault::{Failure, Vault};
-use crate::{cli, description, neighbour, partsize, underway};
+use crate::{description, partsize, underway};
 use forecast::Speed;
 use gate::Gates;
 use inbox::Inbox;
@@ -181,10 +183,10 @@ pub async fn dry_run(settings: &Settings) -> Result<()> {
         let speed = Speed::assumed(settings.assume_rate);
         let gate = plan.last_stamp().map(|stamp| gates.gate(stamp));
         if let Some(why) = gate.as_ref().and_then(|gate| gate.too_large(plan.largest(), speed)) {
-            cli::warn(&format!("{name}: {why}"));
+            process::warn(&format!("{name}: {why}"));
         }
         let forecast = gate.and_then(|gate| Some(gate.forecast(estimate.size, speed)?.0));
-        cli::print_line(&Estimated {
+        process::print_line(&Estimated {
             stream: id,
             name: &name,
             dest: &settings.dest,
@@ -235,11 +237,11 @@ async fn each(
         failure = Some(match failure {
             None => error,
             Some(Error::Unfinished(earlier)) => {
-                cli::complain(&Error::Unfinished(earlier));
+                process::complain(&Error::Unfinished(earlier));
                 error
             }
             Some(earlier) => {
-                cli::complain(&error);
+                process::complain(&error);
                 earlier
             }
         });
@@ -252,7 +254,7 @@ async fn each(
         // Of a pipe it says that the program before this one died too soon to
         // say why.
         let why = "stdin: no line at all; --allow-empty if that is right".to_owned();
-        let is_piped = neighbour::may_be_cut(io::stdin());
+        let is_piped = peers::may_be_cut(io::stdin());
         return Err(if is_piped { Error::Unfinished(why) } else { Error::Data(why) });
     }
     failure.map_or(Ok(()), Err)
@@ -324,7 +326,7 @@ async fn wanted<T>(inbox: &mut Inbox, answer: impl Future<Output = T>) -> Result
         let mut cut = 0;
         while cut < worker::HOPELESS {
             tokio::time::sleep(worker::TICK).await;
-            neighbour::wait(Duration::ZERO)?;
+            peers::wait(Duration::ZERO)?;
             cut = if inbox.is_cut() { cut + 1 } else { 0 };
         }
         Ok(())

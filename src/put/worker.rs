@@ -20,14 +20,14 @@ use super::item::Piece;
 use super::ledger::Ledger;
 use super::plan::{Action, Ask, Effect, Outcome, Plan};
 use super::{Settings, manifest};
-use crate::cli;
 use crate::error::{Error, Result};
 use crate::hash::tree::Hash;
 use crate::journal::Target;
 use crate::line::{Failed, Line, Stamp, now};
-use crate::neighbour;
 use crate::planted::Fault;
-use crate::progress::Progress;
+use crate::process;
+use crate::process::peers;
+use crate::process::progress::Progress;
 use crate::spool::{Spool, StreamDir};
 use crate::units;
 use crate::vault::lanes::Lanes;
@@ -151,7 +151,7 @@ impl<'a, V: Vault> Worker<'a, V> {
                     self.finished(done)?;
                 }
                 _ = tick.tick() => {
-                    neighbour::wait(Duration::ZERO)?;
+                    peers::wait(Duration::ZERO)?;
                     if self.is_hopeless() {
                         return Err(self.verdict());
                     }
@@ -330,7 +330,9 @@ impl<'a, V: Vault> Worker<'a, V> {
     fn finished(&mut self, done: Done) -> Result<()> {
         let Some((action, taken)) = done.action else {
             if let Err(failure) = done.result {
-                cli::warn(&format!("an upload that is of no more use stays for a day: {failure}"));
+                process::warn(&format!(
+                    "an upload that is of no more use stays for a day: {failure}"
+                ));
             }
             return Ok(());
         };
@@ -378,7 +380,7 @@ impl<'a, V: Vault> Worker<'a, V> {
             Err(failure) => match self.read_again(&action)? {
                 None => Err(failure.on(&thing)),
                 Some(sha256) => {
-                    cli::warn(&format!(
+                    process::warn(&format!(
                         "{thing}: its tree hash is right, and the sha256 in its line is not; sent with the right one"
                     ));
                     let action = self.plan.corrected(action, sha256);
@@ -422,7 +424,7 @@ impl<'a, V: Vault> Worker<'a, V> {
                 // I2: catalog and journal are on disk before the parts go.
                 Effect::Publish(lines) => self.ledger.publish(&lines)?,
                 Effect::Clear(volume) => self.directory.remove(volume, 0)?,
-                Effect::Warn(message) => cli::warn(&message),
+                Effect::Warn(message) => process::warn(&message),
                 Effect::Abort(upload) => {
                     let vault = self.vault;
                     self.running.push(Box::pin(async move {
@@ -518,7 +520,7 @@ impl<'a, V: Vault> Worker<'a, V> {
         let Some(stamp) = self.plan.last_stamp() else { return };
         let gate = self.gates.gate(stamp);
         if let Some(why) = gate.too_large(self.plan.largest(), self.speed(&gate)) {
-            cli::warn(&format!("{}: {why}", self.plan.stream().name));
+            process::warn(&format!("{}: {why}", self.plan.stream().name));
             self.is_warned = true;
         }
     }

@@ -21,12 +21,13 @@ use serde::Serialize;
 use crate::books::Catalog;
 use crate::error::{Error, Result};
 use crate::line::{Line, Stored, StreamId};
+use crate::process;
 use crate::receipt::{Place, Receipt};
 use crate::spool::Spool;
 use crate::vault::glacier::Glacier;
 use crate::vault::retry::Patience;
 use crate::vault::{Failure, Vault as _};
-use crate::{cli, underway, units};
+use crate::{underway, units};
 use input::Asked;
 use known::Known;
 use plan::{Here, Plan};
@@ -118,7 +119,7 @@ fn lost(spool: &Spool, stored: Vec<(Place, Stored)>, known: &Known) -> Result<Ve
 /// When something must stay, or did not go.
 pub async fn run(vault: &Glacier, settings: &Settings) -> Result<()> {
     let asked = Asked::read(io::stdin().lock())?;
-    asked.warnings().iter().for_each(|warning| cli::warn(warning));
+    asked.warnings().iter().for_each(|warning| process::warn(warning));
     if asked.is_empty() {
         return Ok(());
     }
@@ -154,10 +155,10 @@ pub async fn run(vault: &Glacier, settings: &Settings) -> Result<()> {
         }
     };
     if let Some(warning) = known.as_ref().and_then(|known| known.warning.as_ref()) {
-        cli::warn(warning);
+        process::warn(warning);
     }
     let plan = plan::decide(asked, known, &journals, &here, settings.break_chain)?;
-    plan.warnings.iter().for_each(|warning| cli::warn(warning));
+    plan.warnings.iter().for_each(|warning| process::warn(warning));
     if !settings.yes {
         return foretell(&plan, spool.as_ref(), &here);
     }
@@ -176,7 +177,7 @@ fn foretell(plan: &Plan, spool: Option<&Spool>, here: &Here) -> Result<()> {
         archives += doomed.archives;
         uploads += doomed.uploads;
         size += doomed.size;
-        cli::print_line(doomed)
+        process::print_line(doomed)
     };
     for stream in &plan.drops {
         let directory = match spool {
@@ -216,7 +217,10 @@ fn foretell(plan: &Plan, spool: Option<&Spool>, here: &Here) -> Result<()> {
             ..Doomed::default()
         })?;
     }
-    cli::warn(&format!("{archives} archives and {uploads} uploads, {}: {DRY}", units::bytes(size)));
+    process::warn(&format!(
+        "{archives} archives and {uploads} uploads, {}: {DRY}",
+        units::bytes(size)
+    ));
     Ok(())
 }
 
@@ -232,13 +236,13 @@ pub async fn delete_vault(vault: &Glacier, settings: &Settings) -> Result<()> {
     let said =
         Said { inventory: described.inventory, archives: described.archives, size: described.size };
     if !settings.yes {
-        cli::print_line(&Doomed {
+        process::print_line(&Doomed {
             dest: Some(&dest),
             archives: said.archives,
             size: said.size,
             ..Doomed::default()
         })?;
-        cli::warn(&format!("{dest}: {DRY}"));
+        process::warn(&format!("{dest}: {DRY}"));
         return Ok(());
     }
     match patience.with(async || vault.delete_vault().await).await {

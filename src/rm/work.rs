@@ -16,12 +16,14 @@ use crate::books::Catalog;
 use crate::error::{Error, Result};
 use crate::journal::{Journal, Target};
 use crate::line::{Deleted, Line, Stream, now};
+use crate::process;
+use crate::process::peers;
+use crate::put;
 use crate::spool::{Holder, Spool, StreamDir};
 use crate::vault::glacier::Glacier;
 use crate::vault::lanes::Lanes;
 use crate::vault::retry::{Patience, Trouble};
 use crate::vault::{Attempt, Failure, Vault as _};
-use crate::{cli, neighbour, put};
 
 /// How often to look whether somebody reads what is printed.
 const TICK: Duration = Duration::from_secs(1);
@@ -64,7 +66,7 @@ pub fn print_vault(vault: &Glacier) -> Result<()> {
 }
 
 fn print(line: &Deleted) -> Result<()> {
-    cli::put_out(Line::Deleted(line.clone()).text()?.as_bytes())
+    process::put_out(Line::Deleted(line.clone()).text()?.as_bytes())
 }
 
 impl<'a> Worker<'a> {
@@ -145,11 +147,11 @@ impl<'a> Worker<'a> {
         self.failure = Some(match self.failure.take() {
             None => error,
             Some(Error::Unfinished(earlier)) => {
-                cli::complain(&Error::Unfinished(earlier));
+                process::complain(&Error::Unfinished(earlier));
                 error
             }
             Some(earlier) => {
-                cli::complain(&error);
+                process::complain(&error);
                 earlier
             }
         });
@@ -193,7 +195,7 @@ impl<'a> Worker<'a> {
         let size = directory.used(|_| true)?;
         for (target, upload) in &journal.uploads {
             if upload.completing.is_some() {
-                cli::warn(&format!(
+                process::warn(&format!(
                     "stream {id}: {target}: the service never said whether it is an archive: upload {}",
                     upload.id
                 ));
@@ -217,7 +219,7 @@ impl<'a> Worker<'a> {
         let stored: Vec<&str> =
             journal.archives.values().chain(earlier).map(|it| it.archive_id.as_str()).collect();
         if !stored.is_empty() {
-            cli::warn(&format!(
+            process::warn(&format!(
                 "stream {id}: {} archives of it stay in {}, as no part of a stored stream: {}",
                 stored.len(),
                 self.dest,
@@ -343,7 +345,7 @@ impl<'a> Worker<'a> {
         let mut fatal = None;
         let mut over: Option<Instant> = None;
         let mut tick = tokio::time::interval(TICK);
-        neighbour::wait(Duration::ZERO)?;
+        peers::wait(Duration::ZERO)?;
         loop {
             // What cannot go whole stays as it is; a refusal is heard once.
             while fatal.is_none() && failures.is_empty() && running.len() < self.lanes.open() {
@@ -364,7 +366,7 @@ impl<'a> Worker<'a> {
                 } else if let Err(error) = self.record(group, wanted) {
                     fatal.get_or_insert(error);
                 },
-                _ = tick.tick() => if fatal.is_none() && let Err(error) = neighbour::wait(Duration::ZERO) {
+                _ = tick.tick() => if fatal.is_none() && let Err(error) = peers::wait(Duration::ZERO) {
                     fatal = Some(error);
                     over = Some(Instant::now());
                 },
@@ -398,9 +400,9 @@ impl<'a> Worker<'a> {
             && let Some(spool) = self.spool
             && let Err(error) = spool.forget_receipt(group.stream, &put::receipt(&self.dest))
         {
-            cli::warn(&error.to_string());
+            process::warn(&error.to_string());
         }
-        cli::put_out(text.as_bytes())
+        process::put_out(text.as_bytes())
     }
 }
 
@@ -408,7 +410,7 @@ impl<'a> Worker<'a> {
 async fn nobody() -> Error {
     loop {
         tokio::time::sleep(TICK).await;
-        if let Err(error) = neighbour::wait(Duration::ZERO) {
+        if let Err(error) = peers::wait(Duration::ZERO) {
             return error;
         }
     }

@@ -24,7 +24,7 @@ pub use stream::{Holder, Lock, PartFile, Respool, StreamDir};
 
 use crate::error::{Error, Result};
 use crate::line::StreamId;
-use crate::state;
+use crate::process::paths;
 
 /// Receipts of streams that are stored.
 const DONE: &str = "done";
@@ -104,7 +104,7 @@ fn names(directory: &OwnedFd) -> io::Result<Vec<CString>> {
 /// Opens a directory that is for its user alone, and creates it if it is not
 /// there. It may be a symbolic link: its user chose it.
 pub(crate) fn open_private(what: &str, path: &Path) -> Result<OwnedFd> {
-    let created = state::create(path, 0o700);
+    let created = paths::create(path, 0o700);
     created.map_err(|e| Error::io(format!("{what} {}", path.display()), e))?;
     existing_private(what, path)
 }

@@ -1,7 +1,7 @@
 //! What failed, and what the exit code says of it.
 
-use crate::cli;
 use crate::error::{Error, Result};
+use crate::process;
 
 /// What failed, each once.
 pub(super) struct Failures {
@@ -48,7 +48,7 @@ impl Failures {
             _ => 1,
         });
         let last = self.list.pop();
-        self.list.iter().for_each(cli::complain);
+        self.list.iter().for_each(process::complain);
         last.map_or(Ok(()), Err)
     }
 }

@@ -32,11 +32,12 @@ use crate::get::Settings;
 use crate::get::jobs::{Archive, Begun, Jobs};
 use crate::hash::tree::{Hash, TreeHash};
 use crate::line::{HASHES, Job, Line, Verified, now};
-use crate::progress::Progress;
+use crate::process;
+use crate::process::peers;
+use crate::process::progress::Progress;
 use crate::vault::lanes::Lanes;
 use crate::vault::retry::Trouble;
 use crate::vault::{Failure, Tier, Vault};
-use crate::{cli, neighbour};
 
 /// The `verified` line of parts that follow each other.
 fn line(sample: &Sample, parts: &[(u32, Hash)], verified: Timestamp) -> Result<Verified> {
@@ -96,7 +97,7 @@ pub async fn request<V: Vault>(plan: Plan, vaults: &[V], settings: &Settings) ->
             .buffered(settings.concurrency);
         while let Some((sample, asked)) = asked.next().await {
             match asked {
-                Ok(job) => cli::put_out(requested(sample, job, settings.tier)?.as_bytes())?,
+                Ok(job) => process::put_out(requested(sample, job, settings.tier)?.as_bytes())?,
                 Err(error) => run.failures.borrow_mut().add(error)?,
             }
         }
@@ -181,7 +182,7 @@ pub async fn compare<V: Vault>(
 /// waits for hours is not told.
 async fn nobody_reads() -> Error {
     loop {
-        if let Err(gone) = neighbour::wait(Duration::ZERO) {
+        if let Err(gone) = peers::wait(Duration::ZERO) {
             return gone;
         }
         sleep(Duration::from_secs(1)).await;
@@ -310,7 +311,7 @@ impl<'a, V: Vault> Run<'a, V> {
         if let Some(catalog) = self.catalog.borrow_mut().as_mut() {
             catalog.append(&text)?;
         }
-        cli::put_out(text.as_bytes())
+        process::put_out(text.as_bytes())
     }
 
     /// Downloads a part, and compares it; again and again where it differs.

@@ -17,9 +17,10 @@ use crate::error::{Error, Result};
 use crate::get::plan::Place;
 use crate::line::{Line, Reader, StreamId, Text};
 use crate::prices::{Money, Prices};
-use crate::reread::Reread;
+use crate::process;
+use crate::process::input::Reread;
+use crate::units;
 use crate::vault::Tier;
-use crate::{cli, units};
 
 /// What is to be brought back.
 #[derive(Debug)]
@@ -78,7 +79,7 @@ impl Plan {
     pub fn new(input: &Reread, catalog: &Path, budget: u64, chance: &mut Chance) -> Result<Self> {
         let mut stock = Stock::default();
         if let Some(warning) = stock.read(input.all()?)?.warning() {
-            cli::warn(&warning);
+            process::warn(&warning);
         }
         read_past(catalog, &mut stock)?;
         if !stock.jobs.is_empty() {
@@ -89,7 +90,7 @@ impl Plan {
         }
         let counted = stock.count();
         if let Some((count, first)) = &counted.lacking {
-            cli::warn(&format!(
+            process::warn(&format!(
                 "stdin: {count} stored streams lack \"archive\" lines and are not sampled; the first is {first}"
             ));
         }
@@ -104,7 +105,7 @@ impl Plan {
             )));
         }
         if let Some((volumes, largest)) = choice::too_large(&counted.runs, budget) {
-            cli::warn(&format!(
+            process::warn(&format!(
                 "--budget: {} holds no part of {}, so {volumes} volumes are not sampled",
                 units::bytes(budget),
                 units::bytes(largest)
@@ -150,7 +151,7 @@ impl Plan {
         for sample in &self.samples.list {
             for parts in sample.parts.chunk_by(|(a, _), (b, _)| a.checked_add(1) == Some(*b)) {
                 let line = line(sample, parts, Timestamp::UNIX_EPOCH)?;
-                cli::print_line(&Sampling {
+                process::print_line(&Sampling {
                     stream: line.stream,
                     host: &line.host,
                     name: &line.name,
@@ -166,7 +167,7 @@ impl Plan {
                 })?;
             }
         }
-        cli::print_line(cost)?;
+        process::print_line(cost)?;
         Failures::new(self.samples.wrong).finish(self.samples.list.len())
     }
 }

@@ -8,8 +8,8 @@ use jiff::Timestamp;
 use tokio::time::sleep;
 
 use super::{Begun, Jobs, PAUSES, job_for};
-use crate::cli;
 use crate::error::{Error, Result};
+use crate::process;
 use crate::vault::retry::Trouble;
 use crate::vault::{Failure, Tier, Vault};
 
@@ -123,7 +123,7 @@ impl<V: Vault> Jobs<'_, V> {
     /// The other archives of this run go without an expedited job, too.
     fn fall_back(&self, why: &str) {
         if self.tier.replace(Tier::Standard) == Tier::Expedited {
-            cli::warn(&format!("{why}: Standard is asked for instead of Expedited"));
+            process::warn(&format!("{why}: Standard is asked for instead of Expedited"));
         }
     }
 
@@ -141,7 +141,7 @@ impl<V: Vault> Jobs<'_, V> {
             return Err(Failure::Policy(text).on(thing));
         }
         if !self.is_policy_told.replace(true) {
-            cli::warn(&format!("{thing}: {text}; it is asked for when that allows it"));
+            process::warn(&format!("{thing}: {text}; it is asked for when that allows it"));
         }
         // Several may be told the same at once.
         let next = self.policy.get().map_or(PAUSES.0, |pause| pause.mul_f64(1.5));

@@ -18,7 +18,7 @@ use rustix::io::Errno;
 use super::Stream;
 use crate::error::{Error, Result};
 use crate::get::resume;
-use crate::state;
+use crate::process::paths;
 
 /// The file of `--output`.
 #[derive(Debug)]
@@ -151,7 +151,7 @@ fn options(writes: bool) -> OpenOptions {
 /// Creates the file, and makes its name durable.
 fn create(path: &Path) -> io::Result<File> {
     let file = options(true).create_new(true).open(path)?;
-    File::open(state::parent(path))?.sync_all()?;
+    File::open(paths::parent(path))?.sync_all()?;
     Ok(file)
 }
 

@@ -28,7 +28,7 @@ mod service;
 mod stream;
 mod window;
 
-use akashita::cli::printable;
+use akashita::process::printable;
 
 /// A name, and what is done with bytes.
 pub type Target = (&'static str, fn(&[u8]));

@@ -45,7 +45,7 @@ impl Progress {
         if let Some((bar, style)) = &self.0 {
             let (message, says_all) = message();
             bar.set_style(if says_all { styled(WORDS) } else { style.clone() });
-            bar.set_message(crate::cli::printable(&message));
+            bar.set_message(crate::process::printable(&message));
         }
     }
 

@@ -7,7 +7,7 @@ use std::os::fd::AsFd as _;
 
 use crate::error::{Error, Result};
 use crate::line::{JUNK, endless};
-use crate::neighbour;
+use crate::process::peers;
 
 /// How much is read at once.
 const BUFFER: usize = 256 << 10;
@@ -44,7 +44,7 @@ impl Reread {
         let (mut number, mut line) = (1, 0_u64);
         loop {
             // Nobody may read what is to come of a catalog that does not come.
-            neighbour::wait_for_input(&file)?;
+            peers::wait_for_input(&file)?;
             let length = file.read(&mut buffer).map_err(unreadable)?;
             let piece = match buffer.get(..length) {
                 Some([]) | None => return Ok(Self { file: copy, start: 0 }),

@@ -1,5 +1,14 @@
 //! The edge of the process: options in, one message and an exit code out.
 
+pub mod child;
+pub mod clock;
+pub mod escape;
+pub mod input;
+pub mod paths;
+pub mod peers;
+pub mod progress;
+pub(crate) mod stdout;
+
 use std::io::{self, IsTerminal as _, Write};
 use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
 use std::path::PathBuf;
@@ -10,11 +19,10 @@ use clap::Parser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use serde::Serialize;
 
-use crate::closed::is_stdout_closed;
 pub use crate::error::{Error, Result};
 use crate::line::{Failed, Line, StreamId};
-use crate::neighbour;
-pub use crate::printable::{printable, row};
+pub use crate::process::escape::{printable, row};
+use crate::process::stdout::is_stdout_closed;
 
 /// Parses the command line, runs the tool, prints its one message and gives
 /// its exit code. Nothing else ends a process; a panic is a bug like any
@@ -129,7 +137,7 @@ const LAST_WORD: Duration = Duration::from_secs(2);
 pub fn tell(stream: Option<StreamId>, error: &Error) {
     // Standard output may be what failed. If nobody takes a line, a stream
     // without an end says as much.
-    if neighbour::takes_a_line(LAST_WORD).is_ok_and(|takes| takes) {
+    if peers::takes_a_line(LAST_WORD).is_ok_and(|takes| takes) {
         let line = Line::Failed(Failed::new(stream, error));
         let _ = line.text().and_then(|line| put_out(line.as_bytes()));
     }

@@ -2,7 +2,7 @@
 //!
 //! Messages hold what others wrote: names in streams and lines, answers of a
 //! service, paths, arguments. All of it passes [`printable`] at the edge
-//! (`cli` for messages, `progress` for progress), so that no place that makes
+//! (`process` for messages, `progress` for progress), so that no place that makes
 //! a message has to think of it.
 
 /// The longest a message gets, in characters, with room for the worst that
