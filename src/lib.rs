@@ -9,7 +9,6 @@ pub mod catalog;
 pub mod chunk;
 pub mod conf;
 pub mod curfew;
-pub mod description;
 #[cfg(test)]
 mod dice;
 pub mod error;
@@ -38,5 +37,4 @@ pub mod units;
 pub mod vault;
 pub mod verify;
 pub mod window;
-mod wording;
 pub mod zfs_stream;

@@ -10,7 +10,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use akashita::description::Description;
+use akashita::line::description::Description;
 use akashita::line::{Line, Reader, Stamp, Text};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;

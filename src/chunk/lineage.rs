@@ -14,9 +14,9 @@ use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::line::json_error;
 use crate::line::{Format, Guid, Line, MAX, Snapshot, Stream, StreamId, VERSION};
 use crate::process::paths;
-use crate::wording;
 use crate::zfs_stream::Head;
 
 /// The sizes that the id in the file is computed with, whatever the stream is
@@ -186,7 +186,7 @@ impl Lineage {
         }
         // That of chunk has fields that this one lacks.
         if is_end(text) {
-            let end: End = serde_json::from_str(text).map_err(|e| wording::of(&e))?;
+            let end: End = serde_json::from_str(text).map_err(|e| json_error::of(&e))?;
             self.is_of(end.stream)?;
             if !end.whole.split(',').all(|proof| PROOFS.contains(&proof)) {
                 return Err("a proof that this program does not know".to_owned());

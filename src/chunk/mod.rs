@@ -22,8 +22,8 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
-use crate::description;
 use crate::error::{Error, Result};
+use crate::line::description;
 use crate::line::{Filter, Format, Stream, StreamId, VERSION};
 use crate::process;
 use crate::spool::{Holder, Spool};

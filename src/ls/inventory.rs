@@ -58,7 +58,7 @@ impl Head {
     pub fn of(inventory: &Inventory, dest: &str, region: &str, now: Timestamp) -> Self {
         let archives = &inventory.archives;
         let is_foreign = |archive: &&crate::vault::Inventoried| {
-            crate::description::Description::parse(&archive.description).is_none()
+            crate::line::description::Description::parse(&archive.description).is_none()
         };
         let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
         Self {

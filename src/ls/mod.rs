@@ -22,8 +22,8 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::catalog::scan::Skipped;
-use crate::description::Kind;
 use crate::error::{Error, Result};
+use crate::line::description::Kind;
 use crate::line::{Described, Line, MAX, Reader, Text, is_newer};
 use crate::process;
 use crate::process::peers;

@@ -10,8 +10,8 @@ use jiff::Timestamp;
 use crate::catalog::roads::{Closed, Road};
 use crate::catalog::scan::{Skipped, is_bulk, stream_of, unreadable};
 use crate::catalog::{Brief, Catalog};
-use crate::description::Kind;
 use crate::error::{Error, Result};
+use crate::line::description::Kind;
 use crate::line::{Described, Guid, Line, Reader, Snapshot, Stored, Stream, StreamId, Text};
 use crate::process::input::Span;
 

@@ -1,6 +1,6 @@
 //! A lost catalog, from the inventory of a vault and the manifests in it.
 //!
-//! Every archive says what it is ([`crate::description`]), and the manifest
+//! Every archive says what it is ([`crate::line::description`]), and the manifest
 //! of a stream holds its catalog lines. None of that is believed for itself:
 //! [`manifest::Check`] compares a manifest with the inventory and with its
 //! own sums, and [`Books::decide`] compares manifests with one another. What
@@ -13,7 +13,7 @@ mod tests;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use crate::description::Kind;
+use crate::line::description::Kind;
 use crate::line::{Described, Inventoried, Stored, StreamId};
 use crate::vault::Inventory;
 use manifest::{Check, Manifest};

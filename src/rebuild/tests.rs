@@ -6,10 +6,10 @@ use sha2::{Digest, Sha256};
 
 use super::manifest::{Which, copy};
 use super::*;
-use crate::description::Description;
 use crate::dice::{Dice, cases, dice};
 use crate::get::plan::Lines;
 use crate::hash::tree::{Fold, Hash};
+use crate::line::description::Description;
 use crate::line::{Archive, Format, Guid, Hashes, Line, Snapshot, Stream};
 
 const DEST: &str = "glacier://v";

@@ -6,8 +6,8 @@ use std::collections::HashSet;
 use std::io::{BufReader, Read};
 use std::rc::Rc;
 
-use crate::description::Kind;
 use crate::error::{Error, Result};
+use crate::line::description::Kind;
 use crate::line::{Line, Reader, Stream, StreamId, Text, Upload};
 
 /// An archive that is asked to go.

@@ -5,7 +5,7 @@ use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use serde_json::Value;
 
 use super::{Window, Zone};
-use crate::wording;
+use crate::line::json_error;
 
 /// Bytes in the longest line, its newline counted (glacier-lines(5)).
 pub const LONGEST_LINE: usize = 4096;
@@ -53,7 +53,7 @@ pub fn stamp(line: &[u8], window: &Window, zone: &Zone) -> Result<Stamped, Strin
 
 /// What `serde_json` says, without its line and column: they are of one line.
 fn reason(error: &serde_json::Error) -> String {
-    if error.is_data() { wording::of(error) } else { "not JSON".to_owned() }
+    if error.is_data() { json_error::of(error) } else { "not JSON".to_owned() }
 }
 
 /// What matters here of a line.

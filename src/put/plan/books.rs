@@ -4,10 +4,10 @@
 use jiff::Timestamp;
 
 use super::{Effect, Manifest, Plan};
-use crate::description::{Description, Kind};
 use crate::error::{Error, Result};
 use crate::hash::tree::Fold;
 use crate::journal::{Confirmed, Target};
+use crate::line::description::{Description, Kind};
 use crate::line::{Archive, HASHES, Hashes, Line, Stored, VERSION};
 use crate::put::item::{Closed, Item, Phase, Piece};
 

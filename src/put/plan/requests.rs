@@ -5,11 +5,11 @@ use std::ops::Bound;
 use jiff::Timestamp;
 
 use super::{Action, Ask, Effect, Outcome, Plan};
-use crate::description::Description;
 use crate::error::{Error, Result};
 use crate::hash::tree::Hash;
 use crate::journal::{Completing, Confirmed, Record, Target};
 use crate::line::Stored;
+use crate::line::description::Description;
 use crate::put::item::{Closed, Item, Phase};
 use crate::vault::{Failure, INVENTORY_LAG};
 

@@ -11,7 +11,7 @@ mod world;
 use sha2::{Digest as _, Sha256};
 
 use super::*;
-use crate::description::Description;
+use crate::line::description::Description;
 use crate::line::{Format, Guid, StreamId, VERSION};
 use crate::vault::Failure;
 use machine::stream;

@@ -1,7 +1,7 @@
 //! put's journal, and the descriptions of archives.
 
-use akashita::description::{Description, LONGEST};
 use akashita::journal::Journal;
+use akashita::line::description::{Description, LONGEST};
 
 /// A torn line at the end, as a crash leaves it, changes nothing; nor does
 /// reading in two halves at a line's end.

@@ -1,8 +1,8 @@
 //! Manifests: what a catalog is made of again.
 
-use akashita::description::Description;
 use akashita::get::plan::Lines;
 use akashita::hash::tree::Hash;
+use akashita::line::description::Description;
 use akashita::line::{Line, MAX, Reader, Text};
 use akashita::rebuild::Books;
 use akashita::rebuild::manifest::{Which, copy};

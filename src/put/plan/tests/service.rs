@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::description::Kind;
+use crate::line::description::Kind;
 
 pub const HOUR: i64 = 3600;
 pub const DAY: i64 = 24 * HOUR;

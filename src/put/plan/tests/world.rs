@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use super::machine::{Books, Killed, Machine, fold, lines, lines_of};
 use super::service::Service;
 use super::*;
-use crate::description::Kind;
 use crate::dice::Dice;
+use crate::line::description::Kind;
 
 /// Vaults and their regions; the third has the name of the first.
 pub const PLACES: [(&str, &str); 3] =

@@ -4,6 +4,9 @@
 //! first, at most [`MAX`] bytes, printed with one write. Unknown fields are
 //! ignored here; tools that pass lines on pass on the text they read.
 
+pub mod description;
+pub(crate) mod json_error;
+
 use std::fmt;
 use std::io::{BufRead, Read as _};
 use std::str::FromStr;
@@ -13,10 +16,9 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest, Sha256};
 
-use crate::description::{Description, Kind};
 use crate::error::{Error, Result};
 use crate::hash::tree::Hash;
-use crate::wording;
+use crate::line::description::{Description, Kind};
 
 /// The longest line in bytes, with its newline.
 pub const MAX: usize = 4096;
@@ -682,7 +684,7 @@ impl Line {
         if !text.trim_start().starts_with('{') {
             return Err("not a JSON object".to_owned());
         }
-        let head: Head = serde_json::from_str(text).map_err(|e| wording::of(&e))?;
+        let head: Head = serde_json::from_str(text).map_err(|e| json_error::of(&e))?;
         if !KNOWN.contains(&head.r#type.as_ref()) {
             return Ok(None);
         }
@@ -691,7 +693,7 @@ impl Line {
             (Some(v), of @ ("stream" | "archive" | "stored" | "job")) if v > u64::from(VERSION) => {
                 Err(format!("{of}: version {v}{NEWER}, which knows {VERSION}"))
             }
-            _ => serde_json::from_str(text).map(Some).map_err(|e| wording::of(&e)),
+            _ => serde_json::from_str(text).map(Some).map_err(|e| json_error::of(&e)),
         }
     }
 
@@ -717,7 +719,7 @@ impl Stamp {
     /// # Errors
     /// What is wrong with it, in words that go behind a line number.
     pub fn parse(text: &str) -> Result<Self, String> {
-        serde_json::from_str(text).map_err(|e| wording::of(&e))
+        serde_json::from_str(text).map_err(|e| json_error::of(&e))
     }
 }
 
