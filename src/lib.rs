@@ -3,8 +3,6 @@
 //! The library behind the `glacier-` tools. docs/design.md tells how data
 //! flows through it; akashita(7) and glacier-lines(5) are what it promises.
 
-pub mod append;
-pub mod books;
 pub mod catalog;
 pub mod chunk;
 pub mod conf;
@@ -16,7 +14,6 @@ pub mod exclusive;
 pub mod get;
 pub mod hash;
 pub mod hold;
-pub mod journal;
 pub mod line;
 pub mod local;
 pub mod ls;
@@ -28,11 +25,9 @@ pub mod proof;
 pub mod prune;
 pub mod put;
 pub mod rebuild;
-pub mod receipt;
 #[cfg(feature = "glacier")]
 pub mod rm;
 pub mod spool;
-pub mod underway;
 pub mod units;
 pub mod vault;
 pub mod verify;

@@ -4,12 +4,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use akashita::books::Catalog;
 use akashita::get::Settings;
 use akashita::prices::{Money, Prices};
 use akashita::process::input::Reread;
 use akashita::process::paths;
 use akashita::process::{self, Error, Result};
+use akashita::spool::catalog_file::Catalog;
 use akashita::units;
 use akashita::vault::Tier;
 use akashita::vault::aws::Access;

@@ -7,9 +7,9 @@ use std::path::Path;
 
 use crate::error::{Error, Result};
 use crate::hash::tree::Hash;
-use crate::journal::Journal;
 use crate::line::{Stream, StreamId};
 use crate::process;
+use crate::spool::journal::Journal;
 use crate::spool::{Holder, Respool, Spool, StreamDir};
 
 /// Which volumes need only be hashed, and what they must hash to.

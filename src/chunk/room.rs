@@ -14,9 +14,9 @@ use std::time::{Duration, Instant};
 
 use super::input::stopped;
 use crate::error::{Error, Result};
-use crate::journal::Journal;
 use crate::process;
 use crate::process::peers;
+use crate::spool::journal::Journal;
 use crate::spool::{Holder, Lock, Spool, StreamDir};
 use crate::units::{self, Limit};
 

@@ -54,9 +54,9 @@ use self::faults::{Plan, Strike};
 use self::reply::{Answer, Refusal};
 use self::sigv4::Keys;
 use self::store::Store;
-use crate::append;
 use crate::error::{Error, Result};
 use crate::process;
+use crate::spool::append;
 
 /// Most bytes of a request's head, and the most that is read at once.
 const HEAD: usize = 64 << 10;

@@ -4,12 +4,12 @@
 use std::io::{self, BufRead};
 use std::path::Path;
 
-use crate::append;
 use crate::error::{Error, Result};
 use crate::line::{Reader, Text};
 use crate::process;
-use crate::receipt::{Has, Place};
 use crate::spool::Spool;
+use crate::spool::append;
+use crate::spool::receipts::{Has, Place};
 
 /// Prints the catalog lines of the streams that the receipts of a spool call
 /// stored, in the order in which they were; where a catalog is given, of those

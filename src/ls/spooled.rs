@@ -13,8 +13,8 @@ use super::table::Column;
 use crate::error::Result;
 use crate::line::{Line, Stream, StreamId};
 use crate::process;
+use crate::spool::underway::{journal, line, snapshots};
 use crate::spool::{Holder, Spool, StreamDir};
-use crate::underway::{journal, line, snapshots};
 use crate::units;
 
 /// The columns of its table.

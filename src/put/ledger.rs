@@ -6,15 +6,15 @@ use std::fs::File;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io::{BufRead, BufReader};
 
-use crate::append::{self, Append};
-use crate::books::Catalog;
 use crate::error::{Error, Result};
 use crate::hash::tree::Hash;
-use crate::journal::{Journal, Record, elsewhere};
 use crate::line::{Deleted, Line, StreamId};
 use crate::process;
-use crate::receipt::{Has, Receipt};
 use crate::spool::StreamDir;
+use crate::spool::append::{self, Append};
+use crate::spool::catalog_file::Catalog;
+use crate::spool::journal::{Journal, Record, elsewhere};
+use crate::spool::receipts::{Has, Receipt};
 
 /// The books of one stream.
 pub struct Ledger<'a> {

@@ -18,16 +18,17 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::books::Catalog;
 use crate::error::{Error, Result};
 use crate::line::{Line, Stored, StreamId};
 use crate::process;
-use crate::receipt::{Place, Receipt};
 use crate::spool::Spool;
+use crate::spool::catalog_file::Catalog;
+use crate::spool::receipts::{Place, Receipt};
+use crate::spool::underway;
+use crate::units;
 use crate::vault::glacier::Glacier;
 use crate::vault::retry::Patience;
 use crate::vault::{Failure, Vault as _};
-use crate::{underway, units};
 use input::Asked;
 use known::Known;
 use plan::{Here, Plan};

@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use super::input::{Asked, Wanted};
 use super::known::Known;
 use crate::error::{Error, Result};
-use crate::journal::Journal;
 use crate::line::{Stored, Stream, StreamId, Upload};
+use crate::spool::journal::Journal;
 
 /// Names in a message, at most.
 const NAMES: usize = 5;

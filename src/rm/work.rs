@@ -12,13 +12,13 @@ use futures_util::stream::FuturesUnordered;
 
 use super::input::Wanted;
 use super::plan::{Group, Plan};
-use crate::books::Catalog;
 use crate::error::{Error, Result};
-use crate::journal::{Journal, Target};
 use crate::line::{Deleted, Line, Stream, now};
 use crate::process;
 use crate::process::peers;
 use crate::put;
+use crate::spool::catalog_file::Catalog;
+use crate::spool::journal::{Journal, Target};
 use crate::spool::{Holder, Spool, StreamDir};
 use crate::vault::glacier::Glacier;
 use crate::vault::lanes::Lanes;

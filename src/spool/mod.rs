@@ -7,8 +7,13 @@
 //! never through a symbolic link: nothing that a line says can name another
 //! file (I6). The spool itself may be a symbolic link: its user chose it.
 
+pub mod append;
 pub(crate) mod beneath;
+pub mod catalog_file;
+pub mod journal;
+pub mod receipts;
 mod stream;
+pub mod underway;
 
 use std::ffi::CString;
 use std::fs::File;

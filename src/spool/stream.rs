@@ -12,10 +12,10 @@ use rustix::io::{Errno, retry_on_intr};
 
 use super::beneath::{self, remove, sync};
 use super::{JOURNAL, LOCKS, names, on, open_existing, open_file};
-use crate::append::Append;
 use crate::error::{Error, Result};
 use crate::line::StreamId;
 use crate::planted::Fault;
+use crate::spool::append::Append;
 
 /// What chunk printed, and the same while it prints.
 pub(super) const LINES: &str = "lines.jsonl";

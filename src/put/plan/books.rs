@@ -6,10 +6,10 @@ use jiff::Timestamp;
 use super::{Effect, Manifest, Plan};
 use crate::error::{Error, Result};
 use crate::hash::tree::Fold;
-use crate::journal::{Confirmed, Target};
 use crate::line::description::{Description, Kind};
 use crate::line::{Archive, HASHES, Hashes, Line, Stored, VERSION};
 use crate::put::item::{Closed, Item, Phase, Piece};
+use crate::spool::journal::{Confirmed, Target};
 
 impl Plan {
     /// When every volume is stored: the manifest, or, where that is stored

@@ -4,9 +4,9 @@
 use super::{Effect, Plan};
 use crate::error::{Error, Result};
 use crate::hash::tree::Fold;
-use crate::journal::{Confirmed, Record, Target};
 use crate::line::{End, Line, Part, Volume};
 use crate::put::item::{Closed, Item, Phase, Piece};
+use crate::spool::journal::{Confirmed, Record, Target};
 
 impl Plan {
     /// Takes the next line of the stream, with the number of its stamp.

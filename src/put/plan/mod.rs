@@ -17,8 +17,8 @@ use jiff::Timestamp;
 
 use super::item::{Item, Phase, Piece};
 use crate::hash::tree::{Fold, Hash};
-use crate::journal::{Journal, Record, Target};
 use crate::line::{End, Line, Snapshot, Stored, Stream};
+use crate::spool::journal::{Journal, Record, Target};
 use crate::vault::Listed;
 
 /// A request to the service.

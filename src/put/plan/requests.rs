@@ -7,10 +7,10 @@ use jiff::Timestamp;
 use super::{Action, Ask, Effect, Outcome, Plan};
 use crate::error::{Error, Result};
 use crate::hash::tree::Hash;
-use crate::journal::{Completing, Confirmed, Record, Target};
 use crate::line::Stored;
 use crate::line::description::Description;
 use crate::put::item::{Closed, Item, Phase};
+use crate::spool::journal::{Completing, Confirmed, Record, Target};
 use crate::vault::{Failure, INVENTORY_LAG};
 
 /// The service makes no new inventory of a vault that does not change. One

@@ -1,7 +1,7 @@
 //! put's journal, and the descriptions of archives.
 
-use akashita::journal::Journal;
 use akashita::line::description::{Description, LONGEST};
+use akashita::spool::journal::Journal;
 
 /// A torn line at the end, as a crash leaves it, changes nothing; nor does
 /// reading in two halves at a line's end.
@@ -9,7 +9,7 @@ pub fn journal(data: &[u8]) {
     let journal = Journal::read(data).unwrap();
     let volumes = journal.volumes();
     for volume in journal.unconfirmed() {
-        assert!(journal.uploads.contains_key(&akashita::journal::Target::Volume(volume)));
+        assert!(journal.uploads.contains_key(&akashita::spool::journal::Target::Volume(volume)));
     }
     for (volume, hash) in &volumes {
         assert_eq!(journal.archive(*volume).map(|archive| archive.treehash), Some(*hash));

@@ -7,8 +7,8 @@ use super::service::{Archive, DAY, Upload};
 use super::world::{PLACES, World};
 use super::*;
 use crate::dice::Dice;
-use crate::journal::Confirmed;
 use crate::spool::Respool;
+use crate::spool::journal::Confirmed;
 
 /// A run of put that is led by hand.
 struct Bench {

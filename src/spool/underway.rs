@@ -7,8 +7,8 @@ use jiff::Timestamp;
 
 use crate::error::{Error, Result};
 use crate::hash::tree::Fold;
-use crate::journal::Journal;
 use crate::line::{Line, Reader, Snapshot, Stored, Stream, StreamId, Text};
+use crate::spool::journal::Journal;
 use crate::spool::{Spool, StreamDir};
 
 /// A stream that is on its way.

@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::retry_on_intr;
 
-use crate::append::Append;
 use crate::error::{Error, Result};
 use crate::line::{Line, Reader, Text};
 use crate::process::paths;
+use crate::spool::append::Append;
 
 /// The catalog file.
 #[derive(Debug)]
