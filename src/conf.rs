@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::prune::keep::Retention;
+use crate::catalog::retention::Retention;
 use crate::vault::Dest;
 use crate::window::{Window, Zone};
 use crate::{partsize, units};

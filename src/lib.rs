@@ -24,7 +24,6 @@ pub mod process;
 pub mod proof;
 pub mod prune;
 pub mod put;
-pub mod rebuild;
 #[cfg(feature = "glacier")]
 pub mod rm;
 pub mod spool;

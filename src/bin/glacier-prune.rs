@@ -4,11 +4,11 @@ use std::io::{BufWriter, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use akashita::catalog::retention::Retention;
 use akashita::prices::Prices;
 use akashita::process::input::Reread;
 use akashita::process::{self, Error, Result};
 use akashita::prune::books::Books;
-use akashita::prune::keep::Retention;
 use akashita::prune::show::{self, Offer};
 use akashita::prune::{Question, judge, orphans};
 use akashita::units;

@@ -7,10 +7,12 @@
 //! file or a clock.
 
 mod archives;
+pub mod dependencies;
 pub mod list;
-pub mod roads;
+pub mod rebuild;
+pub mod retention;
 pub mod scan;
-mod ways;
+mod shortest;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -19,7 +21,7 @@ use jiff::Timestamp;
 
 pub use self::archives::Brief;
 use self::archives::{Archives, Defect};
-use self::ways::{Cost, Ways};
+use crate::catalog::shortest::{Cost, Ways};
 use crate::error::{Error, Result};
 use crate::line::{Deleted, Guid, Snapshot, Stored, StreamId};
 

@@ -9,9 +9,9 @@ use jiff::Timestamp;
 use super::Printer;
 use super::inventory::print_one;
 use super::table::minute;
+use crate::catalog::rebuild::inventoried;
 use crate::error::Result;
 use crate::line::{Archive, Deleted, Inventoried, Line, Stored};
-use crate::rebuild::inventoried;
 use crate::units;
 use crate::vault::{INVENTORY_LAG, Inventory};
 

@@ -11,10 +11,10 @@ use tokio::time::sleep;
 
 use super::table::{self, Column};
 use super::{Printer, what};
+use crate::catalog::rebuild::inventoried;
 use crate::error::{Error, Result};
 use crate::line::{Inventoried, Line};
 use crate::process::progress::Progress;
-use crate::rebuild::inventoried;
 use crate::units;
 use crate::vault::retry::{Patience, Trouble};
 use crate::vault::{Failure, Inventory, Job, JobState, Vault};

@@ -2,7 +2,7 @@
 //!
 //! Each question has a module: `remote` asks the service for its lists,
 //! `inventory` for that of a vault, `diff` compares it with a catalog,
-//! `recover` makes a catalog of it (`crate::rebuild` decides), `spooled`,
+//! `recover` makes a catalog of it (`crate::catalog::rebuild` decides), `spooled`,
 //! `receipts` and `archives` look at what is on this machine. Nothing is ever changed, but
 //! for the jobs that the service is asked for.
 

@@ -11,6 +11,8 @@ use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::time::sleep;
 
 use super::watched;
+use crate::catalog::rebuild::Books;
+use crate::catalog::rebuild::manifest::{Which, copy};
 use crate::error::{Error, Result};
 use crate::get::Settings;
 use crate::get::jobs::{Archive, Jobs};
@@ -18,8 +20,6 @@ use crate::hash::tree::{Hash, TreeHash};
 use crate::line::Line;
 use crate::process;
 use crate::process::progress::Progress;
-use crate::rebuild::Books;
-use crate::rebuild::manifest::{Which, copy};
 use crate::vault::lanes::Lanes;
 use crate::vault::retry::Trouble;
 use crate::vault::{Attempt, Failure, Inventoried, Inventory, Vault};

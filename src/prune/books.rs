@@ -7,7 +7,7 @@ use std::io::BufRead;
 
 use jiff::Timestamp;
 
-use crate::catalog::roads::{Closed, Road};
+use crate::catalog::dependencies::{Closed, Road};
 use crate::catalog::scan::{Skipped, is_bulk, stream_of, unreadable};
 use crate::catalog::{Brief, Catalog};
 use crate::error::{Error, Result};

@@ -9,8 +9,6 @@
 //! kept has a whole chain. Held by `tests::never_breaks_a_chain_that_is_kept`.
 
 pub mod books;
-pub mod early;
-pub mod keep;
 pub mod orphans;
 pub mod show;
 
@@ -21,11 +19,11 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 
 use self::books::{Books, Copy, dataset};
-use self::early::Early;
-use self::keep::Retention;
-use crate::catalog::roads::Closed;
+use crate::catalog::dependencies::Closed;
+use crate::catalog::retention::Retention;
 use crate::line::{Guid, StreamId};
 use crate::prices::Prices;
+use crate::prices::early_deletion::Early;
 use crate::window::Zone;
 
 /// What is asked.

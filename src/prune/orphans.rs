@@ -10,9 +10,9 @@ use std::collections::{HashMap, HashSet};
 use jiff::{SignedDuration, Timestamp};
 
 use super::books::{Books, Copy, Piece, Told};
-use super::early::Early;
-use crate::catalog::roads::Closed;
+use crate::catalog::dependencies::Closed;
 use crate::prices::Prices;
+use crate::prices::early_deletion::Early;
 use crate::process::input::Span;
 
 /// Something that no stored stream needs.

@@ -6,10 +6,10 @@ use serde::Serialize;
 
 use super::Fate;
 use super::books::{Books, Copy, dataset};
-use super::early::Early;
 use super::orphans::Orphan;
 use crate::error::{Error, Result};
 use crate::line::{Guid, Line, MAX, StreamId};
+use crate::prices::early_deletion::Early;
 use crate::prices::{Money, Prices};
 use crate::process::input::Span;
 

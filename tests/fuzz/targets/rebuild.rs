@@ -1,11 +1,11 @@
 //! Manifests: what a catalog is made of again.
 
+use akashita::catalog::rebuild::Books;
+use akashita::catalog::rebuild::manifest::{Which, copy};
 use akashita::get::plan::Lines;
 use akashita::hash::tree::Hash;
 use akashita::line::description::Description;
 use akashita::line::{Line, MAX, Reader, Text};
-use akashita::rebuild::Books;
-use akashita::rebuild::manifest::{Which, copy};
 use akashita::vault::{Dest, Inventoried, Inventory};
 use jiff::Timestamp;
 

@@ -5,6 +5,8 @@
 //! is 2^30 bytes, as AWS bills it. Money is counted in billionths of the
 //! currency, so that a price of a thousand requests loses nothing.
 
+pub mod early_deletion;
+
 use std::fmt;
 use std::fs;
 use std::path::Path;
@@ -17,7 +19,7 @@ use crate::error::{Error, Result};
 use crate::vault::Tier;
 
 /// The table that this release comes with.
-const TABLE: &str = include_str!("../data/prices.json");
+const TABLE: &str = include_str!("../../data/prices.json");
 
 /// Bytes in a GB.
 const GB: u64 = 1 << 30;
