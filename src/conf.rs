@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use crate::catalog::retention::Retention;
-use crate::vault::Dest;
+use crate::storage::Dest;
 use crate::window::{Window, Zone};
 use crate::{partsize, units};
 

@@ -27,8 +27,8 @@ pub mod put;
 #[cfg(feature = "glacier")]
 pub mod rm;
 pub mod spool;
+pub mod storage;
 pub mod units;
-pub mod vault;
 pub mod verify;
 pub mod window;
 pub mod zfs_stream;

@@ -14,11 +14,11 @@ use akashita::get::{Settings, Task};
 use akashita::prices::{Money, Prices};
 use akashita::process::peers;
 use akashita::process::{self, Error, Result};
+use akashita::storage::Tier;
+use akashita::storage::aws::Access;
+use akashita::storage::glacier::Glacier;
+use akashita::storage::retry::Patience;
 use akashita::units;
-use akashita::vault::Tier;
-use akashita::vault::aws::Access;
-use akashita::vault::glacier::Glacier;
-use akashita::vault::retry::Patience;
 use clap::Parser;
 
 /// Bring back the streams whose catalog lines are on standard input, verified.

@@ -14,10 +14,10 @@ use akashita::ls::{
 use akashita::process::paths;
 use akashita::process::progress::Progress;
 use akashita::process::{self, Error, Result};
-use akashita::vault::aws::Access;
-use akashita::vault::glacier::Glacier;
-use akashita::vault::retry::Patience;
-use akashita::vault::{Dest, Tier, Vault as _};
+use akashita::storage::aws::Access;
+use akashita::storage::glacier::Glacier;
+use akashita::storage::retry::Patience;
+use akashita::storage::{Dest, Tier, Vault as _};
 use akashita::{get, units};
 use clap::{Args, Parser, Subcommand};
 use jiff::Timestamp;

@@ -7,10 +7,10 @@ use std::time::Duration;
 use akashita::process::paths;
 use akashita::process::{self, Error, Result};
 use akashita::rm::{self, Settings};
+use akashita::storage::Dest;
+use akashita::storage::aws::Access;
+use akashita::storage::glacier::Glacier;
 use akashita::units;
-use akashita::vault::Dest;
-use akashita::vault::aws::Access;
-use akashita::vault::glacier::Glacier;
 use clap::Parser;
 
 /// Delete the archives, uploads and spooled streams whose lines are on standard input.

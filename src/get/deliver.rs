@@ -26,9 +26,9 @@ use crate::error::{Error, Result};
 use crate::hash::sha256x2::Midstate;
 use crate::hash::tree::{Fold, Hash, LEAF};
 use crate::planted::Fault;
-use crate::vault::lanes::Lanes;
-use crate::vault::retry::Trouble;
-use crate::vault::{Failure, Vault};
+use crate::storage::concurrency::Lanes;
+use crate::storage::retry::Trouble;
+use crate::storage::{Failure, Vault};
 
 /// Parts smaller than this are fetched several at a time.
 const REQUEST: u64 = 16 << 20;

@@ -8,8 +8,8 @@ use serde::Serialize;
 
 use crate::error::{Error, Result};
 use crate::prices::{Money, Prices};
+use crate::storage::Tier;
 use crate::units;
-use crate::vault::Tier;
 
 /// Minutes from the request to the output, at least and at most (Amazon
 /// Glacier Developer Guide, "Archive Retrieval Options").

@@ -17,7 +17,7 @@ use super::Settings;
 use super::ahead::{Meter, Standing, allowance, due};
 use super::estimate::Budget;
 use crate::error::{Error, Result};
-use crate::vault::{Failure, Job, JobState, Span, Tier, Vault};
+use crate::storage::{Failure, Job, JobState, Span, Tier, Vault};
 
 /// The first and the longest pause between two looks at the service's list;
 /// the services of unit tests are quicker.

@@ -36,9 +36,9 @@ use self::work::{Needed, Prefix, Work};
 use crate::error::Result;
 use crate::line::{Job, Line};
 use crate::process;
+use crate::storage::retry::Patience;
+use crate::storage::{Tier, Vault};
 use crate::units;
-use crate::vault::retry::Patience;
-use crate::vault::{Tier, Vault};
 
 /// What the user may choose.
 #[derive(Debug)]

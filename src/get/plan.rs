@@ -17,7 +17,7 @@ use crate::catalog::scan::Skipped;
 use crate::error::{Error, Result};
 use crate::hash::tree::Hash;
 use crate::line::{Archive, Chain, Hashes, Job, Line, Reader, Snapshot, Stored, StreamId, Text};
-use crate::vault::{Dest, Span};
+use crate::storage::{Dest, Span};
 
 /// What is to be fetched, in the order in which it is passed on.
 #[derive(Debug, Default, PartialEq, Eq)]

@@ -4,7 +4,7 @@
 use super::estimate::Needs;
 use super::kept::Held;
 use super::plan::{Plan, Stream, Volume};
-use crate::vault::Span;
+use crate::storage::Span;
 
 /// Where a run of bytes comes from.
 #[derive(Clone, Debug)]

@@ -12,8 +12,8 @@ use super::table::minute;
 use crate::catalog::rebuild::inventoried;
 use crate::error::Result;
 use crate::line::{Archive, Deleted, Inventoried, Line, Stored};
+use crate::storage::{INVENTORY_LAG, Inventory};
 use crate::units;
-use crate::vault::{INVENTORY_LAG, Inventory};
 
 /// A comparison that is under way.
 #[derive(Debug)]

@@ -15,9 +15,9 @@ use crate::catalog::rebuild::inventoried;
 use crate::error::{Error, Result};
 use crate::line::{Inventoried, Line};
 use crate::process::progress::Progress;
+use crate::storage::retry::{Patience, Trouble};
+use crate::storage::{Failure, Inventory, Job, JobState, Vault};
 use crate::units;
-use crate::vault::retry::{Patience, Trouble};
-use crate::vault::{Failure, Inventory, Job, JobState, Vault};
 
 /// The first and the longest pause between two looks at the service's list.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(5));
@@ -57,7 +57,7 @@ impl Head {
     /// What an inventory is, seen from `now`.
     pub fn of(inventory: &Inventory, dest: &str, region: &str, now: Timestamp) -> Self {
         let archives = &inventory.archives;
-        let is_foreign = |archive: &&crate::vault::Inventoried| {
+        let is_foreign = |archive: &&crate::storage::Inventoried| {
             crate::line::description::Description::parse(&archive.description).is_none()
         };
         let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);

@@ -20,9 +20,9 @@ use crate::hash::tree::{Hash, TreeHash};
 use crate::line::Line;
 use crate::process;
 use crate::process::progress::Progress;
-use crate::vault::lanes::Lanes;
-use crate::vault::retry::Trouble;
-use crate::vault::{Attempt, Failure, Inventoried, Inventory, Vault};
+use crate::storage::concurrency::Lanes;
+use crate::storage::retry::Trouble;
+use crate::storage::{Attempt, Failure, Inventoried, Inventory, Vault};
 
 /// What is fetched, and held in memory, at once for one manifest.
 const PIECE: u64 = 8 << 20;

@@ -9,10 +9,10 @@ use super::table::{self, Column};
 use super::{Printer, what};
 use crate::error::Result;
 use crate::line::{Described, Line, StreamId, Upload};
+use crate::storage::glacier::Glacier;
+use crate::storage::retry::Patience;
+use crate::storage::{Dest, Failure, Job, JobState, Vault as _};
 use crate::units;
-use crate::vault::glacier::Glacier;
-use crate::vault::retry::Patience;
-use crate::vault::{Dest, Failure, Job, JobState, Vault as _};
 
 /// The columns of the table of vaults.
 pub const VAULTS: &[Column] = &[

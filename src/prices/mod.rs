@@ -16,7 +16,7 @@ use jiff::civil::Date;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::error::{Error, Result};
-use crate::vault::Tier;
+use crate::storage::Tier;
 
 /// The table that this release comes with.
 const TABLE: &str = include_str!("../../data/prices.json");

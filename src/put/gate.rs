@@ -15,7 +15,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::forecast::{self, Forecast, Speed};
 use crate::error::{Error, Result};
 use crate::line::Stamp;
-use crate::vault::pace::Rate;
+use crate::storage::rate_limit::Rate;
 use crate::window::{Flow, Window, Zone};
 
 /// How often the clock is looked at while bytes flow.

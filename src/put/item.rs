@@ -7,7 +7,7 @@ use std::io::{self, Read};
 use sha2::{Digest as _, Sha256};
 
 use crate::hash::tree::{Hash, LEAF, TreeHash};
-use crate::vault::Listed;
+use crate::storage::Listed;
 
 /// A part that was announced.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

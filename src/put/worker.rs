@@ -29,11 +29,11 @@ use crate::process::peers;
 use crate::process::progress::Progress;
 use crate::spool::journal::Target;
 use crate::spool::{Spool, StreamDir};
+use crate::storage::concurrency::Lanes;
+use crate::storage::rate_limit::Uplink;
+use crate::storage::retry::{Patience, Trouble};
+use crate::storage::{Attempt, Body, Failure, JobState, Vault};
 use crate::units;
-use crate::vault::lanes::Lanes;
-use crate::vault::pace::Uplink;
-use crate::vault::retry::{Patience, Trouble};
-use crate::vault::{Attempt, Body, Failure, JobState, Vault};
 
 /// How often to look at the neighbours, the clock and the progress.
 pub const TICK: Duration = Duration::from_secs(1);
@@ -298,7 +298,7 @@ impl<'a, V: Vault> Worker<'a, V> {
                     .await
                     .map(|archive_id| Outcome::Completed { archive_id, at: now() }),
                 Ask::Find { description, size, treehash, job } => {
-                    let archive = |made: &crate::vault::Inventoried| {
+                    let archive = |made: &crate::storage::Inventoried| {
                         made.description == *description
                             && made.size == *size
                             && made.treehash == *treehash
@@ -547,7 +547,7 @@ impl<'a, V: Vault> Worker<'a, V> {
 async fn find<V: Vault>(
     vault: &V,
     job: Option<&str>,
-    archive: impl Fn(&crate::vault::Inventoried) -> bool,
+    archive: impl Fn(&crate::storage::Inventoried) -> bool,
 ) -> Attempt<Outcome> {
     if let Some(job) = job {
         match vault.job(job).await {

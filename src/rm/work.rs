@@ -20,10 +20,10 @@ use crate::put;
 use crate::spool::catalog_file::Catalog;
 use crate::spool::journal::{Journal, Target};
 use crate::spool::{Holder, Spool, StreamDir};
-use crate::vault::glacier::Glacier;
-use crate::vault::lanes::Lanes;
-use crate::vault::retry::{Patience, Trouble};
-use crate::vault::{Attempt, Failure, Vault as _};
+use crate::storage::concurrency::Lanes;
+use crate::storage::glacier::Glacier;
+use crate::storage::retry::{Patience, Trouble};
+use crate::storage::{Attempt, Failure, Vault as _};
 
 /// How often to look whether somebody reads what is printed.
 const TICK: Duration = Duration::from_secs(1);

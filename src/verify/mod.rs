@@ -35,9 +35,9 @@ use crate::process;
 use crate::process::peers;
 use crate::process::progress::Progress;
 use crate::spool::catalog_file::Catalog;
-use crate::vault::lanes::Lanes;
-use crate::vault::retry::Trouble;
-use crate::vault::{Failure, Tier, Vault};
+use crate::storage::concurrency::Lanes;
+use crate::storage::retry::Trouble;
+use crate::storage::{Failure, Tier, Vault};
 
 /// The `verified` line of parts that follow each other.
 fn line(sample: &Sample, parts: &[(u32, Hash)], verified: Timestamp) -> Result<Verified> {

@@ -19,8 +19,8 @@ use crate::line::{Line, Reader, StreamId, Text};
 use crate::prices::{Money, Prices};
 use crate::process;
 use crate::process::input::Reread;
+use crate::storage::Tier;
 use crate::units;
-use crate::vault::Tier;
 
 /// What is to be brought back.
 #[derive(Debug)]

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::get::plan::Place;
 use crate::hash::tree::{Fold, Hash};
 use crate::line::{Archive, Hashes, Job, Line, Reader, StreamId, Text};
-use crate::vault::Span;
+use crate::storage::Span;
 
 /// Parts of an archive that one job brings up.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
 
 use crate::hash::tree::Hash;
-use crate::vault::{Attempt, Body, Dest, Failure, Inventory, Job, Listed, Span, Tier, Vault};
+use crate::storage::{Attempt, Body, Dest, Failure, Inventory, Job, Listed, Span, Tier, Vault};
 
 /// How old a list may be; those who want one at the same time come within it.
 const FRESH: Duration = Duration::from_millis(500);

@@ -93,7 +93,7 @@ fn a_volume_of_many_parts_has_many_lines_of_hashes() {
     assert_eq!(parts.finish(), TreeHash::of(&bytes));
 }
 
-/// The guard of `vault::aws::Precomputed`: the SDK neither loads nor hashes a
+/// The guard of `storage::aws::Precomputed`: the SDK neither loads nor hashes a
 /// part, and the server finds signature and both hashes right.
 #[test]
 fn a_part_may_be_far_larger_than_memory() {

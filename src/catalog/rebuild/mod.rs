@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::line::description::Kind;
 use crate::line::{Described, Inventoried, Stored, StreamId};
-use crate::vault::Inventory;
+use crate::storage::Inventory;
 use manifest::{Check, Manifest};
 
 /// The largest manifest that is looked at: that of 900 TiB in parts of
@@ -200,7 +200,7 @@ impl<'i> Books<'i> {
 
 /// An archive as a line.
 pub fn inventoried(
-    archive: &crate::vault::Inventoried,
+    archive: &crate::storage::Inventoried,
     inventory: &Inventory,
     dest: &str,
     region: &str,

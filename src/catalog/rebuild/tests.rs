@@ -19,7 +19,7 @@ const PART: u64 = 1 << 20;
 /// A vault, and what a catalog had said of it.
 #[derive(Default)]
 struct World {
-    archives: Vec<crate::vault::Inventoried>,
+    archives: Vec<crate::storage::Inventoried>,
     /// The bytes of manifests.
     contents: HashMap<String, String>,
     seconds: i64,
@@ -80,7 +80,7 @@ impl World {
         };
         let created = self.now();
         let description = description.text().unwrap();
-        self.archives.push(crate::vault::Inventoried {
+        self.archives.push(crate::storage::Inventoried {
             archive_id: archive_id.clone(),
             description,
             size,

@@ -10,8 +10,8 @@ use tokio::time::sleep;
 use super::{Begun, Jobs, PAUSES, job_for};
 use crate::error::{Error, Result};
 use crate::process;
-use crate::vault::retry::Trouble;
-use crate::vault::{Failure, Tier, Vault};
+use crate::storage::retry::Trouble;
+use crate::storage::{Failure, Tier, Vault};
 
 impl<V: Vault> Jobs<'_, V> {
     /// Asks for what is due. What the account's policy does not allow now

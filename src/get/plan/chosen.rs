@@ -4,7 +4,7 @@
 use super::{Plan, Stream, Volume};
 use crate::error::{Error, Result};
 use crate::hash::tree::Hash;
-use crate::vault::Span;
+use crate::storage::Span;
 
 /// What is wanted of a volume that is not; its lines are needed all the same,
 /// as the plan is made from all of them.

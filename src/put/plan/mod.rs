@@ -19,7 +19,7 @@ use super::item::{Item, Phase, Piece};
 use crate::hash::tree::{Fold, Hash};
 use crate::line::{End, Line, Snapshot, Stored, Stream};
 use crate::spool::journal::{Journal, Record, Target};
-use crate::vault::Listed;
+use crate::storage::Listed;
 
 /// A request to the service.
 #[derive(Clone, PartialEq, Eq, Debug)]

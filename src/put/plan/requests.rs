@@ -11,7 +11,7 @@ use crate::line::Stored;
 use crate::line::description::Description;
 use crate::put::item::{Closed, Item, Phase};
 use crate::spool::journal::{Completing, Confirmed, Record, Target};
-use crate::vault::{Failure, INVENTORY_LAG};
+use crate::storage::{Failure, INVENTORY_LAG};
 
 /// The service makes no new inventory of a vault that does not change. One
 /// that was asked for so long after a Complete is the last there will be:

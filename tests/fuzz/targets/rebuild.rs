@@ -6,7 +6,7 @@ use akashita::get::plan::Lines;
 use akashita::hash::tree::Hash;
 use akashita::line::description::Description;
 use akashita::line::{Line, MAX, Reader, Text};
-use akashita::vault::{Dest, Inventoried, Inventory};
+use akashita::storage::{Dest, Inventoried, Inventory};
 use jiff::Timestamp;
 
 use super::is_a_message;

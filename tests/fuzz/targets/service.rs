@@ -5,9 +5,9 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use akashita::hash::tree::{Hash, TreeHash};
-use akashita::vault::glacier::Glacier;
-use akashita::vault::pace::Pace;
-use akashita::vault::{Attempt, Body, Dest, Failure, Tier, Vault};
+use akashita::storage::glacier::Glacier;
+use akashita::storage::rate_limit::Pace;
+use akashita::storage::{Attempt, Body, Dest, Failure, Tier, Vault};
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;

@@ -24,8 +24,8 @@ use http_body_util::{BodyExt as _, Limited};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
-use super::endpoint::{self, NotSafe, Way, check};
 use crate::error::{Error, Result};
+use crate::storage::aws::endpoint::{self, NotSafe, Way, check};
 
 /// What a refusal says, at most; no service says more.
 const REFUSAL: usize = 1 << 20;

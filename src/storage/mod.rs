@@ -6,19 +6,11 @@
 
 #[cfg(feature = "glacier")]
 pub mod aws;
-#[cfg(feature = "glacier")]
-mod body;
-#[cfg(feature = "glacier")]
-mod credentials;
-#[cfg(feature = "glacier")]
-pub mod endpoint;
+pub mod concurrency;
 #[cfg(feature = "glacier")]
 pub mod glacier;
-pub mod lanes;
-pub mod pace;
+pub mod rate_limit;
 pub mod retry;
-#[cfg(feature = "glacier")]
-pub mod wire;
 
 use std::fmt;
 use std::fs::File;
@@ -28,9 +20,9 @@ use std::sync::atomic::AtomicU64;
 
 use jiff::Timestamp;
 
+use self::rate_limit::Pace;
 use crate::error::Error;
 use crate::hash::tree::Hash;
-use pace::Pace;
 
 /// Where archives are stored, as a URL.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -15,14 +15,14 @@ use serde::Deserialize;
 use tokio::time::timeout;
 
 use super::aws::{self, Access, Precomputed, classify, root_cause};
-use super::body::FileBody;
-use super::credentials::Chain;
 use super::{
     Attempt, Body, Dest, Failure, Inventoried, Inventory, Job, JobState, Listed, Span, Tier, Vault,
 };
 use crate::error::{Error, Result};
 use crate::hash::tree::Hash;
 use crate::planted::Fault;
+use crate::storage::aws::body::{FileBody, Unreadable};
+use crate::storage::aws::credentials::Chain;
 use crate::units;
 
 /// How long a call without archive bytes may take, at most.
@@ -613,7 +613,7 @@ async fn stalled(time: Duration, body: &Body, mut last: u64) {
 fn reading_failed(error: &(dyn std::error::Error + 'static)) -> Option<String> {
     let mut cause = Some(error);
     while let Some(error) = cause {
-        if let Some(e) = error.downcast_ref::<super::body::Unreadable>() {
+        if let Some(e) = error.downcast_ref::<Unreadable>() {
             return Some(e.to_string());
         }
         cause = error.source();

@@ -19,8 +19,8 @@ use aws_smithy_runtime_api::client::interceptors::context::{
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::config_bag::{ConfigBag, Storable, StoreReplace};
 
-use super::Failure;
-use super::aws::{self, Access};
+use crate::storage::Failure;
+use crate::storage::aws::{self, Access};
 
 /// Credentials that expire as soon as this are loaded anew.
 const SOON: Duration = Duration::from_mins(1);

@@ -1,6 +1,11 @@
 //! What every AWS service here shares: credentials, region and endpoint, and
 //! what an error means.
 
+pub(super) mod body;
+pub(super) mod credentials;
+pub mod endpoint;
+pub mod http;
+
 use std::time::Duration;
 
 use aws_config::identity::IdentityCache;
@@ -21,12 +26,11 @@ use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
 use bytes::Bytes;
 
-use super::Failure;
-use super::credentials::Chain;
-use super::endpoint::{self, NotSafe};
-use super::wire;
+use self::credentials::Chain;
+use self::endpoint::NotSafe;
 use crate::error::{Error, Result};
 use crate::hash::tree::Hash;
+use crate::storage::Failure;
 use crate::units;
 
 /// How long a connection, with TLS, may take.
@@ -74,8 +78,8 @@ fn timeout(text: &str) -> Result<Duration, String> {
 /// When the certificates of `AWS_CA_BUNDLE` cannot be read.
 pub(super) fn loader(access: &Access) -> Result<ConfigLoader> {
     let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
-        .http_client(wire::client()?)
-        // Every call is one attempt; pauses and patience are vault::retry's.
+        .http_client(http::client()?)
+        // Every call is one attempt; pauses and patience are storage::retry's.
         .retry_config(RetryConfig::standard().with_max_attempts(1))
         // It ends streamed uploads on slow lines after seconds, though bytes
         // flow (aws-sdk-rust issue 1146); put has a watchdog of its own.

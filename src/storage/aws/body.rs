@@ -24,9 +24,9 @@ use http_body::{Frame, SizeHint};
 use sha2::{Digest as _, Sha256};
 use tokio::time::{Sleep, sleep_until};
 
-use super::Body;
 use crate::error::plain;
 use crate::hash::tree::Hash;
+use crate::storage::Body;
 
 /// A [`Body`] as the HTTP client wants it. Its exact size is known, so the
 /// request carries a Content-Length.
@@ -155,7 +155,7 @@ impl http_body::Body for FileBody {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::vault::pace::{self, Pace};
+    use crate::storage::rate_limit::{self, Pace};
     use std::io::Write as _;
     use std::sync::atomic::AtomicU64;
 
@@ -185,7 +185,7 @@ mod tests {
 
     #[test]
     fn a_body_with_other_bytes_never_ends() {
-        let piece = usize::try_from(pace::PIECE).unwrap();
+        let piece = usize::try_from(rate_limit::PIECE).unwrap();
         for size in [1, piece - 1, piece, piece + 1, 3 * piece] {
             let (count, end) = taken(size, |_| {});
             assert!(count == size && end.is_none(), "{size}: {end:?}");
