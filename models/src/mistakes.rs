@@ -257,11 +257,11 @@ pub const MISTAKES: &[Mistake] = &[
             file: "chunk/source.rs",
             right: "        let whole = self.prove(proofs)?;
         if in_part > 0 {
-            send(writer::Order::EndPart(run.finish()))?;
+            send(Order::EndPart(run.finish()))?;
         }
 ",
             wrong: "        if in_part > 0 {
-            send(writer::Order::EndPart(run.finish()))?;
+            send(Order::EndPart(run.finish()))?;
         }
         let whole = self.prove(proofs)?;
 ",

@@ -4,7 +4,8 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use super::writer::{Order, say};
+use super::source::Order;
+use super::writer::say;
 use crate::error::Result;
 use crate::hash::tree::Fold;
 use crate::line::{End, Line, Stream};

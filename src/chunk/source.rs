@@ -10,14 +10,25 @@ use std::time::{Duration, Instant};
 use super::input::{Input, is_stopped, stopped};
 use super::lineage::{self, Lineage};
 use super::proof::Proofs;
-use super::writer;
 use crate::error::{Error, Result};
-use crate::hash::pool::{BLOCK, Block, BlockPool, Hashers};
+use crate::hash::pool::{BLOCK, Block, BlockPool, Hashers, Pending};
 use crate::line::{Guid, Snapshot, Stream, StreamId};
 use crate::planted::Fault;
 use crate::process;
 use crate::process::peers;
 use crate::zfs_stream::{self, Damage, Ending, Head, Recognised, Walk, What, recognise};
+
+/// What the reading side tells the writing side.
+pub enum Order {
+    /// A (sub)stream begins.
+    Snapshot(Snapshot),
+    /// The next bytes of the part.
+    Block(Arc<Block>),
+    /// The part has all of its bytes.
+    EndPart(Pending),
+    /// The stream is whole, and these are the proofs.
+    End(String),
+}
 
 /// Bytes that the proof takes at a time, while they are still in the core's
 /// cache: half of what it costs is to fetch them.
@@ -293,7 +304,7 @@ impl Source {
         head: Vec<Arc<Block>>,
         proofs: &Proofs,
         linear: bool,
-        take: impl FnMut(writer::Order) -> Result<()> + Send,
+        take: impl FnMut(Order) -> Result<()> + Send,
     ) -> Result<()> {
         let stop = self.stop();
         thread::scope(|scope| {
@@ -324,7 +335,7 @@ impl Source {
         &mut self,
         id: StreamId,
         head: Vec<Arc<Block>>,
-        orders: &Sender<writer::Order>,
+        orders: &Sender<Order>,
         proofs: &Proofs,
         linear: bool,
     ) -> Result<()> {
@@ -342,17 +353,17 @@ impl Source {
                 None => self.block()?,
             };
             for snapshot in self.snapshots(id)? {
-                send(writer::Order::Snapshot(snapshot))?;
+                send(Order::Snapshot(snapshot))?;
             }
             if block.is_empty() {
                 break;
             }
             in_part += block.len() as u64;
             run.block(Arc::clone(&block));
-            send(writer::Order::Block(block))?;
+            send(Order::Block(block))?;
             if in_part == self.part_size {
                 let whole = std::mem::replace(&mut run, hashers.run(linear));
-                send(writer::Order::EndPart(whole.finish()))?;
+                send(Order::EndPart(whole.finish()))?;
                 in_part = 0;
             }
         }
@@ -360,17 +371,14 @@ impl Source {
         // stream is proven whole.
         let whole = self.prove(proofs)?;
         if in_part > 0 {
-            send(writer::Order::EndPart(run.finish()))?;
+            send(Order::EndPart(run.finish()))?;
         }
-        send(writer::Order::End(whole))
+        send(Order::End(whole))
     }
 }
 
 /// Takes the receiver: when this ends, what is still sent to it fails.
 #[expect(clippy::needless_pass_by_value, reason = "it is dropped here")]
-fn obey(
-    orders: Receiver<writer::Order>,
-    take: impl FnMut(writer::Order) -> Result<()>,
-) -> Result<()> {
+fn obey(orders: Receiver<Order>, take: impl FnMut(Order) -> Result<()>) -> Result<()> {
     orders.iter().try_for_each(take)
 }

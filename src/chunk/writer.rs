@@ -3,17 +3,17 @@
 
 use std::fs::File;
 use std::io::{ErrorKind, Write as _};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::input::stopped;
 use super::known::Known;
 use super::room::{Place, Room};
+use super::source::Order;
 use crate::error::{Error, Result};
 use crate::hash::pool::{Block, Pending};
 use crate::hash::tree::Fold;
-use crate::line::{End, Line, Part, Snapshot, Stream, Volume};
+use crate::line::{End, Line, Part, Stream, Volume};
 use crate::planted::Fault;
 use crate::process;
 use crate::process::peers;
@@ -21,18 +21,6 @@ use crate::spool::{PartFile, StreamDir};
 
 /// How often to look whether to go on while nobody takes a line.
 const PAUSE: Duration = Duration::from_millis(500);
-
-/// What the reading side tells the writing side.
-pub enum Order {
-    /// A (sub)stream begins.
-    Snapshot(Snapshot),
-    /// The next bytes of the part.
-    Block(Arc<Block>),
-    /// The part has all of its bytes.
-    EndPart(Pending),
-    /// The stream is whole, and these are the proofs.
-    End(String),
-}
 
 /// Keeps parts and announces them.
 pub struct Writer<'a> {
