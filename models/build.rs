@@ -29,8 +29,8 @@ const SHARED: &[&str] = &[
 /// around them and what they do.
 struct Subject {
     name: &'static str,
-    /// Its folder in the suite.
-    room: &'static str,
+    /// Its folders in the suite; a mistake in one is seen with all of them.
+    rooms: &'static [&'static str],
     files: &'static [&'static str],
     around: &'static [&'static str],
     scenes: &'static str,
@@ -39,16 +39,16 @@ struct Subject {
 const SUBJECTS: &[Subject] = &[
     Subject {
         name: "hashing",
-        room: "hash/pool",
+        rooms: &["hash/pool"],
         files: &["hash/pool/mod.rs", "hash/pool/blocks.rs", "hash/pool/work.rs"],
         around: &[],
         scenes: "scenes/hashing.rs",
     },
     Subject {
         name: "chunk",
-        room: "chunk",
-        files: &["chunk/source.rs", "chunk/writer.rs", "chunk/inspect.rs"],
-        around: &["chunk/mod.rs"],
+        rooms: &["stream", "chunk"],
+        files: &["stream/source.rs", "chunk/writer.rs", "chunk/inspect.rs"],
+        around: &["stream/mod.rs", "chunk/mod.rs"],
         scenes: "scenes/chunk.rs",
     },
 ];
@@ -113,7 +113,10 @@ fn main() {
                 };
                 write(&directory.join(file), &owned(&text, variant, subject.name));
             }
-            let head = module(subject.name, &directory.join(subject.room).join("mod.rs"));
+            let rooms = subject.rooms.iter();
+            let head: String = rooms
+                .map(|room| module(last(room), &directory.join(room).join("mod.rs")))
+                .collect();
             let scenes = format!("{}_scenes", subject.name);
             head + &module(&scenes, &directory.join(subject.scenes))
         };
@@ -153,10 +156,17 @@ fn owned(text: &str, variant: &str, subject: &str) -> String {
     let mut text = text.to_owned();
     for other in SUBJECTS {
         let of = if other.name == subject { variant } else { "as_it_is" };
-        let name = format!("crate::{}", other.room.replace('/', "::"));
-        text = text.replace(&name, &format!("crate::variants::{of}::{}", other.name));
+        for room in other.rooms {
+            let name = format!("crate::{}", room.replace('/', "::"));
+            text = text.replace(&name, &format!("crate::variants::{of}::{}", last(room)));
+        }
     }
     text
+}
+
+/// What a room is called.
+fn last(room: &str) -> &str {
+    room.rsplit('/').next().unwrap_or(room)
 }
 
 fn write(path: &Path, text: &str) {

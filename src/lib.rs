@@ -28,6 +28,7 @@ pub mod put;
 pub mod rm;
 pub mod spool;
 pub mod storage;
+pub mod stream;
 pub mod units;
 pub mod verify;
 pub mod window;

@@ -17,15 +17,15 @@ use std::time::Duration;
 use rustix::fs::{FileType, OFlags, Timespec, Timestamps, UTIME_NOW};
 use tempfile::NamedTempFile;
 
-use crate::chunk::input::{Input, enlarge};
-use crate::chunk::lineage::{self, End, PART_SIZE};
-use crate::chunk::proof::Proofs;
-use crate::chunk::source::Source;
 use crate::error::{Error, Result};
 use crate::line::{Line, Stream};
 use crate::process;
 use crate::process::paths;
 use crate::process::peers;
+use crate::stream::input::{Input, enlarge};
+use crate::stream::lineage::{self, End, PART_SIZE};
+use crate::stream::proof::Proofs;
+use crate::stream::source::Source;
 
 /// The longest pause between two looks whether all was taken.
 const LOOK: Duration = Duration::from_millis(50);

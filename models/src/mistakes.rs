@@ -31,12 +31,12 @@ pub const LEVERS: &[Swap] = &[
         wrong: "const BACKLOG: usize = 1;",
     },
     Swap {
-        file: "chunk/source.rs",
+        file: "stream/source.rs",
         right: "const BLOCKS: usize = 16;",
         wrong: "const BLOCKS: usize = 3;",
     },
     Swap {
-        file: "chunk/source.rs",
+        file: "stream/source.rs",
         right: "const PIECE: usize = 256 << 10;",
         wrong: "const PIECE: usize = 100;",
     },
@@ -195,14 +195,14 @@ pub const MISTAKES: &[Mistake] = &[
     Mistake {
         name: "orders_never_end",
         scene: "chunk",
-        swap: Swap { file: "chunk/source.rs", right: "            drop(orders);\n", wrong: "" },
+        swap: Swap { file: "stream/source.rs", right: "            drop(orders);\n", wrong: "" },
     },
     // Without the time, that is for ever.
     Mistake {
         name: "orders_outlive_who_takes_them",
         scene: "chunk, and a hashing thread fails",
         swap: Swap {
-            file: "chunk/source.rs",
+            file: "stream/source.rs",
             right: "    orders.iter().try_for_each(take)",
             wrong: "    let result = orders.iter().try_for_each(take);
             std::mem::forget(orders);
@@ -213,7 +213,7 @@ pub const MISTAKES: &[Mistake] = &[
         name: "writing_fails_in_silence",
         scene: "chunk, and the disk is full",
         swap: Swap {
-            file: "chunk/source.rs",
+            file: "stream/source.rs",
             right: "                stop.store(true, Ordering::Relaxed);
                 result",
             wrong: "                result",
@@ -223,7 +223,7 @@ pub const MISTAKES: &[Mistake] = &[
         name: "reading_fails_in_silence",
         scene: "chunk, and reading fails",
         swap: Swap {
-            file: "chunk/source.rs",
+            file: "stream/source.rs",
             right: "            if read.is_err() {
                 stop.store(true, Ordering::Relaxed);
             }
@@ -235,7 +235,7 @@ pub const MISTAKES: &[Mistake] = &[
         name: "reading_stops_before_it_fails",
         scene: "chunk to inspect, and reading fails",
         swap: Swap {
-            file: "chunk/source.rs",
+            file: "stream/source.rs",
             right: "Ok(Err(e)) if is_stopped(&e) => read,",
             wrong: "Ok(Err(e)) => Err(e),
                 Ok(Ok(())) if read.is_err() => Err(stopped()),",
@@ -254,7 +254,7 @@ pub const MISTAKES: &[Mistake] = &[
         name: "the_last_part_before_the_proof",
         scene: "chunk of what is not whole",
         swap: Swap {
-            file: "chunk/source.rs",
+            file: "stream/source.rs",
             right: "        let whole = self.prove(proofs)?;
         if in_part > 0 {
             send(Order::EndPart(run.finish()))?;

@@ -4,11 +4,11 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use super::source::Order;
 use super::writer::say;
 use crate::error::Result;
 use crate::hash::tree::Fold;
 use crate::line::{End, Line, Stream};
+use crate::stream::source::Order;
 
 /// Prints the lines that need no spool.
 pub struct Teller<'a> {

@@ -1,19 +1,14 @@
 //! glacier-chunk(1): cut a byte stream into parts in a spool, with their
 //! hashes.
 //!
-//! Bytes flow one way: `input` reads them into blocks, `source` cuts them at
-//! the edges of parts and shows them to the hashing threads and to
-//! `zfs_stream`, `writer` puts them into the spool and prints their lines;
-//! with `--inspect`, `inspect` prints what there is to say without a spool.
+//! Bytes flow one way: a `stream` is read, `writer` puts its parts into the
+//! spool and prints their lines; with `--inspect`, `inspect` prints what there
+//! is to say without a spool.
 //! Memory is that of the blocks, whatever the sizes.
 
-pub mod input;
 mod inspect;
 pub(crate) mod known;
-pub(crate) mod lineage;
-pub(crate) mod proof;
 mod room;
-pub(crate) mod source;
 mod writer;
 
 use std::ffi::OsString;
@@ -27,14 +22,15 @@ use crate::line::description;
 use crate::line::{Filter, Format, Stream, StreamId, VERSION};
 use crate::process;
 use crate::spool::{Holder, Spool};
+use crate::stream::input::Input;
+use crate::stream::lineage;
+use crate::stream::proof::Proofs;
+use crate::stream::source::Source;
 use crate::units::Limit;
 use crate::zfs_stream::Head;
-use input::Input;
 use inspect::Teller;
 use known::Known;
-use proof::Proofs;
 use room::{Place, Room};
-use source::Source;
 use writer::Writer;
 
 /// What the command line says.

@@ -12,12 +12,12 @@ use std::io::BufReader;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use super::input::stopped;
 use crate::error::{Error, Result};
 use crate::process;
 use crate::process::peers;
 use crate::spool::journal::Journal;
 use crate::spool::{Holder, Lock, Spool, StreamDir};
+use crate::stream::input::stopped;
 use crate::units::{self, Limit};
 
 /// How often room is looked for.

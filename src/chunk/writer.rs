@@ -6,10 +6,8 @@ use std::io::{ErrorKind, Write as _};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::input::stopped;
 use super::known::Known;
 use super::room::{Place, Room};
-use super::source::Order;
 use crate::error::{Error, Result};
 use crate::hash::pool::{Block, Pending};
 use crate::hash::tree::Fold;
@@ -18,6 +16,8 @@ use crate::planted::Fault;
 use crate::process;
 use crate::process::peers;
 use crate::spool::{PartFile, StreamDir};
+use crate::stream::input::stopped;
+use crate::stream::source::Order;
 
 /// How often to look whether to go on while nobody takes a line.
 const PAUSE: Duration = Duration::from_millis(500);

@@ -3,12 +3,12 @@
 
 use std::collections::BTreeMap;
 
-use crate::chunk::input::{Ends, Input};
+use crate::stream::input::{Ends, Input};
 use crate::chunk::inspect::Teller;
 use crate::chunk::known::Known;
-use crate::chunk::proof::Proofs;
+use crate::stream::proof::Proofs;
 use crate::chunk::room::{Place, Room};
-use crate::chunk::source::Source;
+use crate::stream::source::Source;
 use crate::chunk::writer::Writer;
 use crate::error::Result;
 use crate::hash::pool::BLOCK;

@@ -7,15 +7,15 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::input::{Input, is_stopped, stopped};
-use super::lineage::{self, Lineage};
-use super::proof::Proofs;
 use crate::error::{Error, Result};
 use crate::hash::pool::{BLOCK, Block, BlockPool, Hashers, Pending};
 use crate::line::{Guid, Snapshot, Stream, StreamId};
 use crate::planted::Fault;
 use crate::process;
 use crate::process::peers;
+use crate::stream::input::{Input, is_stopped, stopped};
+use crate::stream::lineage::{self, Lineage};
+use crate::stream::proof::Proofs;
 use crate::zfs_stream::{self, Damage, Ending, Head, Recognised, Walk, What, recognise};
 
 /// What the reading side tells the writing side.

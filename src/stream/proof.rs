@@ -14,8 +14,8 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use super::lineage::Lineage;
 use crate::error::{Error, Result};
+use crate::stream::lineage::Lineage;
 use crate::zfs_stream::Ending;
 
 /// The proofs that the command line allows.
