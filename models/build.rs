@@ -46,9 +46,9 @@ const SUBJECTS: &[Subject] = &[
     },
     Subject {
         name: "chunk",
-        rooms: &["stream", "chunk"],
-        files: &["stream/source.rs", "chunk/writer.rs", "chunk/inspect.rs"],
-        around: &["stream/mod.rs", "chunk/mod.rs"],
+        rooms: &["stream", "tools/chunk"],
+        files: &["stream/source.rs", "tools/chunk/writer.rs", "tools/chunk/inspect.rs"],
+        around: &["stream/mod.rs", "tools/chunk/mod.rs"],
         scenes: "scenes/chunk.rs",
     },
 ];

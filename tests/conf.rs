@@ -32,7 +32,7 @@ fn the_page_tells_of_every_key() {
     let page = page.unwrap();
     let listed = page.lines().filter_map(|line| line.strip_prefix(".It Cm "));
     let listed: BTreeSet<&str> = listed.flat_map(|line| line.split(" , Cm ")).collect();
-    assert_eq!(listed, akashita::conf::keys().collect());
+    assert_eq!(listed, akashita::tools::conf::keys().collect());
 }
 
 #[test]

@@ -1,5 +1,5 @@
 //! glacier-prune, from the outside. What it decides is held against a model
-//! in src/prune/tests.rs.
+//! in src/tools/prune/tests.rs.
 
 #![allow(
     clippy::unwrap_used,

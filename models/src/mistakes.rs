@@ -40,7 +40,11 @@ pub const LEVERS: &[Swap] = &[
         right: "const PIECE: usize = 256 << 10;",
         wrong: "const PIECE: usize = 100;",
     },
-    Swap { file: "chunk/writer.rs", right: "use std::fs::File;", wrong: "use crate::spool::File;" },
+    Swap {
+        file: "tools/chunk/writer.rs",
+        right: "use std::fs::File;",
+        wrong: "use crate::spool::File;",
+    },
     // Where the bytes say so, a hashing thread fails, past the panic hook.
     Swap {
         file: "hash/pool/work.rs",
@@ -245,7 +249,7 @@ pub const MISTAKES: &[Mistake] = &[
         name: "stop_is_not_heard_while_nobody_reads",
         scene: "chunk, and reading fails",
         swap: Swap {
-            file: "chunk/writer.rs",
+            file: "tools/chunk/writer.rs",
             right: "        if stop.load(Ordering::Relaxed) {",
             wrong: "        if false {",
         },
@@ -271,7 +275,7 @@ pub const MISTAKES: &[Mistake] = &[
         name: "a_part_that_failed_is_passed_over",
         scene: "chunk to inspect, and a hashing thread fails",
         swap: Swap {
-            file: "chunk/inspect.rs",
+            file: "tools/chunk/inspect.rs",
             right: "let hashes = pending.wait()?;",
             wrong: "let Ok(hashes) = pending.wait() else { return Ok(()) };",
         },

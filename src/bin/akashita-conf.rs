@@ -9,10 +9,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 
-use akashita::conf::Conf;
 use akashita::process::paths;
 use akashita::process::{self, Error, Result};
-use akashita::{exclusive, units};
+use akashita::tools::conf::Conf;
+use akashita::tools::conf::exclusive;
+use akashita::units;
 use clap::Parser;
 
 /// Where a configuration is looked for, in this order.

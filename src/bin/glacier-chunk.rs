@@ -7,10 +7,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use akashita::chunk::{self, Keep, Settings};
 use akashita::partsize;
 use akashita::process::paths;
 use akashita::process::{self, Error, Result};
+use akashita::tools::chunk::{self, Keep, Settings};
 use akashita::units::{self, Limit};
 use clap::Parser;
 

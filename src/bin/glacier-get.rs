@@ -6,11 +6,6 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use akashita::get::estimate::{Bounds, Restore};
-use akashita::get::kept::Keep;
-use akashita::get::output::Output;
-use akashita::get::plan::{Lines, Plan};
-use akashita::get::{Settings, Task};
 use akashita::prices::{Money, Prices};
 use akashita::process::peers;
 use akashita::process::{self, Error, Result};
@@ -18,6 +13,11 @@ use akashita::storage::Tier;
 use akashita::storage::aws::Access;
 use akashita::storage::glacier::Glacier;
 use akashita::storage::retry::Patience;
+use akashita::tools::get::kept::Keep;
+use akashita::tools::get::output::Output;
+use akashita::tools::get::plan::{Lines, Plan};
+use akashita::tools::get::{Settings, Task};
+use akashita::tools::retrieve::estimate::{Bounds, Restore};
 use akashita::units;
 use clap::Parser;
 

@@ -6,11 +6,6 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use akashita::ls::diff::Diff;
-use akashita::ls::inventory::Head;
-use akashita::ls::{
-    Printer, archives, catalog, inventory, receipts, recover, remote, spooled, watched,
-};
 use akashita::process::paths;
 use akashita::process::progress::Progress;
 use akashita::process::{self, Error, Result};
@@ -18,7 +13,13 @@ use akashita::storage::aws::Access;
 use akashita::storage::glacier::Glacier;
 use akashita::storage::retry::Patience;
 use akashita::storage::{Dest, Tier, Vault as _};
-use akashita::{get, units};
+use akashita::tools::get;
+use akashita::tools::ls::diff::Diff;
+use akashita::tools::ls::inventory::Head;
+use akashita::tools::ls::{
+    Printer, archives, catalog, inventory, receipts, recover, remote, spooled, watched,
+};
+use akashita::units;
 use clap::{Args, Parser, Subcommand};
 use jiff::Timestamp;
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use akashita::process;
-use akashita::proof::{self, Settings};
+use akashita::tools::proof::{self, Settings};
 use clap::Parser;
 
 /// Pass a ZFS stream on as it is, and write into FILE what it is and that it was whole.

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use akashita::process::paths;
 use akashita::process::{self, Error, Result};
-use akashita::put::{self, Settings};
 use akashita::storage::Dest;
 use akashita::storage::aws::Access;
 use akashita::storage::glacier::Glacier;
+use akashita::tools::put::{self, Settings};
 use akashita::units;
 use clap::Parser;
 

@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use akashita::get::Settings;
 use akashita::prices::{Money, Prices};
 use akashita::process::input::Reread;
 use akashita::process::paths;
@@ -14,10 +13,11 @@ use akashita::storage::Tier;
 use akashita::storage::aws::Access;
 use akashita::storage::glacier::Glacier;
 use akashita::storage::retry::Patience;
+use akashita::tools::get::Settings;
+use akashita::tools::verify;
+use akashita::tools::verify::chance::Chance;
+use akashita::tools::verify::plan::Plan;
 use akashita::units;
-use akashita::verify;
-use akashita::verify::chance::Chance;
-use akashita::verify::plan::Plan;
 use clap::Parser;
 
 /// Bring back a few parts of the archives of a catalog, and compare them with its hashes.

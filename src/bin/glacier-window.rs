@@ -4,10 +4,10 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use akashita::curfew::Curfew;
-use akashita::hold::hold;
 use akashita::process::clock::Hours;
 use akashita::process::{self, Error, Result};
+use akashita::tools::window::hold::hold;
+use akashita::tools::window::run::Curfew;
 use akashita::units;
 use akashita::window::{Answer, Window, Zone, calendar, for_at};
 use clap::Parser;

@@ -14,10 +14,10 @@ use std::io::{self, Read as _, Seek as _};
 use crate::catalog::Link;
 use crate::catalog::scan::{select, survey};
 use crate::error::{Error, Result};
-use crate::get::plan::Lines;
 use crate::line::{Deleted, Line, Snapshot, Stored, StreamId};
 use crate::process::input::Span;
 use crate::spool::{Holder, Spool};
+use crate::tools::get::plan::Lines;
 
 /// The catalog lines of a stored stream.
 #[derive(Debug)]

@@ -47,7 +47,7 @@ fn the_example_of_a_configuration_has_every_key_with_its_default() {
         Some(key)
     });
     let keys: Vec<&str> = keys.collect();
-    let expected: BTreeSet<&str> = akashita::conf::keys().collect();
+    let expected: BTreeSet<&str> = akashita::tools::conf::keys().collect();
     assert_eq!(keys.iter().copied().collect::<BTreeSet<_>>(), expected);
     assert_eq!(keys.len(), expected.len(), "each comes once");
     let meant = meaning(&text);

@@ -4,12 +4,12 @@
 use std::collections::BTreeMap;
 
 use crate::stream::input::{Ends, Input};
-use crate::chunk::inspect::Teller;
-use crate::chunk::known::Known;
+use crate::tools::chunk::inspect::Teller;
+use crate::tools::chunk::known::Known;
 use crate::stream::proof::Proofs;
-use crate::chunk::room::{Place, Room};
+use crate::tools::chunk::room::{Place, Room};
 use crate::stream::source::Source;
-use crate::chunk::writer::Writer;
+use crate::tools::chunk::writer::Writer;
 use crate::error::Result;
 use crate::hash::pool::BLOCK;
 use crate::line::{End, Line, Part, Stream, StreamId, Volume};

@@ -7,10 +7,10 @@ use sha2::{Digest, Sha256};
 use super::manifest::{Which, copy};
 use super::*;
 use crate::dice::{Dice, cases, dice};
-use crate::get::plan::Lines;
 use crate::hash::tree::{Fold, Hash};
 use crate::line::description::Description;
 use crate::line::{Archive, Format, Guid, Hashes, Line, Snapshot, Stream};
+use crate::tools::get::plan::Lines;
 
 const DEST: &str = "glacier://v";
 const REGION: &str = "eu-central-1";

@@ -2,11 +2,11 @@
 
 use akashita::catalog::rebuild::Books;
 use akashita::catalog::rebuild::manifest::{Which, copy};
-use akashita::get::plan::Lines;
 use akashita::hash::tree::Hash;
 use akashita::line::description::Description;
 use akashita::line::{Line, MAX, Reader, Text};
 use akashita::storage::{Dest, Inventoried, Inventory};
+use akashita::tools::get::plan::Lines;
 use jiff::Timestamp;
 
 use super::is_a_message;

@@ -1,0 +1,14 @@
+//! What each tool does.
+
+pub mod chunk;
+pub mod conf;
+pub mod get;
+pub mod ls;
+pub mod proof;
+pub mod prune;
+pub mod put;
+pub mod retrieve;
+#[cfg(feature = "glacier")]
+pub mod rm;
+pub mod verify;
+pub mod window;

@@ -1,0 +1,151 @@
+//! The manifest: the catalog lines of a stream, as its last archive, behind a
+//! recipe for whoever has nothing but it.
+
+use std::collections::{BTreeMap, HashSet};
+use std::fs::File;
+use std::io::{BufReader, Read, Seek as _, Write};
+
+use super::plan::{Manifest, Plan};
+use crate::error::{Error, Result};
+use crate::hash::tree::{Fold, Hash};
+use crate::line::{Line, Reader, Recipe, Stored, Text, now};
+use crate::spool::StreamDir;
+use crate::tools::put::upload::Piece;
+
+/// How to bring a stream back without this program, in short; docs/restore.md
+/// is the long form. Plain ASCII without quotes and backslashes, so that it
+/// can be read as it stands in the line.
+const RECIPE: &str = include_str!("../../../data/recipe.txt");
+
+/// The first line of a manifest.
+pub fn recipe() -> Line {
+    Line::Recipe(Recipe { text: RECIPE.lines().map(str::to_owned).collect() })
+}
+
+/// What tells the bytes of one manifest from those of another with the same
+/// archives.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Form {
+    /// Its `stored` line, with the time at which it was made.
+    pub stored: Stored,
+    /// Whether it begins with the recipe.
+    pub recipe: bool,
+}
+
+/// Makes the manifest ready in the spool, and cuts it into parts.
+///
+/// # Errors
+/// When the journal cannot be read or the spool cannot take it.
+pub fn prepare(plan: &Plan, stream: &StreamDir) -> Result<Manifest> {
+    let stored = plan.stored(now())?;
+    // The form of an earlier run makes its bytes again, so that its upload
+    // goes on, be it that of a version without a recipe. All else comes from
+    // the journal: the file may be damaged, and must not be sent with a hash
+    // that fits the damage.
+    let earlier = match stream.manifest()? {
+        Some(file) => earlier(file, &stored)?,
+        None => None,
+    };
+    let form = earlier.unwrap_or(Form { stored, recipe: true });
+    let journal = stream
+        .existing_journal()?
+        .ok_or_else(|| Error::Bug("a stream is stored, and has no journal".to_owned()))?;
+    stream.new_manifest(|out| write(plan, journal, &form, out))?;
+    let file = stream
+        .manifest()?
+        .ok_or_else(|| Error::Bug("the manifest that was just written is gone".to_owned()))?;
+    Ok(Manifest { stored: form.stored, parts: cut(file, plan.stream().part_size)? })
+}
+
+fn cannot(e: std::io::Error) -> Error {
+    Error::io("manifest", e)
+}
+
+/// The form of a manifest that an earlier run made ready, if it is of the same
+/// attempt. One that begins otherwise than with the stream's line has a recipe;
+/// where that is damaged or of another version, ours takes its place, and what
+/// was sent of it is sent again.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn earlier(file: impl Read, stored: &Stored) -> Result<Option<Form>> {
+    let mut lines = Reader::new(BufReader::new(file));
+    let (mut recipe, mut last) = (true, None);
+    while let Some(text) = lines.read().map_err(cannot)? {
+        let Text::Line(text) = text else { continue };
+        match Line::parse(&text) {
+            Ok(Some(Line::Stream(_))) if lines.number == 1 => recipe = false,
+            Ok(Some(Line::Stored(line))) => last = Some(line),
+            _ => {}
+        }
+    }
+    let last = last.filter(|line| Stored { stored: stored.stored, ..line.clone() } == *stored);
+    Ok(last.map(|stored| Form { stored, recipe }))
+}
+
+/// Writes the manifest: what the journal has of the stream that is stored.
+///
+/// # Errors
+/// When one cannot be read, or the other not written; or the archives do not
+/// come to what is stored, so that the manifest would be worth nothing: a bug.
+pub fn write(plan: &Plan, journal: impl Read, form: &Form, out: &mut dyn Write) -> Result<()> {
+    let stored = &form.stored;
+    let mut put =
+        |line: &Line| -> Result<()> { out.write_all(line.text()?.as_bytes()).map_err(cannot) };
+    if form.recipe {
+        put(&recipe())?;
+    }
+    put(&Line::Stream(plan.stream().clone()))?;
+    plan.snapshots().iter().try_for_each(|snapshot| put(&Line::Snapshot(snapshot.clone())))?;
+    let mut lines = Reader::new(BufReader::new(journal));
+    let mut seen = HashSet::new();
+    let mut archives: BTreeMap<u32, (u64, Hash)> = BTreeMap::new();
+    while let Some(text) = lines.read().map_err(cannot)? {
+        let Text::Line(text) = text else { continue };
+        let Ok(Some(line)) = Line::parse(&text) else { continue };
+        let part = match &line {
+            Line::Hashes(line) if line.generation == stored.generation => Some(line.part),
+            Line::Archive(line) if line.generation == stored.generation => None,
+            _ => continue,
+        };
+        let volume = match &line {
+            Line::Hashes(line) => line.volume,
+            Line::Archive(line) => line.volume,
+            _ => continue,
+        };
+        if volume < stored.volumes && seen.insert((volume, part)) {
+            put(&line)?;
+            if let Line::Archive(line) = line {
+                archives.insert(volume, (line.size, line.treehash));
+            }
+        }
+    }
+    let size: u64 = archives.values().map(|archive| archive.0).sum();
+    let treehash = archives.values().map(|archive| archive.1).collect::<Fold>().finish();
+    if (size, treehash) != (stored.size, stored.treehash) {
+        return Err(Error::Bug(format!(
+            "the archives of the manifest have {size} bytes, and are not those of the stream"
+        )));
+    }
+    put(&Line::Stored(stored.clone()))
+}
+
+/// The parts of a file.
+fn cut(mut file: File, part_size: u64) -> Result<Vec<Piece>> {
+    file.rewind().map_err(cannot)?;
+    std::iter::from_fn(|| Piece::read(&file, part_size).map_err(cannot).transpose()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::line::MAX;
+
+    #[test]
+    fn the_recipe_fits_a_line_and_reads_as_it_stands() {
+        let text = recipe().text().unwrap();
+        assert!(text.len() <= MAX, "{} bytes", text.len());
+        assert!(RECIPE.bytes().all(|byte| byte == b'\n' || (b' '..=b'~').contains(&byte)));
+        assert!(!RECIPE.contains(['"', '\\']));
+    }
+}

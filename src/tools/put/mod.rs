@@ -1,0 +1,379 @@
+//! glacier-put(1): store what the lines describe.
+//!
+//! Lines come in through `inbox`, `plan` decides (it touches nothing),
+//! `worker` asks the service and does what the plan says here: `ledger` for
+//! the books, the spool for the parts. `gate` knows the hours.
+
+mod forecast;
+mod gate;
+mod inbox;
+pub(crate) mod log;
+mod manifest;
+pub mod plan;
+pub(crate) mod upload;
+mod worker;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::catalog::scan;
+use crate::error::{Error, Result};
+use crate::line::description;
+use crate::line::{Line, Stamp, Stored, Stream, StreamId};
+use crate::partsize;
+use crate::process;
+use crate::process::peers;
+use crate::spool::catalog_file::Catalog;
+use crate::spool::journal::Journal;
+use crate::spool::underway;
+use crate::spool::underway::Underway;
+use crate::spool::{Holder, Spool};
+use crate::storage::rate_limit::Uplink;
+use crate::storage::retry::Patience;
+use crate::storage::{Failure, Vault};
+use forecast::Speed;
+use gate::Gates;
+use inbox::Inbox;
+use log::Ledger;
+use plan::Plan;
+use worker::Worker;
+
+/// What the command line says.
+#[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of the command line")]
+pub struct Settings {
+    /// The destination, as a URL.
+    pub dest: String,
+    /// The spool directory.
+    pub spool: PathBuf,
+    /// The catalog file.
+    pub catalog: PathBuf,
+    /// Requests at a time, at most.
+    pub concurrency: usize,
+    /// From the first failure in a row to giving up.
+    pub patience: Duration,
+    /// How long what is in flight may go on after its window has closed.
+    pub grace: Duration,
+    /// Bytes a second that an estimate rests on.
+    pub assume_rate: Option<u64>,
+    /// No progress on a terminal.
+    pub quiet: bool,
+    /// No line at all is no failure.
+    pub allow_empty: bool,
+    /// Create the vault, if it is not there.
+    pub create_vault: bool,
+    /// The destination holds archives that nothing here knows of: go on.
+    pub assume_new: bool,
+}
+
+/// What `--dry-run` prints of a stream.
+#[derive(Serialize)]
+#[serde(tag = "type", rename = "plan")]
+struct Estimated<'a> {
+    stream: StreamId,
+    name: &'a str,
+    dest: &'a str,
+    volumes: u64,
+    parts: u64,
+    size: u64,
+    requests: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seconds: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    openings: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    done: Option<Timestamp>,
+}
+
+/// Stores the streams whose lines come on standard input.
+///
+/// # Errors
+/// The failure of a stream; those of others are printed, and none keeps the
+/// other streams from being stored.
+pub async fn run<V: Vault>(vault: &V, settings: &Settings) -> Result<()> {
+    let spool = Spool::open(&settings.spool)?;
+    let mut catalog = Catalog::open(&settings.catalog)?;
+    let mut inbox = Inbox::of_stdin();
+    if settings.create_vault {
+        let patience = Patience { limit: settings.patience };
+        let created = wanted(&mut inbox, patience.with(async || vault.create().await)).await?;
+        created.map_err(|failure| failure.on(&settings.dest))?;
+    }
+    let uplink = Uplink::default();
+    let stored = each(&mut inbox, settings, async |inbox, stream, stamp| {
+        let begun = (stream, stamp);
+        store(vault, settings, &spool, &mut catalog, &uplink, inbox, begun).await
+    })
+    .await;
+    put_away(&spool);
+    stored
+}
+
+/// How long a program that was just seen to end may hold its lock.
+const SOON: Duration = Duration::from_secs(1);
+
+/// Puts the receipts of stored streams away that an earlier moment left in
+/// their directories, and removes those directories and what is empty: a chunk
+/// still worked there, or a put died.
+fn put_away(spool: &Spool) {
+    for id in spool.ids().unwrap_or_default() {
+        // What cannot be read is told to who asks for it.
+        let Ok(Some(directory)) = spool.existing(id) else { continue };
+        let is_stored = |journal: &Journal| journal.is_of(id).is_ok() && journal.stored.is_some();
+        let journal = || -> Option<Journal> {
+            let file = directory.existing_journal().ok()??;
+            Journal::read(io::BufReader::new(file)).ok().filter(is_stored)
+        };
+        // A chunk that has just begun would take our lock for one that sends.
+        let is_empty =
+            || directory.is_idle().is_ok_and(|is| is && !directory.is_locked(Holder::Chunk));
+        if journal().is_none() && !is_empty() {
+            continue;
+        }
+        let Ok(_lock) = directory.lock(Holder::Put) else { continue };
+        // It may be another's by now. What stays is tried again, and is nothing
+        // or stored for glacier-ls(1).
+        let _ = match journal().map(|journal| journal.dest) {
+            Some(Some(dest)) => spool.retire(&directory, Some(&receipt(&dest)), SOON).map(|_| ()),
+            Some(None) => Ok(()),
+            None => spool.leave(&directory),
+        };
+    }
+}
+
+/// Says what would be sent, without asking the service anything. It leaves
+/// nothing behind: what is not there is looked for in a directory that goes
+/// when this ends.
+///
+/// # Errors
+/// When the lines are wrong, or the books cannot be read.
+pub async fn dry_run(settings: &Settings) -> Result<()> {
+    let scratch = tempfile::tempdir()
+        .map_err(|e| Error::io("a scratch directory: cannot create (see TMPDIR)", e))?;
+    let there = |path: &Path, name: &str| {
+        if path.exists() { path.to_owned() } else { scratch.path().join(name) }
+    };
+    let empty = Spool::open(&scratch.path().join("spool"))?;
+    let spool = Spool::open(&there(&settings.spool, "spool"))?;
+    let mut catalog = Catalog::open(&there(&settings.catalog, "catalog.jsonl"))?;
+    let mut inbox = Inbox::of_stdin();
+    each(&mut inbox, settings, async |inbox, stream, stamp| {
+        let mut gates = Gates::default();
+        gates.number(stamp).map_err(|e| inbox.blame(e))?;
+        let id = stream.stream;
+        let directory = match spool.existing(id)? {
+            Some(directory) => directory,
+            None => empty.stream(id)?,
+        };
+        let receipts = spool.receipts(id)?;
+        let (_, journal) = Ledger::open(&directory, receipts, &mut catalog, &settings.dest, None)?;
+        let name = stream.name.clone();
+        let mut plan = Plan::new(stream, settings.dest.clone(), String::new(), journal);
+        while let Some(message) = inbox.next_of(id).await {
+            let (_, line, stamp) = message?;
+            if let Line::Failed(failed) = line {
+                return Err(Error::from_code(failed.code, failed.message));
+            }
+            let stamp = gates.number(stamp).map_err(|e| inbox.blame(e))?;
+            plan.take(line, stamp).map_err(|e| inbox.blame(e))?;
+        }
+        let estimate = plan.estimate();
+        let speed = Speed::assumed(settings.assume_rate);
+        let gate = plan.last_stamp().map(|stamp| gates.gate(stamp));
+        if let Some(why) = gate.as_ref().and_then(|gate| gate.too_large(plan.largest(), speed)) {
+            process::warn(&format!("{name}: {why}"));
+        }
+        let forecast = gate.and_then(|gate| Some(gate.forecast(estimate.size, speed)?.0));
+        process::print_line(&Estimated {
+            stream: id,
+            name: &name,
+            dest: &settings.dest,
+            volumes: estimate.volumes,
+            parts: estimate.parts,
+            size: estimate.size,
+            requests: estimate.requests(),
+            seconds: settings.assume_rate.map(|rate| estimate.size.div_ceil(rate)),
+            openings: forecast.as_ref().map(|forecast| forecast.openings),
+            done: forecast.and_then(|forecast| whole_second(forecast.done)),
+        })
+    })
+    .await
+}
+
+/// The first whole second that is not before a time.
+fn whole_second(time: Timestamp) -> Option<Timestamp> {
+    let up = jiff::TimestampRound::new().smallest(jiff::Unit::Second).mode(jiff::RoundMode::Ceil);
+    time.round(up).ok()
+}
+
+/// Gives every stream of the input to `work`.
+async fn each(
+    inbox: &mut Inbox,
+    settings: &Settings,
+    mut work: impl AsyncFnMut(&mut Inbox, Stream, Stamp) -> Result<()>,
+) -> Result<()> {
+    let mut failure = None;
+    let mut streams = 0;
+    while let Some(message) = inbox.next().await {
+        streams += 1;
+        let result = match message {
+            Ok((_, Line::Stream(stream), stamp)) => {
+                inbox.streams += 1;
+                match check(&stream) {
+                    Ok(()) => work(inbox, stream, stamp).await,
+                    Err(why) => Err(inbox.blame(Error::Data(why))),
+                }
+            }
+            Ok((_, Line::Failed(failed), _)) => Err(Error::from_code(failed.code, failed.message)),
+            Ok(_) => Err(inbox.blame(Error::Data("no \"stream\" line before it".to_owned()))),
+            Err(error) => Err(error),
+        };
+        let Err(error) = result else { continue };
+        // Without credentials no other stream does better.
+        let last = matches!(error, Error::Credentials(_));
+        // What the same command does not cure is what the exit code tells.
+        failure = Some(match failure {
+            None => error,
+            Some(Error::Unfinished(earlier)) => {
+                process::complain(&Error::Unfinished(earlier));
+                error
+            }
+            Some(earlier) => {
+                process::complain(&error);
+                earlier
+            }
+        });
+        if last {
+            break;
+        }
+        inbox.skip().await;
+    }
+    if streams == 0 && !settings.allow_empty {
+        // Of a pipe it says that the program before this one died too soon to
+        // say why.
+        let why = "stdin: no line at all; --allow-empty if that is right".to_owned();
+        let is_piped = peers::may_be_cut(io::stdin());
+        return Err(if is_piped { Error::Unfinished(why) } else { Error::Data(why) });
+    }
+    failure.map_or(Ok(()), Err)
+}
+
+/// Whether a stream's sizes and names are those of a stream.
+fn check(stream: &Stream) -> Result<(), String> {
+    partsize::are(stream.part_size, stream.volume_size)?;
+    description::fits(stream)
+}
+
+async fn store<V: Vault>(
+    vault: &V,
+    settings: &Settings,
+    spool: &Spool,
+    catalog: &mut Catalog,
+    uplink: &Uplink,
+    inbox: &mut Inbox,
+    (stream, stamp): (Stream, Stamp),
+) -> Result<()> {
+    let id = stream.stream;
+    let directory = spool.stream(id)?;
+    let _lock = directory.lock(Holder::Put)?;
+    if !settings.assume_new {
+        let strangers = refuse_strangers(vault, settings, spool, catalog);
+        wanted(inbox, strangers).await??;
+    }
+    let receipts = spool.receipts(id)?;
+    let region = Some(vault.region());
+    let (mut ledger, journal) =
+        Ledger::open(&directory, receipts, catalog, &settings.dest, region)?;
+    ledger.heal(&spool.receipts(id)?)?;
+    // A stamp that cannot be obeyed is told before anything is sent.
+    Gates::default().number(stamp).map_err(|e| inbox.blame(e))?;
+    let (name, based) = (stream.name.clone(), stream.from_guid.is_some() || stream.compound);
+    let plan = Plan::new(stream, settings.dest.clone(), vault.region().to_owned(), journal);
+    let worker = Worker::new(vault, spool, &directory, settings, plan, ledger, uplink.clone());
+    worker.run(inbox).await?;
+    if based { look_for_bases(spool, catalog, id, &name) } else { Ok(()) }
+}
+
+/// Looks whether what a stored stream is based on is there still: glacier-rm
+/// may have deleted it since, or before.
+///
+/// # Errors
+/// Data, when it is not.
+fn look_for_bases(spool: &Spool, catalog: &Catalog, id: StreamId, name: &str) -> Result<()> {
+    let _lock = spool.lock_bases(false)?;
+    // A line of a later version is told by who must read it.
+    let Ok((mut chains, _)) = scan::survey(catalog.reader()?) else { return Ok(()) };
+    let underway = underway::all(spool)?;
+    let coming: Vec<Stored> = underway.iter().map(Underway::stored).collect();
+    chains.expect(coming.iter().zip(underway.iter().map(|it| it.snapshots.as_slice())));
+    match chains.lost_base(id) {
+        None => Ok(()),
+        Some(base) => Err(Error::Data(format!(
+            "{name}: is stored, and cannot be restored: snapshot {base}, which it is based on, was deleted; send it on a base that is there, or whole"
+        ))),
+    }
+}
+
+/// Waits for the service, as long as there is somebody to wait for.
+///
+/// # Errors
+/// When nobody reads what is printed, or the input was cut and the service
+/// does not answer.
+async fn wanted<T>(inbox: &mut Inbox, answer: impl Future<Output = T>) -> Result<T> {
+    let nobody = async |inbox: &Inbox| {
+        let mut cut = 0;
+        while cut < worker::HOPELESS {
+            tokio::time::sleep(worker::TICK).await;
+            peers::wait(Duration::ZERO)?;
+            cut = if inbox.is_cut() { cut + 1 } else { 0 };
+        }
+        Ok(())
+    };
+    tokio::select! {
+        answer = answer => return Ok(answer),
+        gone = nobody(inbox) => gone?,
+    }
+    Err(inbox.why().await)
+}
+
+/// Refuses a destination that holds archives while nothing here knows of any:
+/// catalog and spool are lost, and all would be stored a second time.
+async fn refuse_strangers<V: Vault>(
+    vault: &V,
+    settings: &Settings,
+    spool: &Spool,
+    catalog: &Catalog,
+) -> Result<()> {
+    if catalog.knows(&settings.dest)? {
+        return Ok(());
+    }
+    let about = |file| {
+        Journal::read(io::BufReader::new(file))
+            .is_ok_and(|journal| journal.dest.as_deref() == Some(&settings.dest))
+    };
+    if spool.any_journal(about)? {
+        return Ok(());
+    }
+    let patience = Patience { limit: settings.patience };
+    let archives = patience.with(async || vault.archives().await).await;
+    match archives {
+        Ok(0) => Ok(()),
+        Ok(archives) => Err(Error::Configuration(format!(
+            "{}: holds {archives} archives, and neither catalog nor spool knows of any; bring the catalog back (glacier-ls inventory --rebuild), or say --assume-new",
+            settings.dest
+        ))),
+        Err(Failure::Missing(why)) => {
+            Err(Error::Refused(format!("{}: {why}; --create-vault makes one", settings.dest)))
+        }
+        Err(failure) => Err(failure.on(&settings.dest)),
+    }
+}
+
+/// The name of a destination's receipt.
+pub(crate) fn receipt(dest: &str) -> String {
+    dest.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect()
+}

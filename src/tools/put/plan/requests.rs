@@ -1,0 +1,385 @@
+//! Which request may be made next, and what follows from its answer.
+
+use std::ops::Bound;
+
+use jiff::Timestamp;
+
+use super::{Action, Ask, Effect, Outcome, Plan};
+use crate::error::{Error, Result};
+use crate::hash::tree::Hash;
+use crate::line::Stored;
+use crate::line::description::Description;
+use crate::spool::journal::{Completing, Confirmed, Record, Target};
+use crate::storage::{Failure, INVENTORY_LAG};
+use crate::tools::put::upload::{Closed, Item, Phase};
+
+/// The service makes no new inventory of a vault that does not change. One
+/// that was asked for so long after a Complete is the last there will be:
+/// an archive would have been a change.
+const SILENCE: jiff::SignedDuration = jiff::SignedDuration::from_hours(72);
+
+/// Uploads of one volume that the service may forget.
+const LOSSES: u32 = 2;
+
+impl Plan {
+    /// The next request that may be made now, and what must be done before
+    /// it. `open` tells whether the window of a stamp is open.
+    ///
+    /// # Errors
+    /// When uploads are lost again and again, or a description does not fit,
+    /// though chunk has seen that it does.
+    pub fn next(
+        &mut self,
+        now: Timestamp,
+        mut open: impl FnMut(usize) -> bool,
+    ) -> Result<Option<(Vec<Effect>, Action)>> {
+        if let Some((target, losses)) = self.hopeless {
+            return Err(Error::Refused(format!(
+                "{target}: the service has dropped its upload {losses} times; use a smaller --volume-size"
+            )));
+        }
+        let archived = |item: &Item| item.phase == Phase::Archived;
+        while self.items.get(&self.front).is_some_and(archived) {
+            let Target::Volume(volume) = self.front else { break };
+            self.front = Target::Volume(volume + 1);
+        }
+        let mut from = Bound::Included(self.front);
+        while let Some(target) = self.items.range((from, Bound::Unbounded)).next().map(|i| *i.0) {
+            if let Some(started) = self.start(target, now, &mut open)? {
+                return Ok(Some(started));
+            }
+            from = Bound::Excluded(target);
+        }
+        Ok(None)
+    }
+
+    fn start(
+        &mut self,
+        target: Target,
+        now: Timestamp,
+        open: &mut impl FnMut(usize) -> bool,
+    ) -> Result<Option<(Vec<Effect>, Action)>> {
+        let description = self.description(target);
+        let known = matches!(target, Target::Volume(v) if self.journal.archive(v).is_some());
+        let upload = self.journal.uploads.get(&target);
+        let completing = upload.and_then(|upload| upload.completing);
+        let Some(item) = self.items.get_mut(&target) else { return Ok(None) };
+        // Whether a stored volume is the same is not known yet: its parts may
+        // only be hashed, and its line tells chunk, too, that they must be
+        // spooled. An upload of an earlier run waits for it as a new one does.
+        let undecided = known && item.closed.is_none();
+        let mut effects = Vec::new();
+        if matches!(item.phase, Phase::Resumed(_)) && completing.is_some_and(|asked| asked.lost) {
+            item.phase = Phase::Unconfirmed;
+        }
+        let ask = match item.phase.clone() {
+            Phase::Resumed(upload) => match completing {
+                // Repeated at once: it is idempotent for a short time only.
+                Some(asked) if !item.doubted => {
+                    item.phase = Phase::Completing;
+                    let Completing { size, treehash, .. } = asked;
+                    // It may have its effect only now, and the inventory
+                    // must be younger than that.
+                    self.record(Record::complete(target, size, treehash, now), &mut effects);
+                    Ask::Complete { upload, size, treehash, repeated: true }
+                }
+                _ if item.parts.is_empty() => return Ok(None),
+                _ => {
+                    item.phase = Phase::Opening;
+                    Ask::List { upload }
+                }
+            },
+            Phase::Fresh => {
+                match item.parts.first() {
+                    Some(first) if !undecided && open(first.stamp) => {}
+                    _ => return Ok(None),
+                }
+                item.phase = Phase::Opening;
+                let description = description.text().map_err(Error::Bug)?;
+                Ask::Initiate { description }
+            }
+            Phase::Open(_) if undecided => return Ok(None),
+            Phase::Open(upload) => match item.next(self.stream.part_size) {
+                Some((part, offset, piece)) => {
+                    if !open(piece.stamp) {
+                        return Ok(None);
+                    }
+                    item.going(part);
+                    Ask::Send { upload, part, offset, piece }
+                }
+                None => match item.closed.filter(|_| item.is_sent()) {
+                    None => return Ok(None),
+                    Some(Closed { size, treehash }) => {
+                        item.phase = Phase::Completing;
+                        self.record(Record::complete(target, size, treehash, now), &mut effects);
+                        Ask::Complete { upload, size, treehash, repeated: false }
+                    }
+                },
+            },
+            Phase::Unconfirmed => match completing {
+                Some(asked) => {
+                    item.phase = Phase::Searching;
+                    let Completing { size, treehash, .. } = asked;
+                    let job = self.journal.inventory.clone().map(|(job, _)| job);
+                    // It was described when its upload began.
+                    let generation = upload.map_or(description.generation, |of| of.generation);
+                    let description = Description { generation, ..description };
+                    let description = description.text().map_err(Error::Bug)?;
+                    Ask::Find { description, size, treehash, job }
+                }
+                None => {
+                    return Err(Error::Bug(format!("{target}: unconfirmed, yet never completed")));
+                }
+            },
+            Phase::Opening
+            | Phase::Completing
+            | Phase::Searching
+            | Phase::Waiting
+            | Phase::Archived => return Ok(None),
+        };
+        Ok(Some((effects, Action { target, ask })))
+    }
+
+    /// Takes what came of a request.
+    ///
+    /// # Errors
+    /// When the work cannot go on.
+    pub fn done(&mut self, action: &Action, outcome: Outcome) -> Result<Vec<Effect>> {
+        let target = action.target;
+        let mut effects = Vec::new();
+        match (&action.ask, outcome) {
+            (Ask::Initiate { .. }, Outcome::Initiated(upload)) => {
+                if self.items.get(&target).is_some_and(|item| item.phase == Phase::Opening) {
+                    self.phase(target, Phase::Open(upload.clone()));
+                    self.record(Record::upload(target, upload), &mut effects);
+                } else {
+                    effects.push(Effect::Abort(upload));
+                }
+            }
+            (Ask::List { upload }, Outcome::Listed(parts)) => {
+                let wanted = self.wants(action);
+                if let Some(item) = self.items.get_mut(&target).filter(|_| wanted) {
+                    item.phase = Phase::Open(upload.clone());
+                    item.hold(&parts);
+                }
+                self.check_held(target, &mut effects);
+            }
+            (Ask::Send { part, .. }, outcome) => {
+                let wanted = self.wants(action);
+                if let Some(item) = self.items.get_mut(&target).filter(|_| wanted) {
+                    match outcome {
+                        Outcome::Sent => item.arrived(*part),
+                        _ => item.back(*part),
+                    }
+                }
+            }
+            (
+                Ask::Complete { upload, size, treehash, .. },
+                Outcome::Completed { archive_id, at },
+            ) => {
+                let archive =
+                    Confirmed { archive_id, size: *size, treehash: *treehash, uploaded: at };
+                match target {
+                    // The upload was given up meanwhile, and another may be
+                    // under way.
+                    Target::Volume(volume) if !self.has(target, upload) => {
+                        self.record(Record::orphan(volume, archive), &mut effects);
+                    }
+                    _ => self.archived(target, archive, &mut effects)?,
+                }
+            }
+            (Ask::Find { size, treehash, job, .. }, Outcome::Searched { made, archive }) => {
+                match archive {
+                    Some((archive_id, at)) => {
+                        let archive = Confirmed {
+                            archive_id,
+                            size: *size,
+                            treehash: *treehash,
+                            uploaded: at,
+                        };
+                        self.archived(target, archive, &mut effects)?;
+                    }
+                    None => self.not_found(target, made, job.as_deref(), &mut effects),
+                }
+            }
+            (Ask::Find { .. }, Outcome::Requested { job, at }) => {
+                self.phase(target, Phase::Waiting);
+                self.record(Record::Inventory { job_id: job, at }, &mut effects);
+            }
+            (Ask::Find { .. }, Outcome::NoInventory) => self.phase(target, Phase::Waiting),
+            (ask, outcome) => {
+                return Err(Error::Bug(format!("{target}: {ask:?} came to {outcome:?}")));
+            }
+        }
+        Ok(effects)
+    }
+
+    /// An archive is not in the inventory: proof that there is none only if
+    /// the inventory is young enough. If it is not, another is asked for.
+    fn not_found(
+        &mut self,
+        target: Target,
+        made: Timestamp,
+        job: Option<&str>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let upload = self.journal.uploads.get(&target);
+        let asked = upload.and_then(|upload| upload.completing).map(|asked| asked.at);
+        let known = self.journal.inventory.as_ref().filter(|(known, _)| job == Some(known));
+        let silence = known.zip(asked).map(|((_, wanted), at)| wanted.duration_since(at));
+        let is_silent = silence.is_some_and(|silence| silence >= SILENCE);
+        if !is_silent && asked.is_some_and(|at| made.duration_since(at) < INVENTORY_LAG) {
+            self.phase(target, Phase::Unconfirmed);
+            self.journal.inventory.take_if(|(known, _)| job == Some(known));
+        } else {
+            if asked.is_some_and(|at| made.duration_since(at) < INVENTORY_LAG) {
+                effects.push(Effect::Warn(format!(
+                    "{target}: the vault has not changed for three days, so it is not there; sent again"
+                )));
+            }
+            if let Some(item) = self.items.get_mut(&target) {
+                item.restart();
+            }
+            self.record(Record::gone(target), effects);
+        }
+    }
+
+    fn archived(
+        &mut self,
+        target: Target,
+        archive: Confirmed,
+        effects: &mut Vec<Effect>,
+    ) -> Result<()> {
+        let manifest_id = archive.archive_id.clone();
+        let treehash = archive.treehash;
+        self.record(Record::archived(target, archive), effects);
+        match target {
+            Target::Volume(volume) => {
+                if self.items.get(&target).is_some_and(|item| item.closed.is_some()) {
+                    effects.extend(self.settle(volume)?);
+                    effects.extend(self.conclude());
+                } else {
+                    // Confirmed before its lines came: they decide.
+                    self.phase(target, Phase::Fresh);
+                }
+            }
+            Target::Manifest => {
+                let closed = self.items.get(&target).and_then(|item| item.closed);
+                if closed.is_some_and(|closed| closed.treehash != treehash) {
+                    // It is that of an earlier attempt; this one's is to come.
+                    self.phase(target, Phase::Fresh);
+                    return Ok(());
+                }
+                self.phase(target, Phase::Archived);
+                // Confirmed before its lines came: Plan::manifest compares.
+                if let Some(stored) = self.manifest.take() {
+                    let stored = Stored { manifest_id: Some(manifest_id), ..stored };
+                    self.finish(stored, effects);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The request for a part with the linear hash that it has, which its
+    /// line did not tell.
+    pub fn corrected(&mut self, mut action: Action, true_hash: Hash) -> Action {
+        if let Ask::Send { part, piece, .. } = &mut action.ask {
+            piece.sha256 = true_hash;
+            let item = self.items.get_mut(&action.target);
+            if let Some(known) = item.and_then(|item| item.parts.get_mut(*part)) {
+                known.sha256 = true_hash;
+            }
+        }
+        action
+    }
+
+    /// Whether the answer to a request is still of interest: a part's or a
+    /// list's is not when its upload was given up meanwhile.
+    pub fn wants(&self, action: &Action) -> bool {
+        match &action.ask {
+            Ask::Send { upload, .. } => {
+                let item = self.items.get(&action.target);
+                item.is_some_and(|item| item.phase == Phase::Open(upload.clone()))
+            }
+            Ask::List { upload } => self.has(action.target, upload),
+            _ => true,
+        }
+    }
+
+    /// Whether an upload is under way.
+    fn has(&self, target: Target, upload: &str) -> bool {
+        self.journal.uploads.get(&target).is_some_and(|known| known.id == upload)
+    }
+
+    /// What a failure that no patience cures is cured by; `None` if by
+    /// nothing. `tried` says that an earlier attempt failed, and may yet have
+    /// worked.
+    pub fn heal(
+        &mut self,
+        action: &Action,
+        failure: &Failure,
+        tried: bool,
+        now: Timestamp,
+    ) -> Option<Vec<Effect>> {
+        let target = action.target;
+        if let (Ask::Complete { upload, .. }, Failure::Refused(_)) = (&action.ask, failure) {
+            return self.doubt(target, upload);
+        }
+        if !matches!(failure, Failure::Missing(_)) || matches!(action.ask, Ask::Initiate { .. }) {
+            return None;
+        }
+        let mut effects = Vec::new();
+        match &action.ask {
+            // It was given up meanwhile, and came to nothing.
+            Ask::Complete { upload, .. } if !self.has(target, upload) => {}
+            Ask::Complete { repeated, .. } if tried || *repeated => {
+                self.phase(target, Phase::Unconfirmed);
+                self.record(Record::unconfirmed(target, now), &mut effects);
+            }
+            Ask::Send { .. } | Ask::List { .. } | Ask::Complete { .. } => {
+                let item = self.items.get_mut(&target)?;
+                item.restart();
+                // Nights lie between two losses, and often runs: the journal
+                // counts them.
+                self.record(Record::lost(target), &mut effects);
+                let losses = self.journal.losses.get(&target).copied().unwrap_or_default();
+                if losses >= LOSSES {
+                    self.hopeless = Some((target, losses));
+                }
+            }
+            _ => return None,
+        }
+        Some(effects)
+    }
+
+    /// A Complete that is refused may be one of parts that are not what they
+    /// were announced as: they are looked at, once.
+    fn doubt(&mut self, target: Target, upload: &str) -> Option<Vec<Effect>> {
+        if !self.has(target, upload) {
+            return Some(Vec::new());
+        }
+        let item = self.items.get_mut(&target).filter(|item| !item.doubted)?;
+        item.doubt(upload);
+        Some(Vec::new())
+    }
+
+    /// The first archive whose Complete has no answer, though all was tried
+    /// that can be today.
+    pub fn unconfirmed(&self) -> Option<Target> {
+        self.items.iter().find(|(_, item)| item.phase == Phase::Waiting).map(|(target, _)| *target)
+    }
+
+    /// A stamp that must be waited for.
+    pub fn waits_for(&self) -> Option<usize> {
+        self.items.iter().find_map(|(target, item)| {
+            let undecided = item.closed.is_none()
+                && matches!(target, Target::Volume(v) if self.journal.archive(*v).is_some());
+            match item.phase {
+                Phase::Fresh if !undecided => item.parts.first().map(|piece| piece.stamp),
+                Phase::Open(_) if !undecided => item.waiting().map(|piece| piece.stamp),
+                _ => None,
+            }
+        })
+    }
+}
