@@ -9,7 +9,6 @@ mod dice;
 pub mod error;
 pub mod hash;
 pub mod line;
-pub mod local;
 pub mod partsize;
 pub mod planted;
 pub mod prices;

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use akashita::local::{self, Settings};
 use akashita::process;
+use akashita::tools::local::{self, Settings};
 use akashita::units;
 use clap::Parser;
 use serde::Serialize;

@@ -3,6 +3,7 @@
 pub mod chunk;
 pub mod conf;
 pub mod get;
+pub mod local;
 pub mod ls;
 pub mod proof;
 pub mod prune;

@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use akashita::local::range::{Range, is_node, is_whole_mib};
-use akashita::local::{Settings, Socketless};
+use akashita::tools::local::range::{Range, is_node, is_whole_mib};
+use akashita::tools::local::{Settings, Socketless};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 

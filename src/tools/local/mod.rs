@@ -7,29 +7,24 @@
 //! requests fail, `inflow` and `outflow` carry bodies, `record` logs. All state is
 //! files, so that killing the server is stopping it.
 
-mod archives;
-mod ask;
+mod access_log;
+mod body_in;
+mod body_out;
 mod call;
 mod clock;
 mod credentials;
 mod disk;
 mod faults;
+mod glacier;
 mod http;
-mod inflow;
-mod inventory;
-mod jobs;
-mod outflow;
 mod part;
-mod policies;
 #[doc(hidden)]
 pub mod range;
-mod record;
 mod reply;
+mod request;
 mod sigv4;
 mod socketless;
 mod store;
-mod uploads;
-mod vaults;
 
 #[doc(hidden)]
 pub use self::socketless::Socketless;
@@ -128,7 +123,7 @@ impl Server {
     }
 
     /// Writes a line of the request log, with one write.
-    fn log(&self, line: &record::Line) {
+    fn log(&self, line: &access_log::Line) {
         if let Some(log) = &self.log {
             let mut file = log.lock().unwrap_or_else(PoisonError::into_inner);
             let mut write = || -> std::io::Result<()> {
@@ -159,8 +154,8 @@ impl Server {
                 // A turn for each vault, so that calls come in between.
                 let turn = self.store.turn(&region);
                 if let Some(vault) = turn.find(&name)? {
-                    uploads::sweep(&turn, &vault)?;
-                    jobs::sweep(&turn, &vault)?;
+                    glacier::uploads::sweep(&turn, &vault)?;
+                    glacier::jobs::sweep(&turn, &vault)?;
                 }
             }
         }

@@ -13,11 +13,11 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::archives::{self, Archive};
-use super::clock::{DAY, Millis, stamp_seconds};
-use super::disk;
-use super::reply::{Answer, broken};
-use super::store::Vault;
+use crate::tools::local::clock::{DAY, Millis, stamp_seconds};
+use crate::tools::local::disk;
+use crate::tools::local::glacier::archives::{self, Archive};
+use crate::tools::local::reply::{Answer, broken};
+use crate::tools::local::store::Vault;
 
 /// The last inventory in numbers.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -15,9 +15,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::clock::{Clock, Millis};
+use super::disk;
 use super::reply::{Answer, Refusal, broken};
-use super::{disk, inventory};
 use crate::error::{Error, Result};
+use crate::tools::local::glacier::inventory;
 
 /// The account of everything here, as it stands in ARNs.
 pub const ACCOUNT: &str = "012345678901";

@@ -3,13 +3,15 @@
 use serde::Deserialize;
 
 use super::{Job, Listing, Retrieval, Tier, Work, all, file, hash_of};
-use crate::local::ask::{Asked, check_description};
-use crate::local::clock::{HOUR, Millis, read_stamp};
-use crate::local::inventory::{self, Filter, Format};
-use crate::local::range::{Range, is_node, is_whole_mib, number};
-use crate::local::reply::{Answer, Refusal, Reply, broken};
-use crate::local::store::{ACCOUNT, SHORT_ID, Turn, Vault, new_id};
-use crate::local::{archives, disk, policies};
+use crate::tools::local::clock::{HOUR, Millis, read_stamp};
+use crate::tools::local::disk;
+use crate::tools::local::glacier::archives;
+use crate::tools::local::glacier::inventory::{self, Filter, Format};
+use crate::tools::local::glacier::policies;
+use crate::tools::local::range::{Range, is_node, is_whole_mib, number};
+use crate::tools::local::reply::{Answer, Refusal, Reply, broken};
+use crate::tools::local::request::{Asked, check_description};
+use crate::tools::local::store::{ACCOUNT, SHORT_ID, Turn, Vault, new_id};
 
 /// How long an inventory job takes.
 const INVENTORY: Millis = 4 * HOUR;

@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::ask::Asked;
-use super::clock::Millis;
-use super::part::{self, Written};
-use super::reply::{Answer, Refusal, Reply, broken};
-use super::store::{ACCOUNT, ARCHIVE_ID, Scratch, Turn, Vault, is_id, new_id};
-use super::{disk, jobs};
 use crate::hash::tree::Hash;
+use crate::tools::local::clock::Millis;
+use crate::tools::local::disk;
+use crate::tools::local::glacier::jobs;
+use crate::tools::local::part::{self, Written};
+use crate::tools::local::reply::{Answer, Refusal, Reply, broken};
+use crate::tools::local::request::Asked;
+use crate::tools::local::store::{ACCOUNT, ARCHIVE_ID, Scratch, Turn, Vault, is_id, new_id};
 
 /// Most bytes of `UploadArchive`, and of a part.
 pub const REQUEST: u64 = 4 << 30;

@@ -117,7 +117,7 @@ pub fn cut<T>(entries: Vec<T>, limit: usize, marker: impl Fn(&T) -> String) -> (
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::local::call::Call;
+    use crate::tools::local::call::Call;
 
     fn asked(query: &[(&str, &str)], headers: &[(&'static str, &str)]) -> Asked {
         Asked {

@@ -6,11 +6,11 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::ask::Asked;
-use super::clock::{DAY, Millis, stamp};
-use super::disk;
-use super::reply::{Answer, Refusal, Reply, broken};
-use super::store::{Lock, SHORT_ID, Turn, Vault, new_id};
+use crate::tools::local::clock::{DAY, Millis, stamp};
+use crate::tools::local::disk;
+use crate::tools::local::reply::{Answer, Refusal, Reply, broken};
+use crate::tools::local::request::Asked;
+use crate::tools::local::store::{Lock, SHORT_ID, Turn, Vault, new_id};
 
 /// Most bytes of a policy.
 const POLICY: usize = 20 * 1024;

@@ -9,20 +9,24 @@ use hyper::{Request, Response};
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 
-use super::archives;
-use super::ask::Asked;
+use super::Server;
 use super::call::{self, Call, Route};
 use super::faults::Action;
-use super::inflow::{Cut, Inflow};
-use super::outflow::{self, Sent};
 use super::part::{Writer, Written};
-use super::record::Record;
 use super::reply::{Answer, Body, Refusal, Reply};
 use super::sigv4::{self, Message};
 use super::store::Turn;
-use super::{Server, jobs, policies, uploads, vaults};
 use crate::hash::tree::Hash;
 use crate::process;
+use crate::tools::local::access_log::Record;
+use crate::tools::local::body_in::{Cut, Inflow};
+use crate::tools::local::body_out::{self, Sent};
+use crate::tools::local::glacier::archives;
+use crate::tools::local::glacier::jobs;
+use crate::tools::local::glacier::policies;
+use crate::tools::local::glacier::uploads;
+use crate::tools::local::glacier::vaults;
+use crate::tools::local::request::Asked;
 
 /// Most bytes of a body that carries no archive.
 const SMALL: usize = 1 << 20;
@@ -103,7 +107,7 @@ pub async fn serve(
         _ => {}
     }
     record.answered(reply.status, code);
-    Ok(outflow::response(reply, record, action))
+    Ok(body_out::response(reply, record, action))
 }
 
 /// What the fault plan has answered without doing anything.

@@ -16,11 +16,11 @@ use tokio::sync::mpsc;
 use tokio::time::sleep;
 
 use super::faults::Action;
-use super::inflow::drop_of;
 use super::part::Reader;
-use super::record::Record;
 use super::reply::{Body, Reply, Source, Stored};
 use super::store::{Kept, new_id};
+use crate::tools::local::access_log::Record;
+use crate::tools::local::body_in::drop_of;
 
 /// Bytes read at once for an answer.
 const CHUNK: usize = 512 * 1024;

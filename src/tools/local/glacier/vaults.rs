@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::ask::{Asked, cut};
-use super::clock::stamp;
-use super::reply::{Answer, Refusal, Reply};
-use super::store::{ACCOUNT, Turn, Vault};
+use crate::tools::local::clock::stamp;
+use crate::tools::local::reply::{Answer, Refusal, Reply};
+use crate::tools::local::request::{Asked, cut};
+use crate::tools::local::store::{ACCOUNT, Turn, Vault};
 
 /// Most vaults of a region.
 const VAULTS: usize = 1000;

@@ -12,15 +12,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 pub use self::begin::initiate;
-use super::archives;
-use super::ask::{Asked, cut};
-use super::clock::{DAY, HOUR, Millis, stamp, stamp_seconds};
-use super::inventory::{Filter, Format};
-use super::range::{Range, is_node};
-use super::reply::{Answer, Body, Refusal, Reply, Source, Stored, broken};
-use super::store::{SHORT_ID, Turn, Vault, is_id};
-use super::{disk, part};
 use crate::hash::tree::Hash;
+use crate::tools::local::clock::{DAY, HOUR, Millis, stamp, stamp_seconds};
+use crate::tools::local::glacier::archives;
+use crate::tools::local::glacier::inventory::{Filter, Format};
+use crate::tools::local::range::{Range, is_node};
+use crate::tools::local::reply::{Answer, Body, Refusal, Reply, Source, Stored, broken};
+use crate::tools::local::request::{Asked, cut};
+use crate::tools::local::store::{SHORT_ID, Turn, Vault, is_id};
+use crate::tools::local::{disk, part};
 
 /// How long output is there.
 const KEPT: Millis = DAY;

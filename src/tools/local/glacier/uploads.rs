@@ -10,15 +10,17 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::archives::{self, Archive, Incoming, REQUEST};
-use super::ask::{Asked, cut};
-use super::clock::{DAY, Millis, stamp};
-use super::disk;
-use super::part::{self, Part, Written};
-use super::range::{MIB, Range, number};
-use super::reply::{Answer, Refusal, Reply, broken};
-use super::store::{ACCOUNT, ARCHIVE_ID, SHORT_ID, Turn, Vault, is_id, letters, new_id};
 use crate::hash::tree::Fold;
+use crate::tools::local::clock::{DAY, Millis, stamp};
+use crate::tools::local::disk;
+use crate::tools::local::glacier::archives::{self, Archive, Incoming, REQUEST};
+use crate::tools::local::part::{self, Part, Written};
+use crate::tools::local::range::{MIB, Range, number};
+use crate::tools::local::reply::{Answer, Refusal, Reply, broken};
+use crate::tools::local::request::{Asked, cut};
+use crate::tools::local::store::{
+    ACCOUNT, ARCHIVE_ID, SHORT_ID, Turn, Vault, is_id, letters, new_id,
+};
 
 /// Most parts of an upload.
 const PARTS: u64 = 10_000;

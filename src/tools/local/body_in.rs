@@ -9,8 +9,8 @@ use hyper::body::Incoming;
 use tokio::time::{sleep, timeout};
 
 use super::faults::Action;
-use super::record::Record;
 use super::reply::{Answer, Refusal};
+use crate::tools::local::access_log::Record;
 
 /// Why no more of a body comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

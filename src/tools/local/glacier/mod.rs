@@ -1,0 +1,8 @@
+//! The calls of the vault service.
+
+pub(super) mod archives;
+pub(super) mod inventory;
+pub(super) mod jobs;
+pub(super) mod policies;
+pub(super) mod uploads;
+pub(super) mod vaults;
