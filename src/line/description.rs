@@ -8,7 +8,8 @@ use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
 
-use crate::line::{Guid, Stream, StreamId, VERSION};
+use crate::line::ids::{Guid, StreamId};
+use crate::line::stream::{Stream, VERSION};
 
 /// Bytes in a description (Amazon Glacier API reference, "Initiate Multipart
 /// Upload").
