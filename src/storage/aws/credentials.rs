@@ -20,7 +20,8 @@ use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::config_bag::{ConfigBag, Storable, StoreReplace};
 
 use crate::storage::Failure;
-use crate::storage::aws::{self, Access};
+use crate::storage::aws::access::{Access, loader};
+use crate::storage::aws::errors::by_body;
 
 /// Credentials that expire as soon as this are loaded anew.
 const SOON: Duration = Duration::from_mins(1);
@@ -68,7 +69,7 @@ impl Chain {
         if let Some(kept) = self.kept() {
             return Ok(kept);
         }
-        let loader = aws::loader(&self.access)
+        let loader = loader(&self.access)
             .map_err(|e| CredentialsError::invalid_configuration(e.to_string()))?;
         let found = async {
             let config = loader.load().await;
@@ -135,7 +136,7 @@ impl Intercept for Chain {
             return Ok(());
         }
         let body = response.body().bytes().unwrap_or_default();
-        if let Failure::Credentials(_) = aws::by_body(body, response.status().as_u16()) {
+        if let Failure::Credentials(_) = by_body(body, response.status().as_u16()) {
             self.forget(config.load::<Signed>().map_or("", |signed| &signed.0));
         }
         Ok(())
