@@ -16,6 +16,8 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest, Sha256};
 
+use crate::hash::sha256x2::Midstate;
+
 /// Bytes in a leaf.
 pub const LEAF: usize = 1 << 20;
 
@@ -152,6 +154,17 @@ impl TreeHash {
         let mut hash = Self::default();
         hash.update(data);
         hash.finish()
+    }
+}
+
+/// Adds the hashes of one leaf or two, which are hashed at a time.
+pub fn leaves(pair: &[u8], fold: &mut Fold) {
+    let (left, right) = pair.split_at(pair.len().min(LEAF));
+    let (mut a, mut b) = (Midstate::default(), Midstate::default());
+    Midstate::update_two((&mut a, left), (&mut b, right));
+    fold.push(Hash(a.finish()));
+    if !right.is_empty() {
+        fold.push(Hash(b.finish()));
     }
 }
 

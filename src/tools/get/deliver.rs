@@ -21,8 +21,7 @@ use super::output::Output;
 use super::plan::{Stream, Volume};
 use super::work::{Piece, Source};
 use crate::error::{Error, Result};
-use crate::hash::sha256x2::Midstate;
-use crate::hash::tree::{Fold, Hash, LEAF};
+use crate::hash::tree::{Fold, Hash, LEAF, leaves};
 use crate::planted::Fault;
 use crate::storage::concurrency::Lanes;
 use crate::storage::retry::Trouble;
@@ -344,15 +343,4 @@ pub(super) fn tree(part: &[u8]) -> Hash {
     let mut fold = Fold::default();
     part.chunks(2 * LEAF).for_each(|pair| leaves(pair, &mut fold));
     fold.finish()
-}
-
-/// Adds the hashes of one leaf or two, which are hashed at a time.
-pub(super) fn leaves(pair: &[u8], fold: &mut Fold) {
-    let (left, right) = pair.split_at(pair.len().min(LEAF));
-    let (mut a, mut b) = (Midstate::default(), Midstate::default());
-    Midstate::update_two((&mut a, left), (&mut b, right));
-    fold.push(Hash(a.finish()));
-    if !right.is_empty() {
-        fold.push(Hash(b.finish()));
-    }
 }

@@ -9,9 +9,8 @@ use std::sync::Arc;
 use futures_util::stream::{self, StreamExt as _};
 use tokio::task::spawn_blocking;
 
-use super::deliver::leaves;
 use crate::error::{Error, Result};
-use crate::hash::tree::{Fold, Hash, LEAF};
+use crate::hash::tree::{Fold, Hash, LEAF, leaves};
 
 /// Bytes of the parts at the beginning of `file` that equal their hashes;
 /// `parts` are their bytes and hashes, in order. A few are hashed at once, and

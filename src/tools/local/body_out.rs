@@ -17,8 +17,9 @@ use tokio::time::sleep;
 
 use super::faults::Action;
 use super::part::Reader;
+use super::readers::Kept;
 use super::reply::{Body, Reply, Source, Stored};
-use super::store::{Kept, new_id};
+use super::store::new_id;
 use crate::tools::local::access_log::Record;
 use crate::tools::local::body_in::drop_of;
 

@@ -20,6 +20,7 @@ mod http;
 mod part;
 #[doc(hidden)]
 pub mod range;
+mod readers;
 mod reply;
 mod request;
 mod sigv4;
@@ -153,7 +154,7 @@ impl Server {
             for name in names {
                 // A turn for each vault, so that calls come in between.
                 let turn = self.store.turn(&region);
-                if let Some(vault) = turn.find(&name)? {
+                if let Some(vault) = glacier::find(&turn, &name)? {
                     glacier::uploads::sweep(&turn, &vault)?;
                     glacier::jobs::sweep(&turn, &vault)?;
                 }

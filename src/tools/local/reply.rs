@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use super::store::Kept;
+use super::readers::Kept;
 
 /// An answer to a call.
 pub struct Reply {

@@ -16,9 +16,9 @@ use serde_json::Value;
 
 use super::clock::{Clock, Millis};
 use super::disk;
+use super::readers::{Kept, Readers};
 use super::reply::{Answer, Refusal, broken};
 use crate::error::{Error, Result};
-use crate::tools::local::glacier::inventory;
 
 /// The account of everything here, as it stands in ARNs.
 pub const ACCOUNT: &str = "012345678901";
@@ -29,9 +29,6 @@ pub const SHORT_ID: usize = 92;
 
 /// How many parts of an upload are on their way.
 type InFlight = Arc<Mutex<HashMap<String, usize>>>;
-
-/// How many answers read an archive.
-type Readers = Arc<Mutex<HashMap<String, usize>>>;
 
 /// Everything under the root.
 pub struct Store {
@@ -65,7 +62,7 @@ pub struct Record {
     /// The first change that the inventory does not have.
     pub changed: Option<Millis>,
     /// The last inventory.
-    pub inventory: Option<inventory::Summary>,
+    pub inventory: Option<Summary>,
     /// Its tags.
     #[serde(default)]
     pub tags: BTreeMap<String, String>,
@@ -75,6 +72,17 @@ pub struct Record {
     pub lock: Option<Lock>,
     /// Its notification configuration.
     pub notifications: Option<Value>,
+}
+
+/// The last inventory in numbers.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Summary {
+    /// When it was made.
+    pub date: Millis,
+    /// How many archives it has.
+    pub archives: u64,
+    /// Bytes of all of them.
+    pub bytes: u64,
 }
 
 /// A vault lock.
@@ -119,7 +127,7 @@ impl Store {
             clock,
             turns: Mutex::default(),
             in_flight: Arc::default(),
-            readers: Arc::default(),
+            readers: Readers::default(),
         })
     }
 
@@ -160,22 +168,13 @@ impl Turn<'_> {
         Ok(names)
     }
 
-    /// The vault of this name, with its inventory as old as it should be.
-    pub fn vault(&self, name: &str) -> Answer<Vault> {
-        self.find(name)?.ok_or_else(|| {
-            Refusal::not_found(format!("Vault not found for ARN: {}", self.arn(name)))
-        })
-    }
-
-    /// The vault of this name, if there is one.
+    /// The vault of this name, if there is one, as it was left.
     pub fn find(&self, name: &str) -> Answer<Option<Vault>> {
         check_vault_name(name)?;
         let dir = self.vaults().join(name);
         let record = disk::read_json(&dir.join("vault.json")).map_err(broken(name))?;
         let Some(record) = record else { return Ok(None) };
-        let mut vault = Vault { dir, name: name.to_owned(), arn: self.arn(name), record };
-        inventory::refresh(&mut vault, self.now)?;
-        Ok(Some(vault))
+        Ok(Some(Vault { dir, name: name.to_owned(), arn: self.arn(name), record }))
     }
 
     /// Makes a vault.
@@ -216,15 +215,12 @@ impl Turn<'_> {
 
     /// Keeps the bytes of an archive until an answer with them is over.
     pub fn keep(&self, archive: &str) -> Kept {
-        let mut readers = self.store.readers.lock().unwrap_or_else(PoisonError::into_inner);
-        *readers.entry(archive.to_owned()).or_default() += 1;
-        Kept { archive: archive.to_owned(), readers: Arc::clone(&self.store.readers) }
+        self.store.readers.keep(archive)
     }
 
     /// Is an answer with bytes of this archive on its way?
     pub fn is_read(&self, archive: &str) -> bool {
-        let readers = self.store.readers.lock().unwrap_or_else(PoisonError::into_inner);
-        readers.contains_key(archive)
+        self.store.readers.has(archive)
     }
 
     /// Is a part of this upload on its way?
@@ -239,24 +235,6 @@ impl Turn<'_> {
         let mut in_flight = self.store.in_flight.lock().unwrap_or_else(PoisonError::into_inner);
         *in_flight.entry(upload.to_owned()).or_default() += 1;
         scratch.in_flight = Some((upload.to_owned(), Arc::clone(&self.store.in_flight)));
-    }
-}
-
-/// An archive whose bytes stay for as long as this lives.
-pub struct Kept {
-    archive: String,
-    readers: Readers,
-}
-
-impl Drop for Kept {
-    fn drop(&mut self) {
-        let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = readers.get_mut(&self.archive) {
-            *count -= 1;
-            if *count == 0 {
-                readers.remove(&self.archive);
-            }
-        }
     }
 }
 

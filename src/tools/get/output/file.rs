@@ -15,9 +15,9 @@ use std::sync::Arc;
 use rustix::fs::{FlockOperation, OFlags, flock};
 use rustix::io::Errno;
 
-use super::Stream;
 use crate::error::{Error, Result};
 use crate::process::paths;
+use crate::tools::get::plan::Stream;
 use crate::tools::get::resume;
 
 /// The file of `--output`.

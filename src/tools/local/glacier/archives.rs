@@ -1,49 +1,20 @@
-//! Archives: a directory of parts and an `archive.json` each. How they come
-//! in one request, and how they go.
+//! How archives come in one request, and how they go.
 
 use std::fs;
-use std::path::{Path, PathBuf};
-
-use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
 
 use crate::hash::tree::Hash;
-use crate::tools::local::clock::Millis;
 use crate::tools::local::disk;
+use crate::tools::local::glacier::archive::{Archive, find, place};
+use crate::tools::local::glacier::inventory;
 use crate::tools::local::glacier::jobs;
 use crate::tools::local::part::{self, Written};
 use crate::tools::local::reply::{Answer, Refusal, Reply, broken};
 use crate::tools::local::request::Asked;
-use crate::tools::local::store::{ACCOUNT, ARCHIVE_ID, Scratch, Turn, Vault, is_id, new_id};
+use crate::tools::local::store::{ARCHIVE_ID, Scratch, Turn, is_id, new_id};
 
 /// Most bytes of `UploadArchive`, and of a part.
 pub const REQUEST: u64 = 4 << 30;
-
-/// What is known of an archive; `archive.json` in its directory.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Archive {
-    /// Its id, and the name of its directory.
-    pub id: String,
-    /// Its description.
-    pub description: String,
-    /// When it was made.
-    pub created: Millis,
-    /// Bytes.
-    pub size: u64,
-    /// The tree hash of them all.
-    pub treehash: Hash,
-    /// The size of its parts; the last may be smaller.
-    pub part_size: u64,
-}
-
-impl Archive {
-    /// The 201 answer that names it.
-    pub fn stored(&self, vault: &str) -> Reply {
-        Reply::empty(201)
-            .with("Location", format!("/{ACCOUNT}/vaults/{vault}/archives/{}", self.id))
-            .with("x-amz-archive-id", &*self.id)
-            .with("x-amz-sha256-tree-hash", self.treehash.to_string())
-    }
-}
 
 /// Archive bytes that a request is about to send: where they go, and what
 /// they must be.
@@ -97,7 +68,7 @@ impl Incoming {
 
 /// `UploadArchive`, before its bytes.
 pub fn begin(turn: &Turn, asked: &Asked) -> Answer<Incoming> {
-    turn.vault(&asked.route.vault)?;
+    inventory::vault(turn, &asked.route.vault)?;
     asked.description()?;
     Incoming::announced(turn, asked)
 }
@@ -105,7 +76,7 @@ pub fn begin(turn: &Turn, asked: &Asked) -> Answer<Incoming> {
 /// `UploadArchive`, after its bytes: the archive is whole or not there.
 pub fn commit(turn: &Turn, asked: &Asked, incoming: &Incoming, written: &Written) -> Answer {
     incoming.check(written)?;
-    let mut vault = turn.vault(&asked.route.vault)?;
+    let mut vault = inventory::vault(turn, &asked.route.vault)?;
     let archive = Archive {
         id: new_id(ARCHIVE_ID)?,
         description: asked.description()?,
@@ -119,32 +90,10 @@ pub fn commit(turn: &Turn, asked: &Asked, incoming: &Incoming, written: &Written
     Ok(archive.stored(&vault.name))
 }
 
-/// Makes a directory of parts an archive: its record first, then one rename.
-/// A server killed in between finds an archive or an unfinished upload, never
-/// half of one. Held by tests/local.rs:
-/// `an_upload_survives_kills_between_parts_and_after_complete`.
-pub fn place(vault: &Vault, parts: &Path, archive: &Archive) -> Answer<()> {
-    let to = vault.dir.join("archives").join(&archive.id);
-    disk::write_json(&parts.join("archive.json"), archive)
-        .and_then(|()| fs::rename(parts, &to))
-        .and_then(|()| disk::sync_parent(&to))
-        .and_then(|()| disk::sync_dir(&vault.dir.join("uploads")))
-        .map_err(broken("archive"))
-}
-
-/// The archive of this id, if the vault has it.
-pub fn find(vault: &Vault, id: &str) -> Answer<Option<Archive>> {
-    if !is_id(id, ARCHIVE_ID) {
-        return Ok(None);
-    }
-    let file = vault.dir.join("archives").join(id).join("archive.json");
-    disk::read_json(&file).map_err(broken("archive"))
-}
-
 /// `DeleteArchive`. What a finished job still offers, or an answer is just
 /// being made of, is kept aside for it.
 pub fn delete(turn: &Turn, asked: &Asked) -> Answer {
-    let mut vault = turn.vault(&asked.route.vault)?;
+    let mut vault = inventory::vault(turn, &asked.route.vault)?;
     let id = &asked.route.id;
     if !is_id(id, ARCHIVE_ID) {
         return Err(Refusal::invalid(format!("Invalid archive ID: {id}")));

@@ -15,23 +15,27 @@ use serde_json::json;
 
 use crate::tools::local::clock::{DAY, Millis, stamp_seconds};
 use crate::tools::local::disk;
-use crate::tools::local::glacier::archives::{self, Archive};
-use crate::tools::local::reply::{Answer, broken};
-use crate::tools::local::store::Vault;
+use crate::tools::local::glacier::archive::{self, Archive};
+use crate::tools::local::reply::{Answer, Refusal, broken};
+use crate::tools::local::store::{Summary, Turn, Vault};
 
-/// The last inventory in numbers.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Summary {
-    /// When it was made.
-    pub date: Millis,
-    /// How many archives it has.
-    pub archives: u64,
-    /// Bytes of all of them.
-    pub bytes: u64,
+/// The vault of this name, with its inventory as old as it should be.
+pub fn vault(turn: &Turn, name: &str) -> Answer<Vault> {
+    find(turn, name)?
+        .ok_or_else(|| Refusal::not_found(format!("Vault not found for ARN: {}", turn.arn(name))))
+}
+
+/// The same, if there is one.
+pub fn find(turn: &Turn, name: &str) -> Answer<Option<Vault>> {
+    let mut vault = turn.find(name)?;
+    if let Some(vault) = &mut vault {
+        refresh(vault, turn.now)?;
+    }
+    Ok(vault)
 }
 
 /// Makes the inventory that is due, if one is.
-pub fn refresh(vault: &mut Vault, now: Millis) -> Answer<()> {
+fn refresh(vault: &mut Vault, now: Millis) -> Answer<()> {
     let Some(date) = vault.record.changed.map(|changed| changed + DAY).filter(|due| *due <= now)
     else {
         return Ok(());
@@ -49,7 +53,7 @@ fn list(vault: &Vault, summary: &mut Summary) -> Answer<Option<Millis>> {
     let partial = vault.dir.join("inventory.jsonl~");
     let mut out = BufWriter::new(File::create(&partial).map_err(broken("inventory"))?);
     for id in disk::names(&vault.dir.join("archives")).map_err(broken("archives"))? {
-        let Some(archive) = archives::find(vault, &id)? else { continue };
+        let Some(archive) = archive::find(vault, &id)? else { continue };
         if archive.created > summary.date {
             later = Some(later.map_or(archive.created, |at| at.min(archive.created)));
             continue;

@@ -14,8 +14,8 @@ use serde_json::{Value, json};
 pub use self::begin::initiate;
 use crate::hash::tree::Hash;
 use crate::tools::local::clock::{DAY, HOUR, Millis, stamp, stamp_seconds};
-use crate::tools::local::glacier::archives;
-use crate::tools::local::glacier::inventory::{Filter, Format};
+use crate::tools::local::glacier::archive;
+use crate::tools::local::glacier::inventory::{self, Filter, Format};
 use crate::tools::local::range::{Range, is_node};
 use crate::tools::local::reply::{Answer, Body, Refusal, Reply, Source, Stored, broken};
 use crate::tools::local::request::{Asked, cut};
@@ -45,7 +45,7 @@ enum Work {
 
 #[derive(Serialize, Deserialize)]
 struct Retrieval {
-    archive: archives::Archive,
+    archive: archive::Archive,
     tier: Tier,
     start: u64,
     end: u64,
@@ -232,7 +232,7 @@ pub fn archive_goes(vault: &Vault, archive: &str, now: Millis) -> Answer<bool> {
 }
 
 /// The tree hash of a range that is a node of the archive's tree.
-fn hash_of(dir: &Path, archive: &archives::Archive, range: Range) -> Answer<Hash> {
+fn hash_of(dir: &Path, archive: &archive::Archive, range: Range) -> Answer<Hash> {
     if range.size() == archive.size {
         return Ok(archive.treehash);
     }
@@ -259,7 +259,7 @@ fn meant(turn: &Turn, vault: &Vault, id: &str) -> Answer<Vec<Job>> {
 
 /// Has jobs fail, now.
 pub fn fail(turn: &Turn, asked: &Asked, id: &str) -> Answer<()> {
-    let vault = turn.vault(&asked.route.vault)?;
+    let vault = inventory::vault(turn, &asked.route.vault)?;
     for mut job in meant(turn, &vault, id)? {
         job.failed = Some("The job failed".to_owned());
         job.ready = job.ready.min(turn.now);
@@ -270,7 +270,7 @@ pub fn fail(turn: &Turn, asked: &Asked, id: &str) -> Answer<()> {
 
 /// Has jobs and their output vanish, as if their day were over.
 pub fn expire(turn: &Turn, asked: &Asked, id: &str) -> Answer<()> {
-    let vault = turn.vault(&asked.route.vault)?;
+    let vault = inventory::vault(turn, &asked.route.vault)?;
     for job in meant(turn, &vault, id)? {
         disk::remove(&file(&vault, &job.id, "json"))
             .and_then(|()| disk::remove(&file(&vault, &job.id, "out")))
@@ -281,14 +281,14 @@ pub fn expire(turn: &Turn, asked: &Asked, id: &str) -> Answer<()> {
 
 /// `DescribeJob`.
 pub fn describe(turn: &Turn, asked: &Asked) -> Answer {
-    let vault = turn.vault(&asked.route.vault)?;
+    let vault = inventory::vault(turn, &asked.route.vault)?;
     let job = find(turn, &vault, &asked.route.id)?;
     Ok(Reply::json(job.describe(&vault, turn.now)))
 }
 
 /// `ListJobs`, oldest first. A marker is the id of the page's first job.
 pub fn list(turn: &Turn, asked: &Asked) -> Answer {
-    let vault = turn.vault(&asked.route.vault)?;
+    let vault = inventory::vault(turn, &asked.route.vault)?;
     let page = asked.page()?;
     let completed = match asked.asked("completed") {
         None | Some("") => None,
@@ -320,7 +320,7 @@ pub fn list(turn: &Turn, asked: &Asked) -> Answer {
 
 /// `GetJobOutput`.
 pub fn output(turn: &Turn, asked: &Asked) -> Answer {
-    let vault = turn.vault(&asked.route.vault)?;
+    let vault = inventory::vault(turn, &asked.route.vault)?;
     let job = find(turn, &vault, &asked.route.id)?;
     if job.status(turn.now) != "Succeeded" {
         return Err(Refusal::invalid(format!(

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::tools::local::clock::{DAY, Millis, stamp};
 use crate::tools::local::disk;
+use crate::tools::local::glacier::inventory;
 use crate::tools::local::reply::{Answer, Refusal, Reply, broken};
 use crate::tools::local::request::Asked;
 use crate::tools::local::store::{Lock, SHORT_ID, Turn, Vault, new_id};
@@ -39,7 +40,7 @@ fn policy(asked: &Asked) -> Answer<String> {
 
 /// `SetVaultAccessPolicy`.
 pub fn set_access(turn: &Turn, asked: &Asked) -> Answer {
-    let mut vault = turn.vault(&asked.route.vault)?;
+    let mut vault = inventory::vault(turn, &asked.route.vault)?;
     vault.record.access_policy = Some(policy(asked)?);
     vault.save()?;
     Ok(Reply::empty(204))
@@ -47,7 +48,7 @@ pub fn set_access(turn: &Turn, asked: &Asked) -> Answer {
 
 /// `GetVaultAccessPolicy`.
 pub fn access(turn: &Turn, asked: &Asked) -> Answer {
-    let vault = turn.vault(&asked.route.vault)?;
+    let vault = inventory::vault(turn, &asked.route.vault)?;
     match vault.record.access_policy {
         Some(policy) => Ok(Reply::json(json!({ "Policy": policy }))),
         None => {
@@ -58,7 +59,7 @@ pub fn access(turn: &Turn, asked: &Asked) -> Answer {
 
 /// `DeleteVaultAccessPolicy`.
 pub fn delete_access(turn: &Turn, asked: &Asked) -> Answer {
-    let mut vault = turn.vault(&asked.route.vault)?;
+    let mut vault = inventory::vault(turn, &asked.route.vault)?;
     vault.record.access_policy = None;
     vault.save()?;
     Ok(Reply::empty(204))
@@ -71,7 +72,7 @@ fn lock(vault: &Vault, now: Millis) -> Option<Lock> {
 
 /// `InitiateVaultLock`.
 pub fn begin_lock(turn: &Turn, asked: &Asked) -> Answer {
-    let mut vault = turn.vault(&asked.route.vault)?;
+    let mut vault = inventory::vault(turn, &asked.route.vault)?;
     if lock(&vault, turn.now).is_some() {
         return Err(Refusal::denied(format!("The vault is locked or being locked: {}", vault.arn)));
     }
@@ -84,7 +85,7 @@ pub fn begin_lock(turn: &Turn, asked: &Asked) -> Answer {
 
 /// `CompleteVaultLock`: the policy stands for ever.
 pub fn complete_lock(turn: &Turn, asked: &Asked) -> Answer {
-    let mut vault = turn.vault(&asked.route.vault)?;
+    let mut vault = inventory::vault(turn, &asked.route.vault)?;
     let Some(mut lock) = lock(&vault, turn.now) else {
         return Err(Refusal::not_found(format!("No vault lock is in progress for: {}", vault.arn)));
     };
@@ -103,7 +104,7 @@ pub fn complete_lock(turn: &Turn, asked: &Asked) -> Answer {
 
 /// `GetVaultLock`.
 pub fn get_lock(turn: &Turn, asked: &Asked) -> Answer {
-    let vault = turn.vault(&asked.route.vault)?;
+    let vault = inventory::vault(turn, &asked.route.vault)?;
     let Some(lock) = lock(&vault, turn.now) else {
         return Err(Refusal::not_found(format!("No vault lock policy is set for: {}", vault.arn)));
     };
@@ -117,7 +118,7 @@ pub fn get_lock(turn: &Turn, asked: &Asked) -> Answer {
 
 /// `AbortVaultLock`.
 pub fn abort_lock(turn: &Turn, asked: &Asked) -> Answer {
-    let mut vault = turn.vault(&asked.route.vault)?;
+    let mut vault = inventory::vault(turn, &asked.route.vault)?;
     if vault.record.lock.take().is_some_and(|lock| lock.locked) {
         return Err(Refusal::denied(format!("The vault is locked: {}", vault.arn)));
     }
@@ -135,7 +136,7 @@ struct Notifications {
 
 /// `SetVaultNotifications`.
 pub fn set_notifications(turn: &Turn, asked: &Asked) -> Answer {
-    let mut vault = turn.vault(&asked.route.vault)?;
+    let mut vault = inventory::vault(turn, &asked.route.vault)?;
     let wanted: Notifications = asked.json()?;
     let known = ["ArchiveRetrievalCompleted", "InventoryRetrievalCompleted"];
     if let Some(event) = wanted.events.iter().find(|event| !known.contains(&event.as_str())) {
@@ -148,7 +149,7 @@ pub fn set_notifications(turn: &Turn, asked: &Asked) -> Answer {
 
 /// `GetVaultNotifications`.
 pub fn notifications(turn: &Turn, asked: &Asked) -> Answer {
-    let vault = turn.vault(&asked.route.vault)?;
+    let vault = inventory::vault(turn, &asked.route.vault)?;
     vault.record.notifications.map(Reply::json).ok_or_else(|| {
         Refusal::not_found(format!("No notification configuration is set for vault: {}", vault.arn))
     })
@@ -156,7 +157,7 @@ pub fn notifications(turn: &Turn, asked: &Asked) -> Answer {
 
 /// `DeleteVaultNotifications`.
 pub fn delete_notifications(turn: &Turn, asked: &Asked) -> Answer {
-    let mut vault = turn.vault(&asked.route.vault)?;
+    let mut vault = inventory::vault(turn, &asked.route.vault)?;
     vault.record.notifications = None;
     vault.save()?;
     Ok(Reply::empty(204))

@@ -13,7 +13,9 @@ use sha2::{Digest, Sha256};
 use crate::hash::tree::Fold;
 use crate::tools::local::clock::{DAY, Millis, stamp};
 use crate::tools::local::disk;
-use crate::tools::local::glacier::archives::{self, Archive, Incoming, REQUEST};
+use crate::tools::local::glacier::archive::{self, Archive};
+use crate::tools::local::glacier::archives::{Incoming, REQUEST};
+use crate::tools::local::glacier::inventory;
 use crate::tools::local::part::{self, Part, Written};
 use crate::tools::local::range::{MIB, Range, number};
 use crate::tools::local::reply::{Answer, Refusal, Reply, broken};
@@ -105,7 +107,7 @@ fn find(turn: &Turn, vault: &Vault, id: &str) -> Answer<Upload> {
 
 /// `InitiateMultipartUpload`.
 pub fn initiate(turn: &Turn, asked: &Asked) -> Answer {
-    let vault = turn.vault(&asked.route.vault)?;
+    let vault = inventory::vault(turn, &asked.route.vault)?;
     let part_size = asked.count("x-amz-part-size")?;
     if !part_size.is_power_of_two() || !(MIB..=REQUEST).contains(&part_size) {
         return Err(Refusal::invalid(format!(
@@ -156,7 +158,7 @@ fn announced(asked: &Asked, upload: &Upload) -> Answer<Range> {
 
 /// `UploadMultipartPart`, before its bytes.
 pub fn begin(turn: &Turn, asked: &Asked) -> Answer<Incoming> {
-    let vault = turn.vault(&asked.route.vault)?;
+    let vault = inventory::vault(turn, &asked.route.vault)?;
     let upload = find(turn, &vault, &asked.route.id)?;
     let range = announced(asked, &upload)?;
     let mut incoming = Incoming::announced(turn, asked)?;
@@ -175,7 +177,7 @@ pub fn begin(turn: &Turn, asked: &Asked) -> Answer<Incoming> {
 /// wins.
 pub fn commit(turn: &Turn, asked: &Asked, incoming: &Incoming, written: &Written) -> Answer {
     incoming.check(written)?;
-    let vault = turn.vault(&asked.route.vault)?;
+    let vault = inventory::vault(turn, &asked.route.vault)?;
     let upload = find(turn, &vault, &asked.route.id)?;
     let range = announced(asked, &upload)?;
     fs::rename(&incoming.file, upload.dir(&vault).join(part::name(range.start)))
@@ -194,13 +196,13 @@ fn archive_id(upload: &str) -> String {
 
 /// `CompleteMultipartUpload`.
 pub fn complete(turn: &Turn, asked: &Asked) -> Answer {
-    let mut vault = turn.vault(&asked.route.vault)?;
+    let mut vault = inventory::vault(turn, &asked.route.vault)?;
     let id = &asked.route.id;
     let size = asked.count("x-amz-archive-size")?;
     let treehash = asked.hash("x-amz-sha256-tree-hash")?;
     let Some(upload) = open(turn, &vault, id)? else {
         // A repeat, after an answer that was lost.
-        let archive = archives::find(&vault, &archive_id(id))?
+        let archive = archive::find(&vault, &archive_id(id))?
             .filter(|_| is_id(id, SHORT_ID))
             .filter(|archive| turn.now < archive.created + IDLE)
             .ok_or_else(|| unknown(id))?;
@@ -241,7 +243,7 @@ pub fn complete(turn: &Turn, asked: &Asked) -> Answer {
         part_size: upload.part_size,
     };
     vault.note_change(turn.now)?;
-    archives::place(&vault, &upload.dir(&vault), &archive)?;
+    archive::place(&vault, &upload.dir(&vault), &archive)?;
     Ok(archive.stored(&vault.name))
 }
 
@@ -251,7 +253,7 @@ fn gap(from: u64, to: u64) -> Refusal {
 
 /// `AbortMultipartUpload`.
 pub fn abort(turn: &Turn, asked: &Asked) -> Answer {
-    let vault = turn.vault(&asked.route.vault)?;
+    let vault = inventory::vault(turn, &asked.route.vault)?;
     let upload = find(turn, &vault, &asked.route.id)?;
     turn.discard(&upload.dir(&vault))?;
     Ok(Reply::empty(204))
@@ -259,7 +261,7 @@ pub fn abort(turn: &Turn, asked: &Asked) -> Answer {
 
 /// Has an upload vanish, as if its day were over.
 pub fn forget(turn: &Turn, asked: &Asked, id: &str) -> Answer<()> {
-    let vault = turn.vault(&asked.route.vault)?;
+    let vault = inventory::vault(turn, &asked.route.vault)?;
     match open(turn, &vault, id)? {
         Some(upload) => turn.discard(&upload.dir(&vault)),
         None => Ok(()),
@@ -268,7 +270,7 @@ pub fn forget(turn: &Turn, asked: &Asked, id: &str) -> Answer<()> {
 
 /// `ListParts`. A marker is the first byte of the page's first part.
 pub fn parts(turn: &Turn, asked: &Asked) -> Answer {
-    let vault = turn.vault(&asked.route.vault)?;
+    let vault = inventory::vault(turn, &asked.route.vault)?;
     let upload = find(turn, &vault, &asked.route.id)?;
     let page = asked.page()?;
     let from = match page.marker {
@@ -316,7 +318,7 @@ pub fn sweep(turn: &Turn, vault: &Vault) -> Answer<Vec<Value>> {
 
 /// `ListMultipartUploads`. A marker is the id of the page's first upload.
 pub fn list(turn: &Turn, asked: &Asked) -> Answer {
-    let vault = turn.vault(&asked.route.vault)?;
+    let vault = inventory::vault(turn, &asked.route.vault)?;
     let page = asked.page()?;
     let id = |upload: &Value| {
         upload.get("MultipartUploadId").and_then(Value::as_str).unwrap_or_default().to_owned()

@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::tools::local::clock::stamp;
+use crate::tools::local::glacier::inventory;
 use crate::tools::local::reply::{Answer, Refusal, Reply};
 use crate::tools::local::request::{Asked, cut};
 use crate::tools::local::store::{ACCOUNT, Turn, Vault};
@@ -18,7 +19,7 @@ const TAGS: usize = 50;
 /// `CreateVault`.
 pub fn create(turn: &Turn, asked: &Asked) -> Answer {
     let name = &asked.route.vault;
-    if turn.find(name)?.is_none() {
+    if inventory::find(turn, name)?.is_none() {
         if turn.vault_names()?.len() >= VAULTS {
             return Err(Refusal::limit(format!("A region holds at most {VAULTS} vaults")));
         }
@@ -29,7 +30,7 @@ pub fn create(turn: &Turn, asked: &Asked) -> Answer {
 
 /// `DescribeVault`.
 pub fn describe(turn: &Turn, asked: &Asked) -> Answer {
-    Ok(Reply::json(entry(&turn.vault(&asked.route.vault)?)))
+    Ok(Reply::json(entry(&inventory::vault(turn, &asked.route.vault)?)))
 }
 
 fn entry(vault: &Vault) -> Value {
@@ -60,7 +61,7 @@ pub fn list(turn: &Turn, asked: &Asked) -> Answer {
     let (names, marker) = cut(from, page.limit, |name| turn.arn(name));
     let vaults = names
         .iter()
-        .map(|name| turn.vault(name).map(|vault| entry(&vault)))
+        .map(|name| inventory::vault(turn, name).map(|vault| entry(&vault)))
         .collect::<Answer<Vec<Value>>>()?;
     Ok(Reply::json(json!({ "Marker": marker, "VaultList": vaults })))
 }
@@ -68,7 +69,9 @@ pub fn list(turn: &Turn, asked: &Asked) -> Answer {
 /// `DeleteVault`: only if it was empty at the last inventory and was not
 /// written to since. Deleting what is not there succeeds.
 pub fn delete(turn: &Turn, asked: &Asked) -> Answer {
-    let Some(vault) = turn.find(&asked.route.vault)? else { return Ok(Reply::empty(204)) };
+    let Some(vault) = inventory::find(turn, &asked.route.vault)? else {
+        return Ok(Reply::empty(204));
+    };
     let record = &vault.record;
     let held = record.inventory.as_ref().is_some_and(|inventory| inventory.archives > 0);
     let date = record.inventory.as_ref().map(|inventory| inventory.date);
@@ -84,7 +87,7 @@ pub fn delete(turn: &Turn, asked: &Asked) -> Answer {
 
 /// `ListTagsForVault`.
 pub fn tags(turn: &Turn, asked: &Asked) -> Answer {
-    Ok(Reply::json(json!({ "Tags": turn.vault(&asked.route.vault)?.record.tags })))
+    Ok(Reply::json(json!({ "Tags": inventory::vault(turn, &asked.route.vault)?.record.tags })))
 }
 
 #[derive(Deserialize)]
@@ -96,7 +99,7 @@ struct Added {
 
 /// `AddTagsToVault`.
 pub fn add_tags(turn: &Turn, asked: &Asked) -> Answer {
-    let mut vault = turn.vault(&asked.route.vault)?;
+    let mut vault = inventory::vault(turn, &asked.route.vault)?;
     let added: Added = asked.json()?;
     if added.tags.is_empty() {
         return Err(Refusal::missing("Tags"));
@@ -125,7 +128,7 @@ struct Removed {
 
 /// `RemoveTagsFromVault`.
 pub fn remove_tags(turn: &Turn, asked: &Asked) -> Answer {
-    let mut vault = turn.vault(&asked.route.vault)?;
+    let mut vault = inventory::vault(turn, &asked.route.vault)?;
     let removed: Removed = asked.json()?;
     vault.record.tags.retain(|key, _| !removed.tag_keys.contains(key));
     vault.save()?;

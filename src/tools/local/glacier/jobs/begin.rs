@@ -5,7 +5,7 @@ use serde::Deserialize;
 use super::{Job, Listing, Retrieval, Tier, Work, all, file, hash_of};
 use crate::tools::local::clock::{HOUR, Millis, read_stamp};
 use crate::tools::local::disk;
-use crate::tools::local::glacier::archives;
+use crate::tools::local::glacier::archive;
 use crate::tools::local::glacier::inventory::{self, Filter, Format};
 use crate::tools::local::glacier::policies;
 use crate::tools::local::range::{Range, is_node, is_whole_mib, number};
@@ -41,7 +41,7 @@ struct WantedInventory {
 
 /// `InitiateJob`.
 pub fn initiate(turn: &Turn, asked: &Asked) -> Answer {
-    let vault = turn.vault(&asked.route.vault)?;
+    let vault = inventory::vault(turn, &asked.route.vault)?;
     let wanted: Wanted = asked.json()?;
     if let Some(text) = &wanted.description {
         check_description(text)?;
@@ -84,7 +84,7 @@ fn retrieval(turn: &Turn, vault: &Vault, wanted: &Wanted) -> Answer<Retrieval> {
         ));
     }
     let tier = wanted.tier.as_deref().map_or(Ok(Tier::Standard), Tier::read)?;
-    let archive = archives::find(vault, id)?
+    let archive = archive::find(vault, id)?
         .ok_or_else(|| Refusal::not_found(format!("The archive ID was not found: {id}")))?;
     let range = match wanted.retrieval_byte_range.as_deref() {
         None => Range { start: 0, end: archive.size.saturating_sub(1) },
@@ -121,7 +121,7 @@ fn retrieval(turn: &Turn, vault: &Vault, wanted: &Wanted) -> Answer<Retrieval> {
 fn recent(turn: &Turn) -> Answer<u64> {
     let mut bytes = 0u64;
     for name in turn.vault_names()? {
-        for job in all(turn, &turn.vault(&name)?)? {
+        for job in all(turn, &inventory::vault(turn, &name)?)? {
             if let Work::Archive(retrieval) = &job.work
                 && retrieval.tier == Tier::Standard
                 && job.created + HOUR > turn.now
