@@ -13,12 +13,12 @@ use akashita::storage::aws::Access;
 use akashita::storage::glacier::Glacier;
 use akashita::storage::retry::Patience;
 use akashita::storage::{Dest, Tier, Vault as _};
-use akashita::tools::get;
 use akashita::tools::ls::diff::Diff;
 use akashita::tools::ls::inventory::Head;
 use akashita::tools::ls::{
     Printer, archives, catalog, inventory, receipts, recover, remote, spooled, watched,
 };
+use akashita::tools::retrieve;
 use akashita::units;
 use clap::{Args, Parser, Subcommand};
 use jiff::Timestamp;
@@ -153,7 +153,7 @@ impl Inventory {
         let found =
             Box::pin(watched(inventory::newest(&vault, patience, self.no_wait, &progress))).await?;
         if self.rebuild {
-            let settings = get::Settings {
+            let settings = retrieve::Settings {
                 tier: self.tier,
                 no_wait: self.no_wait,
                 concurrency: CONCURRENCY,

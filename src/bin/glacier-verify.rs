@@ -13,7 +13,7 @@ use akashita::storage::Tier;
 use akashita::storage::aws::Access;
 use akashita::storage::glacier::Glacier;
 use akashita::storage::retry::Patience;
-use akashita::tools::get::Settings;
+use akashita::tools::retrieve::Settings;
 use akashita::tools::verify;
 use akashita::tools::verify::chance::Chance;
 use akashita::tools::verify::plan::Plan;

@@ -11,7 +11,6 @@ pub mod append;
 pub(crate) mod beneath;
 pub mod catalog_file;
 pub mod journal;
-pub mod receipts;
 mod stream;
 pub mod underway;
 

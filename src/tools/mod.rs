@@ -8,6 +8,7 @@ pub mod ls;
 pub mod proof;
 pub mod prune;
 pub mod put;
+pub mod receipts;
 pub mod retrieve;
 #[cfg(feature = "glacier")]
 pub mod rm;

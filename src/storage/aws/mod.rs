@@ -46,7 +46,7 @@ pub async fn load(access: &Access) -> Result<(SdkConfig, Chain)> {
     let loader = loader(access)?.credentials_provider(chain.clone());
     // The chain keeps them itself.
     let config = loader.identity_cache(IdentityCache::no_cache()).load().await;
-    // Told before anything is read; `wire` holds it for every request.
+    // Told before anything is read; `http` holds it for every request.
     if let Some(url) = config.endpoint_url() {
         endpoint::check(url).map_err(|why| Error::Configuration(why.to_string()))?;
     }

@@ -15,7 +15,6 @@ use indicatif::ProgressBar;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::sleep;
 
-use super::Settings;
 use super::kept::{Held, Kept, Writer};
 use super::output::Output;
 use super::plan::{Stream, Volume};
@@ -26,6 +25,7 @@ use crate::planted::Fault;
 use crate::storage::concurrency::Lanes;
 use crate::storage::retry::Trouble;
 use crate::storage::{Failure, Vault};
+use crate::tools::retrieve::Settings;
 use crate::tools::retrieve::ahead::Busy;
 use crate::tools::retrieve::jobs::Jobs;
 

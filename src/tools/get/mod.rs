@@ -31,26 +31,11 @@ use self::work::{Needed, Prefix, Work};
 use crate::error::Result;
 use crate::line::{Job, Line};
 use crate::process;
-use crate::storage::retry::Patience;
-use crate::storage::{Tier, Vault};
+use crate::storage::Vault;
+use crate::tools::retrieve::Settings;
 use crate::tools::retrieve::estimate::Bounds;
 use crate::tools::retrieve::jobs::{Archive, Jobs};
 use crate::units;
-
-/// What the user may choose.
-#[derive(Debug)]
-pub struct Settings {
-    /// How quickly archives are brought up.
-    pub tier: Tier,
-    /// Whether to end instead of waiting for jobs.
-    pub no_wait: bool,
-    /// Requests at once.
-    pub concurrency: usize,
-    /// How long to go on after failures that may pass.
-    pub patience: Patience,
-    /// Whether progress is shown on a terminal.
-    pub progress: bool,
-}
 
 /// A plan, where it goes, and what is here of it already.
 pub struct Task<'a> {

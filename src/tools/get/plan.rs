@@ -17,7 +17,8 @@ use crate::catalog::scan::Skipped;
 use crate::error::{Error, Result};
 use crate::hash::tree::Hash;
 use crate::line::{Archive, Chain, Hashes, Job, Line, Reader, Snapshot, Stored, StreamId, Text};
-use crate::storage::{Dest, Span};
+use crate::storage::Span;
+use crate::tools::retrieve::Place;
 
 /// What is to be fetched, in the order in which it is passed on.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -30,15 +31,6 @@ pub struct Plan {
     pub chains: Vec<Chain>,
     /// What is left out, when that was allowed.
     pub warnings: Vec<String>,
-}
-
-/// A destination in a region.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
-    /// The destination.
-    pub dest: Dest,
-    /// Its region; empty when the lines do not say.
-    pub region: String,
 }
 
 /// A stream that is to be brought back.

@@ -11,7 +11,8 @@ use super::deliver::{requests, tree};
 use super::plan::tests::{MIB, data, lines, plan};
 use super::*;
 use crate::hash::tree::{Hash, LEAF};
-use crate::storage::{Attempt, Body, Dest, Failure, Inventory, Job, JobState, Listed, Span};
+use crate::storage::retry::Patience;
+use crate::storage::{Attempt, Body, Dest, Failure, Inventory, Job, JobState, Listed, Span, Tier};
 
 /// What goes wrong with a call: its number among its kind, and how.
 #[derive(Clone, Copy, PartialEq, Debug)]

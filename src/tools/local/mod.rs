@@ -4,7 +4,7 @@
 //! client, so that the two can prove each other. `http` takes a request apart
 //! and has `sigv4` check it; `call` names it; `vaults`, `archives`, `uploads`,
 //! `jobs` and `policies` answer it within one `store::Turn`. `faults` says which
-//! requests fail, `inflow` and `outflow` carry bodies, `record` logs. All state is
+//! requests fail, `body_in` and `body_out` carry bodies, `access_log` logs. All state is
 //! files, so that killing the server is stopping it.
 
 mod access_log;

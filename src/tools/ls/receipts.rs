@@ -9,7 +9,7 @@ use crate::line::{Reader, Text};
 use crate::process;
 use crate::spool::Spool;
 use crate::spool::append;
-use crate::spool::receipts::{Has, Place};
+use crate::tools::receipts::{Has, Place};
 
 /// Prints the catalog lines of the streams that the receipts of a spool call
 /// stored, in the order in which they were; where a catalog is given, of those

@@ -21,7 +21,7 @@ use crate::process::progress::Progress;
 use crate::storage::concurrency::Lanes;
 use crate::storage::retry::Trouble;
 use crate::storage::{Attempt, Failure, Inventoried, Inventory, Vault};
-use crate::tools::get::Settings;
+use crate::tools::retrieve::Settings;
 use crate::tools::retrieve::jobs::{Archive, Jobs};
 
 /// What is fetched, and held in memory, at once for one manifest.

@@ -14,7 +14,7 @@ use crate::spool::StreamDir;
 use crate::spool::append::{self, Append};
 use crate::spool::catalog_file::Catalog;
 use crate::spool::journal::{Journal, Record, elsewhere};
-use crate::spool::receipts::{Has, Receipt};
+use crate::tools::receipts::{Has, Receipt};
 
 /// The books of one stream.
 pub struct Ledger<'a> {

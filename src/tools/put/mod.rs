@@ -1,7 +1,7 @@
 //! glacier-put(1): store what the lines describe.
 //!
 //! Lines come in through `inbox`, `plan` decides (it touches nothing),
-//! `worker` asks the service and does what the plan says here: `ledger` for
+//! `worker` asks the service and does what the plan says here: `log` for
 //! the books, the spool for the parts. `gate` knows the hours.
 
 mod forecast;

@@ -15,7 +15,7 @@ use tokio::time::sleep;
 
 use crate::error::{Error, Result};
 use crate::storage::{Failure, Job, JobState, Span, Tier, Vault};
-use crate::tools::get::Settings;
+use crate::tools::retrieve::Settings;
 use crate::tools::retrieve::ahead::{Meter, Standing, allowance, due};
 use crate::tools::retrieve::estimate::Budget;
 

@@ -7,8 +7,8 @@ use std::io::BufRead;
 use crate::catalog::{Catalog, scan};
 use crate::error::{Error, Result};
 use crate::line::{Archive, Line, Reader, Snapshot, Stored, StreamId, Text};
-use crate::spool::receipts::Receipt;
 use crate::spool::underway::Underway;
+use crate::tools::receipts::Receipt;
 
 /// A catalog, as far as deletions go.
 #[derive(Debug, Default)]

@@ -1,7 +1,7 @@
 //! Proof of life: a few parts of what is stored are brought back and
 //! compared with the catalog's hashes.
 //!
-//! `stock` reads what is stored and sampled, `choice` chooses (it touches
+//! `candidates` reads what is stored and sampled, `choice` chooses (it touches
 //! nothing), `samples` finds the hashes, `plan` puts them together, and what
 //! is here brings the parts back. Nothing is kept of them: a part is hashed as it comes, so memory
 //! does not grow with its size. Each sample is for itself: one that fails
@@ -34,7 +34,7 @@ use crate::spool::catalog_file::Catalog;
 use crate::storage::concurrency::Lanes;
 use crate::storage::retry::Trouble;
 use crate::storage::{Failure, Tier, Vault};
-use crate::tools::get::Settings;
+use crate::tools::retrieve::Settings;
 use crate::tools::retrieve::jobs::{Archive, Begun, Jobs};
 use crate::tools::retrieve::shared::Shared;
 

@@ -18,7 +18,7 @@ use crate::prices::{Money, Prices};
 use crate::process;
 use crate::process::input::Reread;
 use crate::storage::Tier;
-use crate::tools::get::plan::Place;
+use crate::tools::retrieve::Place;
 use crate::tools::verify::candidates::Stock;
 use crate::units;
 

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::hash::tree::{Fold, Hash};
 use crate::line::{Archive, Hashes, Job, Line, Reader, StreamId, Text};
 use crate::storage::Span;
-use crate::tools::get::plan::Place;
+use crate::tools::retrieve::Place;
 use crate::tools::verify::candidates::{Counted, Stock, is_volume};
 
 /// Parts of an archive that one job brings up.

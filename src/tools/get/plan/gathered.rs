@@ -3,11 +3,12 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use super::{Place, Plan, Stream, Volume};
+use super::{Plan, Stream, Volume};
 use crate::error::{Error, Result};
 use crate::hash::tree::{Fold, Hash};
 use crate::line::{Archive, Snapshot, Stored, StreamId};
 use crate::partsize;
+use crate::tools::retrieve::Place;
 
 /// The lines of a stream.
 #[derive(Debug)]

@@ -88,7 +88,7 @@ pub struct Machine {
     pub locked: bool,
 }
 
-/// The books of a run of put, as `ledger` keeps them.
+/// The books of a run of put, as `log` keeps them.
 pub struct Books {
     pub dest: String,
     pub region: String,
