@@ -823,7 +823,8 @@ fn a_hostile_line_is_refused_in_exact_words() {
         (part_with("part", "0,\"part\":1"), "\"part\" twice"),
         (part_with("type", "\"part\",\"type\":\"end\""), "\"type\" twice"),
         (part_with("type", "7"), "7 is not a text"),
-        (deep, "not a JSON object: recursion limit exceeded"),
+        // What is in a field that nobody knows is passed over, and not kept.
+        (deep, "no \"stream\""),
         (snapshot("7"), "7 is not a text"),
         (snapshot("\"+7\""), GUID),
         (snapshot("\"007\""), GUID),

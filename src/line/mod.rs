@@ -39,7 +39,7 @@ pub fn now() -> Timestamp {
 }
 
 /// A line of a type that this program knows.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
 #[expect(missing_docs, reason = "each variant holds the documented type of its name")]
 pub enum Line {
@@ -86,38 +86,38 @@ impl Line {
             // Of any kind, as other types may have a field of this name.
             v: Option<serde_json::Value>,
         }
-        const KNOWN: [&str; 16] = [
-            "stream",
-            "snapshot",
-            "part",
-            "volume",
-            "end",
-            "failed",
-            "hashes",
-            "archive",
-            "stored",
-            "deleted",
-            "verified",
-            "chain",
-            "job",
-            "upload",
-            "inventoried",
-            "recipe",
-        ];
         if !text.trim_start().starts_with('{') {
             return Err("not a JSON object".to_owned());
         }
-        let head: Head = serde_json::from_str(text).map_err(|e| json_error::of(&e))?;
-        if !KNOWN.contains(&head.r#type.as_ref()) {
-            return Ok(None);
+        let head: Head = fields(text)?;
+        let kind = head.r#type.as_ref();
+        let newer = head.v.and_then(|v| v.as_u64()).filter(|v| *v > u64::from(VERSION));
+        if let Some(v) = newer
+            && matches!(kind, "stream" | "archive" | "stored" | "job")
+        {
+            return Err(format!("{kind}: version {v}{NEWER}, which knows {VERSION}"));
         }
-        let version = head.v.and_then(|v| v.as_u64());
-        match (version, head.r#type.as_ref()) {
-            (Some(v), of @ ("stream" | "archive" | "stored" | "job")) if v > u64::from(VERSION) => {
-                Err(format!("{of}: version {v}{NEWER}, which knows {VERSION}"))
-            }
-            _ => serde_json::from_str(text).map(Some).map_err(|e| json_error::of(&e)),
-        }
+        // Each type for itself: what serde derives for a tagged enum copies
+        // every field before it looks at one.
+        Ok(Some(match kind {
+            "stream" => Self::Stream(fields(text)?),
+            "snapshot" => Self::Snapshot(fields(text)?),
+            "part" => Self::Part(fields(text)?),
+            "volume" => Self::Volume(fields(text)?),
+            "end" => Self::End(fields(text)?),
+            "failed" => Self::Failed(fields(text)?),
+            "hashes" => Self::Hashes(fields(text)?),
+            "archive" => Self::Archive(fields(text)?),
+            "stored" => Self::Stored(fields(text)?),
+            "deleted" => Self::Deleted(fields(text)?),
+            "verified" => Self::Verified(fields(text)?),
+            "chain" => Self::Chain(fields(text)?),
+            "job" => Self::Job(fields(text)?),
+            "upload" => Self::Upload(fields(text)?),
+            "inventoried" => Self::Inventoried(fields(text)?),
+            "recipe" => Self::Recipe(fields(text)?),
+            _ => return Ok(None),
+        }))
     }
 
     /// The line as it is printed, with its newline.
@@ -142,8 +142,13 @@ impl Stamp {
     /// # Errors
     /// What is wrong with it, in words that go behind a line number.
     pub fn parse(text: &str) -> Result<Self, String> {
-        serde_json::from_str(text).map_err(|e| json_error::of(&e))
+        fields(text)
     }
+}
+
+/// Reads the fields of a line.
+fn fields<'t, T: Deserialize<'t>>(text: &'t str) -> Result<T, String> {
+    serde_json::from_str(text).map_err(|e| json_error::of(&e))
 }
 
 #[cfg(test)]
