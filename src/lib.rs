@@ -16,6 +16,8 @@ pub mod process;
 pub mod spool;
 pub mod storage;
 pub mod stream;
+#[cfg(test)]
+mod tests;
 pub mod tools;
 pub mod units;
 pub mod window;

@@ -3,8 +3,10 @@
 
 use std::collections::HashSet;
 
-use super::{Catalog, Defect};
-use crate::line::{Guid, Stored, StreamId};
+use super::counted::Defect;
+use super::{Catalog, Link};
+use crate::hash::tree::Hash;
+use crate::line::{Guid, StreamId};
 
 /// The way to a stored stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,23 +35,24 @@ pub enum Closed {
 }
 
 impl Catalog {
-    /// The `stored` lines that count, and where each begins. Each stream has
-    /// the same place in all lists.
-    pub fn counted(&self) -> impl Iterator<Item = (&Stored, u64)> {
-        self.entries.iter().map(|entry| (&entry.stored, entry.at))
+    /// The lines that count of each stream. Each has the same place in all
+    /// lists.
+    pub fn all_links(&self) -> impl Iterator<Item = Link> {
+        (0..self.entries.len()).filter_map(|index| self.link(index))
     }
 
-    /// The same of the streams of which nothing is known to be deleted.
-    pub fn undeleted(&self) -> impl Iterator<Item = &Stored> {
-        let entries = self.entries.iter();
-        entries
-            .filter(|entry| !matches!(entry.defect, Some(Defect::Deleted(_))))
-            .map(|entry| &entry.stored)
+    /// The tree hashes and sizes of the streams of which nothing is known to
+    /// be deleted.
+    pub fn contents(&self) -> impl Iterator<Item = (StreamId, (Hash, u64))> {
+        let there = (0..self.entries.len())
+            .filter(|index| !matches!(self.defect(*index), Some(Defect::Deleted(_))));
+        let streams = there.filter_map(|index| self.stream(index));
+        streams.map(|stream| (stream.stream, (stream.treehash, stream.size)))
     }
 
     /// Takes the id of an archive that is gone.
     pub fn gone(&mut self, archive_id: &str) {
-        self.archives.delete(archive_id);
+        self.lines.deleted(archive_id);
     }
 
     /// The place of a stream in the lists.
@@ -87,7 +90,7 @@ impl Catalog {
         let mut order: Vec<usize> = (0..count).collect();
         order.sort_by_key(|index| roads.get(*index).map(|road| road.streams));
         for index in order {
-            let (Some(entry), Some(road)) = (self.entries.get(index), roads.get(index)) else {
+            let (Some(stream), Some(road)) = (self.stream(index), roads.get(index)) else {
                 continue;
             };
             let mut closed = road.closed.clone();
@@ -95,7 +98,7 @@ impl Catalog {
                 .before
                 .iter()
                 .find(|before| roads.get(**before).is_none_or(|before| before.closed.is_some()));
-            if entry.disputed || disputed.contains(&entry.stored.stream) {
+            if self.is_disputed(index) || disputed.contains(&stream.stream) {
                 let why = "two \"stored\" lines of it disagree";
                 closed.get_or_insert_with(|| Closed::Lacks(why.to_owned()));
             } else if let Some(bad) = bad.and_then(|bad| self.name(*bad)) {
@@ -111,8 +114,8 @@ impl Catalog {
     }
 
     fn holds(&self, index: usize) -> Vec<(String, Option<Guid>)> {
-        match self.entries.get(index).map(|entry| &entry.stored) {
-            Some(stored) if !stored.holds_snapshots() => vec![(stored.name.clone(), None)],
+        match self.stream(index) {
+            Some(stream) if !stream.holds_snapshots => vec![(stream.name.to_string(), None)],
             _ => {
                 let mut seen = HashSet::new();
                 let named = self.named(index).filter(|(_, guid)| seen.insert(*guid));
@@ -127,7 +130,7 @@ impl Catalog {
             Some(defect) => return Closed::Lacks(defect.to_string()),
             None => {}
         }
-        if self.entries.get(index).is_some_and(|entry| entry.stored.resumed) {
+        if self.stream(index).is_some_and(|stream| stream.resumed) {
             return Closed::Lacks("it is the rest of another stream (zfs send -t)".to_owned());
         }
         match self.needs(index).iter().find(|base| !reached.contains(base)) {

@@ -65,6 +65,12 @@ impl Restorable {
         let texts: Vec<String> = texts.collect();
         Ok(row(texts.iter().map(String::as_str)))
     }
+
+    /// By host, then by name up to the `@`, then by time.
+    fn key(&self) -> impl Ord {
+        let dataset = self.name.split('@').next().unwrap_or_default();
+        (&self.host, dataset, self.stored, &self.name)
+    }
 }
 
 impl Catalog {
@@ -73,9 +79,9 @@ impl Catalog {
     pub fn list(&self, there: &HashSet<Guid>, now: Timestamp) -> Vec<Restorable> {
         let ways = self.ways(there);
         let mut best: BTreeMap<Target, usize> = BTreeMap::new();
-        for (index, entry) in self.entries.iter().enumerate() {
-            if !entry.stored.holds_snapshots() {
-                if entry.defect.is_some() {
+        for index in 0..self.entries.len() {
+            if !self.holds_snapshots(index) {
+                if !self.is_whole(index) {
                     continue;
                 }
                 best.insert(Target::Stream(index), index);
@@ -91,10 +97,10 @@ impl Catalog {
         let mut all: Vec<Restorable> = best
             .into_iter()
             .filter_map(|(target, index)| {
-                let entry = self.entries.get(index)?;
+                let stream = self.stream(index)?;
                 let (disputed, (size, streams)) = match target {
                     Target::Snapshot(_) => (ways.is_disputed(index), ways.cost(index)),
-                    Target::Stream(_) => (entry.disputed, (entry.stored.size, 1)),
+                    Target::Stream(_) => (self.is_disputed(index), (stream.size, 1)),
                 };
                 // What is disputed is not restored.
                 if disputed {
@@ -102,30 +108,23 @@ impl Catalog {
                 }
                 let (name, guid) = match target {
                     Target::Snapshot(guid) => (self.name_of(index, guid)?, Some(guid)),
-                    Target::Stream(_) => (entry.stored.name.clone(), None),
+                    Target::Stream(_) => (stream.name.to_string(), None),
                 };
                 Some(Restorable {
                     name,
                     guid,
-                    filter: entry.stored.filter.clone(),
-                    host: entry.stored.host.clone(),
-                    stream: entry.stored.stream,
+                    filter: stream.filter.as_deref().cloned(),
+                    host: stream.host.to_string(),
+                    stream: stream.stream,
                     streams,
                     size,
-                    dest: entry.stored.dest.clone(),
-                    stored: entry.stored.stored,
-                    age_s: u64::try_from(now.duration_since(entry.stored.stored).as_secs())
-                        .unwrap_or(0),
+                    dest: stream.dest.to_string(),
+                    stored: stream.stored,
+                    age_s: u64::try_from(now.duration_since(stream.stored).as_secs()).unwrap_or(0),
                 })
             })
             .collect();
-        all.sort_by(|a, b| {
-            let key = |it: &Restorable| {
-                let dataset = it.name.split('@').next().unwrap_or_default().to_owned();
-                (it.host.clone(), dataset, it.stored)
-            };
-            key(a).cmp(&key(b)).then_with(|| a.name.cmp(&b.name))
-        });
+        all.sort_by(|a, b| a.key().cmp(&b.key()));
         all
     }
 

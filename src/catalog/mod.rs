@@ -1,12 +1,12 @@
 //! What a catalog says: which streams restore a snapshot, in which order.
 //!
 //! A catalog only grows, and most of it is hashes. Two passes over it are
-//! enough: [`scan::survey`] keeps what tells streams apart (a few hundred
-//! bytes a stored stream), [`Catalog::chain`] decides, and [`scan::select`]
-//! finds the lines of the streams that were chosen. Nothing here touches a
-//! file or a clock.
+//! enough: [`scan::survey`] keeps what tells streams apart (some 300 bytes a
+//! stored stream), [`Catalog::chain`] decides, and [`scan::select`] finds the
+//! lines of the streams that were chosen. Which lines count [`counted`] says.
+//! Nothing here touches a file or a clock.
 
-mod archives;
+pub mod counted;
 pub mod dependencies;
 pub mod list;
 pub mod rebuild;
@@ -16,37 +16,80 @@ mod shortest;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
-pub use self::archives::Brief;
-use self::archives::{Archives, Defect};
-use crate::catalog::shortest::{Cost, Ways};
+use self::counted::{Defect, Lines, Named};
+use self::shortest::{Cost, Ways};
 use crate::error::{Error, Result};
-use crate::line::{Deleted, Guid, Snapshot, Stored, StreamId};
+use crate::hash::tree::Hash;
+use crate::line::{Deleted, Filter, Guid, Snapshot, Stored, StreamId};
 
 /// The streams of a catalog.
 #[derive(Debug, Default)]
 pub struct Catalog {
+    lines: Lines,
+    /// All `stored` lines, by their numbers in `lines`.
+    stored: Vec<Brief>,
     entries: Vec<Entry>,
     by_id: HashMap<StreamId, usize>,
-    /// By where they begin in their stream.
-    snapshots: HashMap<StreamId, BTreeMap<u64, Snapshot>>,
-    archives: Archives,
+    /// By stream, and by where they begin in it.
+    snapshots: Vec<Inner>,
+    /// Streams of which no `stored` line came: a name, and how many archives.
+    unfinished: BTreeMap<StreamId, (Arc<str>, usize)>,
+    /// Each text once: most stand in several lines.
+    texts: HashSet<Arc<str>>,
 }
 
-/// A stored stream: the `stored` line of it that counts.
+/// What is kept of a `stored` line.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Brief {
+    /// Which stream.
+    pub stream: StreamId,
+    /// Its name.
+    pub name: Arc<str>,
+    /// Where it was cut.
+    pub host: Arc<str>,
+    guid: Option<Guid>,
+    from_guid: Option<Guid>,
+    filter: Option<Box<Filter>>,
+    compound: bool,
+    resumed: bool,
+    holds_snapshots: bool,
+    generation: u32,
+    size: u64,
+    treehash: Hash,
+    /// Where it is stored.
+    pub dest: Arc<str>,
+    /// In which region.
+    pub region: Arc<str>,
+    /// When.
+    pub stored: Timestamp,
+}
+
+/// What is kept of a `snapshot` line.
+#[derive(Debug)]
+struct Inner {
+    stream: StreamId,
+    offset: u64,
+    name: Arc<str>,
+    guid: Guid,
+    from_guid: Option<Guid>,
+}
+
+/// A stored stream.
 #[derive(Debug)]
 struct Entry {
-    stored: Stored,
-    /// Where that line begins; archives behind it do not belong to it.
-    at: u64,
+    stream: StreamId,
+    /// The number of the `stored` line of it that counts.
+    line: usize,
     /// What it lacks.
     defect: Option<Defect>,
     /// Two `stored` lines say different things of its content.
     disputed: bool,
-    /// Other `stored` lines of it, and where they begin: it is stored twice.
-    others: Vec<(Stored, u64)>,
+    /// Its snapshots: how many come before, and how many it has.
+    snapshots: (usize, usize),
 }
 
 /// A stream of a chain: which of its lines count.
@@ -60,6 +103,8 @@ pub struct Link {
     pub dest: String,
     /// Where its `stored` line begins in the catalog.
     pub at: u64,
+    /// Where the `archive` lines of its volumes begin, in order.
+    pub archives: Vec<u64>,
 }
 
 /// What a user's word for a snapshot can mean.
@@ -71,37 +116,100 @@ enum Target {
 
 impl Catalog {
     /// Takes a `stored` line that begins at `at`.
-    pub fn stored(&mut self, stored: Stored, at: u64) {
-        match self.by_id.get(&stored.stream).and_then(|index| self.entries.get_mut(*index)) {
-            // A repeated line: what stands before its last place counts.
-            Some(entry) if entry.stored == stored => entry.at = at,
-            Some(entry) => entry.others.push((stored, at)),
-            None => {
-                self.by_id.insert(stored.stream, self.entries.len());
-                let (defect, others) = (None, Vec::new());
-                self.entries.push(Entry { stored, at, defect, disputed: false, others });
-            }
+    pub fn stored(&mut self, line: &Stored, at: u64) {
+        self.lines.stored(line, at);
+        self.unfinished.remove(&line.stream);
+        let number = self.stored.len();
+        let brief = Brief {
+            stream: line.stream,
+            name: self.text(&line.name),
+            host: self.text(&line.host),
+            guid: line.guid,
+            from_guid: line.from_guid,
+            filter: line.filter.clone().map(Box::new),
+            compound: line.compound,
+            resumed: line.resumed,
+            holds_snapshots: line.holds_snapshots(),
+            generation: line.generation,
+            size: line.size,
+            treehash: line.treehash,
+            dest: self.text(&line.dest),
+            region: self.text(&line.region),
+            stored: line.stored,
+        };
+        self.stored.push(brief);
+        if let std::collections::hash_map::Entry::Vacant(place) = self.by_id.entry(line.stream) {
+            place.insert(self.entries.len());
+            let (stream, snapshots) = (line.stream, (0, 0));
+            let entry = Entry { stream, line: number, defect: None, disputed: false, snapshots };
+            self.entries.push(entry);
         }
     }
 
-    /// Takes an `archive` line that begins at `at`.
-    pub fn archive(&mut self, archive: &Brief<'_>, at: u64) {
-        self.archives.add(archive, at);
+    /// Takes an `archive` line of a stream of this name that begins at `at`.
+    pub fn archive(&mut self, line: &Named<'_>, name: &str, at: u64) {
+        self.lines.archive(line, at);
+        if !self.by_id.contains_key(&line.stream) {
+            let name = self.text(name);
+            self.unfinished.entry(line.stream).or_insert((name, 0)).1 += 1;
+        }
     }
 
     /// Takes a `deleted` line.
     pub fn deleted(&mut self, deleted: &Deleted) {
         if let Some(archive) = &deleted.archive_id {
-            self.archives.delete(archive);
+            self.lines.deleted(archive);
         }
     }
 
-    /// Decides which `stored` line of each stream counts, once all lines were
-    /// taken: of those that lack nothing, or else of all, the one with the
-    /// latest time, then the last.
+    fn text(&mut self, text: &str) -> Arc<str> {
+        if let Some(known) = self.texts.get(text) {
+            return Arc::clone(known);
+        }
+        let new: Arc<str> = text.into();
+        self.texts.insert(Arc::clone(&new));
+        new
+    }
+
+    /// Decides what counts, once all lines were taken.
     pub fn settle(&mut self) {
+        self.lines.settle();
+        // Of several about one place in a stream the last counts, as in what
+        // `scan::select` prints.
+        self.snapshots.sort_by_key(|it| (it.stream, it.offset));
+        self.snapshots.dedup_by(|later, kept| {
+            let is_same = (later.stream, later.offset) == (kept.stream, kept.offset);
+            if is_same {
+                std::mem::swap(later, kept);
+            }
+            is_same
+        });
+        self.decide();
         for entry in &mut self.entries {
-            entry.settle(&self.archives);
+            let first = self.snapshots.partition_point(|it| it.stream < entry.stream);
+            let own = self.snapshots.iter().skip(first);
+            entry.snapshots = (first, own.take_while(|it| it.stream == entry.stream).count());
+        }
+    }
+
+    fn decide(&mut self) {
+        for entry in &mut self.entries {
+            let (mut best, mut content) = (None, None);
+            entry.disputed = false;
+            for line in self.lines.of(entry.stream) {
+                let defect = self.lines.defect(line);
+                let new = self.stored.get(line).map(|it| (it.treehash, it.size));
+                // What was deleted disputes nothing.
+                if !matches!(defect, Some(Defect::Deleted(_))) {
+                    entry.disputed |= content.is_some() && content != new;
+                    content = content.or(new);
+                }
+                let rank = self.lines.rank(line, defect);
+                if rank >= best {
+                    best = rank;
+                    (entry.line, entry.defect) = (line, defect);
+                }
+            }
         }
     }
 
@@ -112,24 +220,31 @@ impl Catalog {
         for (stored, snapshots) in streams {
             let place = self.by_id.get(&stored.stream).copied();
             if place.is_none_or(|index| !self.is_whole(index)) {
-                self.stored(stored.clone(), u64::MAX);
+                self.stored(stored, u64::MAX);
                 for snapshot in snapshots {
-                    self.snapshot(snapshot.clone());
+                    self.snapshot(snapshot);
                 }
             }
         }
         self.settle();
     }
 
+    /// Whether an archive was deleted.
+    pub fn is_deleted(&self, archive_id: &str) -> bool {
+        self.lines.is_deleted(archive_id)
+    }
+
+    /// All copies of a stream, of which that of the highest rank counts.
+    pub fn copies(&self, stream: StreamId) -> impl Iterator<Item = counted::Copy> {
+        self.lines.of(stream).filter_map(|line| self.lines.copy(line))
+    }
+
     /// Whether a stream is stored, as this line or one with other words for
     /// the same says.
     pub fn knows(&self, stored: &Stored) -> bool {
-        let what = |it: &Stored| (it.generation, it.treehash, it.size, it.dest == stored.dest);
-        let entry = self.by_id.get(&stored.stream).and_then(|index| self.entries.get(*index));
-        entry.is_some_and(|entry| {
-            let others = entry.others.iter().map(|(stored, _)| stored);
-            others.chain([&entry.stored]).any(|it| what(it) == what(stored))
-        })
+        let what = (stored.generation, stored.treehash, stored.size, stored.dest.as_str());
+        let lines = self.lines.of(stored.stream).filter_map(|line| self.stored.get(line));
+        lines.into_iter().any(|it| (it.generation, it.treehash, it.size, &*it.dest) == what)
     }
 
     /// A snapshot that a stream is based on, and that nothing brings back any
@@ -149,19 +264,19 @@ impl Catalog {
     /// The streams that could be restored, and no more once these archives are
     /// deleted, too; from here on they are. A base that no stream ever held
     /// is taken to be on the other side.
-    pub fn lost<'i>(&mut self, archives: impl Iterator<Item = &'i str>) -> Vec<&Stored> {
+    pub fn lost<'i>(&mut self, archives: impl Iterator<Item = &'i str>) -> Vec<Brief> {
         let there = self.bases_elsewhere();
         let count = self.entries.len();
         let before: Vec<bool> = {
             let ways = self.ways(&there);
             (0..count).map(|index| ways.is_there(index)).collect()
         };
-        archives.for_each(|archive| self.archives.delete(archive));
-        self.settle();
+        archives.for_each(|archive| self.lines.deleted(archive));
+        self.decide();
         let ways = self.ways(&there);
         let lost = before.into_iter().enumerate();
         let lost = lost.filter(|(index, before)| *before && !ways.is_there(*index));
-        lost.filter_map(|(index, _)| self.entries.get(index)).map(|entry| &entry.stored).collect()
+        lost.filter_map(|(index, _)| self.stream(index)).cloned().collect()
     }
 
     /// How many streams it takes to restore each: more than any of those that
@@ -170,7 +285,7 @@ impl Catalog {
         let there = self.bases_elsewhere();
         let ways = self.ways(&there);
         let entries = self.entries.iter().enumerate();
-        entries.map(|(index, entry)| (entry.stored.stream, ways.cost(index).1)).collect()
+        entries.map(|(index, entry)| (entry.stream, ways.cost(index).1)).collect()
     }
 
     /// Bases that no stream of the catalog ever held.
@@ -180,10 +295,11 @@ impl Catalog {
         all.flat_map(|index| self.needs(index)).filter(|guid| !held.contains(guid)).collect()
     }
 
-    /// Takes a `snapshot` line; of several about one place in a stream the
-    /// last counts, as in what [`scan::select`] prints.
-    pub fn snapshot(&mut self, snapshot: Snapshot) {
-        self.snapshots.entry(snapshot.stream).or_default().insert(snapshot.offset, snapshot);
+    /// Takes a `snapshot` line.
+    pub fn snapshot(&mut self, line: &Snapshot) {
+        let Snapshot { stream, offset, guid, from_guid, .. } = *line;
+        let name = self.text(&line.name);
+        self.snapshots.push(Inner { stream, offset, name, guid, from_guid });
     }
 
     /// The streams that restore `word` (the name of a snapshot or stream, a
@@ -247,11 +363,12 @@ impl Catalog {
             return Ok(Target::Stream(*index));
         }
         let mut meanings: BTreeMap<Target, Vec<usize>> = BTreeMap::new();
-        for (index, entry) in self.entries.iter().enumerate() {
+        for (index, stream) in (0..self.entries.len()).filter_map(|it| Some((it, self.stream(it)?)))
+        {
             let mut guids: Vec<Guid> =
                 self.named(index).filter(|(name, _)| *name == word).map(|(_, guid)| guid).collect();
             guids.dedup();
-            if guids.is_empty() && entry.stored.name == word {
+            if guids.is_empty() && &*stream.name == word {
                 meanings.entry(Target::Stream(index)).or_default().push(index);
             }
             for guid in guids {
@@ -259,7 +376,7 @@ impl Catalog {
             }
         }
         match meanings.len() {
-            0 => Err(Error::Data(match self.archives.count(word) {
+            0 => Err(Error::Data(match self.unfinished(word) {
                 Some(count) => format!(
                     "{word}: is not stored, though {count} of its archives {} there; run the \
                      command again that stores it",
@@ -282,24 +399,33 @@ impl Catalog {
     /// A meaning as the user is shown it: the word to use, when, and whose.
     fn candidate(&self, target: Target, of: &[usize]) -> String {
         let newest = of.iter().copied().max_by_key(|index| self.time(*index));
-        let Some(entry) = newest.and_then(|index| self.entries.get(index)) else {
+        let Some(stream) = newest.and_then(|index| self.stream(index)) else {
             return String::new();
         };
         let word = match target {
             Target::Snapshot(guid) => guid.to_string(),
-            Target::Stream(_) => entry.stored.stream.to_string(),
+            Target::Stream(_) => stream.stream.to_string(),
         };
-        format!("{word} (stored {} on {})", entry.stored.stored, entry.stored.host)
+        format!("{word} (stored {} on {})", stream.stored, stream.host)
+    }
+
+    /// How many archives there are of a stream that is not stored, by its name
+    /// or its id.
+    fn unfinished(&self, word: &str) -> Option<usize> {
+        let by_id = || word.parse().ok().and_then(|id: StreamId| self.unfinished.get(&id));
+        let by_name = || self.unfinished.values().find(|(name, _)| &**name == word);
+        by_id().or_else(by_name).map(|(_, count)| *count)
     }
 
     fn hint(&self) -> String {
-        match self.entries.iter().max_by_key(|entry| entry.stored.stored) {
+        let streams = (0..self.entries.len()).filter_map(|index| self.stream(index));
+        match streams.max_by_key(|stream| stream.stored) {
             None => "it is empty".to_owned(),
-            Some(entry) => format!(
+            Some(stream) => format!(
                 "of its {} streams {} of {} is the newest",
                 self.entries.len(),
-                entry.stored.name,
-                entry.stored.host
+                stream.name,
+                stream.host
             ),
         }
     }
@@ -309,13 +435,12 @@ impl Catalog {
         if let Some(defect) = self.defect(index) {
             return Err(Error::Data(format!("{word}: {defect}")));
         }
-        let stored = self.entries.get(index).map(|entry| &entry.stored);
-        if stored.is_some_and(|stored| stored.resumed) {
+        if self.stream(index).is_some_and(|stream| stream.resumed) {
             return Err(Error::Data(format!(
                 "{word}: is the rest of another stream (zfs send -t) and restores no snapshot"
             )));
         }
-        if stored.is_some_and(Stored::holds_snapshots) && self.provides(index).is_empty() {
+        if self.holds_snapshots(index) && self.provides(index).is_empty() {
             return Err(Error::Data(format!(
                 "{word}: the catalog has no \"snapshot\" line of it, so its bases are not known"
             )));
@@ -323,31 +448,37 @@ impl Catalog {
         Ok(())
     }
 
+    /// The `stored` line of a stream that counts.
+    fn stream(&self, index: usize) -> Option<&Brief> {
+        self.stored.get(self.entries.get(index)?.line)
+    }
+
     fn holds_snapshots(&self, index: usize) -> bool {
-        self.entries.get(index).is_some_and(|entry| entry.stored.holds_snapshots())
+        self.stream(index).is_some_and(|stream| stream.holds_snapshots)
     }
 
     fn time(&self, index: usize) -> Option<Timestamp> {
-        self.entries.get(index).map(|entry| entry.stored.stored)
+        self.stream(index).map(|stream| stream.stored)
     }
 
     /// The snapshots inside of a stream, in its order.
-    fn inner(&self, entry: &Entry) -> impl Iterator<Item = &Snapshot> {
-        self.snapshots.get(&entry.stored.stream).into_iter().flat_map(BTreeMap::values)
+    fn inner(&self, index: usize) -> impl Iterator<Item = &Inner> {
+        let (first, count) = self.entries.get(index).map_or((0, 0), |entry| entry.snapshots);
+        self.snapshots.iter().skip(first).take(count)
     }
 
     /// The names and guids of the snapshots that a stream holds.
     fn named(&self, index: usize) -> impl Iterator<Item = (&str, Guid)> {
-        let entry = self.entries.get(index).filter(|entry| entry.stored.holds_snapshots());
-        let own = entry.and_then(|e| e.stored.guid.map(|guid| (e.stored.name.as_str(), guid)));
-        let inner = entry.into_iter().flat_map(|entry| self.inner(entry));
-        own.into_iter().chain(inner.map(|inner| (inner.name.as_str(), inner.guid)))
+        let stream = self.stream(index).filter(|stream| stream.holds_snapshots);
+        let own = stream.and_then(|stream| stream.guid.map(|guid| (&*stream.name, guid)));
+        let inner = stream.into_iter().flat_map(move |_| self.inner(index));
+        own.into_iter().chain(inner.map(|inner| (&*inner.name, inner.guid)))
     }
 
     /// The snapshots that are there once this stream is received; none for
     /// the rest of an interrupted stream.
     fn provides(&self, index: usize) -> Vec<Guid> {
-        if self.entries.get(index).is_none_or(|entry| entry.stored.resumed) {
+        if self.stream(index).is_none_or(|stream| stream.resumed) {
             return Vec::new();
         }
         let mut guids: Vec<Guid> = Vec::new();
@@ -361,14 +492,13 @@ impl Catalog {
 
     /// The snapshots that must be there before, in the stream's order.
     fn needs(&self, index: usize) -> Vec<Guid> {
-        let Some(entry) = self.entries.get(index) else { return Vec::new() };
-        let own: HashSet<Guid> = self.named(index).map(|(_, guid)| guid).collect();
-        let inner = self.inner(entry).filter_map(|snapshot| snapshot.from_guid);
+        let Some(stream) = self.stream(index) else { return Vec::new() };
+        let inner = self.inner(index).filter_map(|snapshot| snapshot.from_guid);
         let mut needs = Vec::new();
-        for base in entry.stored.from_guid.into_iter().chain(inner) {
+        for base in stream.from_guid.into_iter().chain(inner) {
             // A stream whose only snapshot is its own base needs it all the
             // same: that is a circle, and found as one.
-            let within = entry.stored.compound && own.contains(&base);
+            let within = stream.compound && self.named(index).any(|(_, guid)| guid == base);
             if !within && !needs.contains(&base) {
                 needs.push(base);
             }
@@ -384,7 +514,7 @@ impl Catalog {
     }
 
     fn name(&self, index: usize) -> Option<&str> {
-        self.entries.get(index).map(|entry| entry.stored.name.as_str())
+        self.stream(index).map(|stream| &*stream.name)
     }
 
     fn defect(&self, index: usize) -> Option<Defect> {
@@ -400,64 +530,36 @@ impl Catalog {
     }
 
     fn size(&self, index: usize) -> u64 {
-        self.entries.get(index).map_or(0, |entry| entry.stored.size)
+        self.stream(index).map_or(0, |stream| stream.size)
     }
 
     /// The links of a chain, unless two `stored` lines disagree about one:
     /// hashes prove integrity, not which of them is right.
     fn links(&self, chain: &[usize]) -> Result<Vec<Link>> {
-        chain
-            .iter()
-            .map(|index| {
-                let entry = self
-                    .entries
-                    .get(*index)
-                    .ok_or_else(|| Error::Bug("a chain holds what is not there".to_owned()))?;
-                let stored = &entry.stored;
-                if entry.disputed {
-                    return Err(Error::Data(format!(
-                        "{}: two \"stored\" lines of stream {} disagree; take the wrong one out",
-                        stored.name, stored.stream
-                    )));
-                }
-                Ok(Link {
-                    stream: stored.stream,
-                    generation: stored.generation,
-                    dest: stored.dest.clone(),
-                    at: entry.at,
-                })
-            })
-            .collect()
+        let missing = || Error::Bug("a chain holds what is not there".to_owned());
+        let link = |index: &usize| {
+            let stream = self.stream(*index).ok_or_else(missing)?;
+            if self.is_disputed(*index) {
+                return Err(Error::Data(format!(
+                    "{}: two \"stored\" lines of stream {} disagree; take the wrong one out",
+                    stream.name, stream.stream
+                )));
+            }
+            self.link(*index).ok_or_else(missing)
+        };
+        chain.iter().map(link).collect()
     }
-}
 
-impl Entry {
-    fn settle(&mut self, archives: &Archives) {
-        let mut copies = std::mem::take(&mut self.others);
-        copies.push((self.stored.clone(), self.at));
-        // As they stand in the catalog; of equals max_by_key takes the last.
-        copies.sort_by_key(|(_, at)| *at);
-        let copies = copies.into_iter().map(|(stored, at)| {
-            let defect = archives.defect(&stored, at);
-            (stored, at, defect)
-        });
-        let mut copies: Vec<_> = copies.collect();
-        // What was deleted disputes nothing.
-        let mut contents = copies
-            .iter()
-            .filter(|(.., defect)| !matches!(defect, Some(Defect::Deleted(_))))
-            .map(|(stored, ..)| (stored.treehash, stored.size));
-        let first = contents.next();
-        self.disputed = contents.any(|content| Some(content) != first);
-        let best = copies
-            .iter()
-            .enumerate()
-            .max_by_key(|(_, (stored, _, defect))| (defect.is_none(), stored.stored))
-            .map(|(index, _)| index);
-        if let Some(best) = best {
-            (self.stored, self.at, self.defect) = copies.remove(best);
-        }
-        self.others = copies.into_iter().map(|(stored, at, _)| (stored, at)).collect();
+    /// The lines of a stream that count, by its place in the lists.
+    pub fn link(&self, index: usize) -> Option<Link> {
+        let (stream, copy) = (self.stream(index)?, self.lines.copy(self.entries.get(index)?.line)?);
+        Some(Link {
+            stream: stream.stream,
+            generation: stream.generation,
+            dest: stream.dest.to_string(),
+            at: copy.at,
+            archives: copy.archives,
+        })
     }
 }
 

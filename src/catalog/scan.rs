@@ -1,17 +1,11 @@
 //! Two passes over a catalog's text.
 
-use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::{self, BufRead};
 
-use jiff::Timestamp;
-use serde::Deserialize;
-
-use super::archives::Brief;
 use super::{Catalog, Link};
 use crate::error::{Error, Result};
-use crate::hash::tree::Hash;
-use crate::line::{Line, Reader, StreamId, Text, VERSION, is_newer};
+use crate::line::{Line, Reader, StreamId, Text, is_newer};
 use crate::process::input::Span;
 
 /// Lines that were skipped, and the first of them.
@@ -75,32 +69,6 @@ pub(crate) fn is_bulk(text: &str) -> bool {
     is_like(r#"{"type":"hashes","#, text)
 }
 
-/// What else an `archive` line must have to be one; what is no archive to
-/// [`select`] must not be one here.
-#[derive(Deserialize)]
-#[expect(dead_code, reason = "only whether they are right is asked")]
-struct Rest<'a> {
-    #[serde(borrow)]
-    host: Cow<'a, str>,
-    offset: u64,
-    size: u64,
-    treehash: Hash,
-    part_size: u64,
-    #[serde(borrow)]
-    region: Cow<'a, str>,
-    uploaded: Timestamp,
-}
-
-/// What tells archives apart; `None` sends a line the long way.
-fn brief(text: &str) -> Option<Brief<'_>> {
-    let is_whole = is_like(r#"{"type":"archive","#, text)
-        && text.matches(r#""type""#).count() == 1
-        && serde_json::from_str::<Rest>(text).is_ok();
-    is_whole
-        .then(|| serde_json::from_str(text).ok())?
-        .filter(|archive: &Brief| archive.v <= VERSION)
-}
-
 /// The stream of a line, if it is written as put writes it.
 pub(crate) fn stream_of(text: &str) -> Option<StreamId> {
     let (_, rest) = text.split_once(r#""stream":""#)?;
@@ -117,19 +85,15 @@ pub fn survey(input: impl BufRead) -> Result<(Catalog, Skipped)> {
     while let Some(text) = reader.read().map_err(unreadable)? {
         let line = match text {
             Text::Line(text) if is_bulk(&text) => continue,
-            Text::Line(text) => {
-                if let Some(archive) = brief(&text) {
-                    catalog.archive(&archive, reader.start);
-                    continue;
-                }
-                Line::parse(&text)
-            }
+            Text::Line(text) => Line::parse(&text),
             Text::Bad(reason) => Err(reason),
         };
         match line {
-            Ok(Some(Line::Stored(stored))) => catalog.stored(stored, reader.start),
-            Ok(Some(Line::Snapshot(snapshot))) => catalog.snapshot(snapshot),
-            Ok(Some(Line::Archive(archive))) => catalog.archive(&Brief::of(&archive), reader.start),
+            Ok(Some(Line::Stored(stored))) => catalog.stored(&stored, reader.start),
+            Ok(Some(Line::Snapshot(snapshot))) => catalog.snapshot(&snapshot),
+            Ok(Some(Line::Archive(archive))) => {
+                catalog.archive(&(&archive).into(), &archive.name, reader.start);
+            }
             Ok(Some(Line::Deleted(deleted))) => catalog.deleted(&deleted),
             Ok(Some(_)) => {}
             Ok(None) => skipped.unknown(),
@@ -155,6 +119,8 @@ pub fn select(input: impl BufRead, links: &[Link]) -> Result<Vec<Span>> {
         links.iter().map(|link| (link, BTreeMap::new())).collect();
     let wanted: HashMap<StreamId, usize> =
         links.iter().enumerate().map(|(index, link)| (link.stream, index)).collect();
+    let counted: HashSet<u64> =
+        links.iter().flat_map(|link| link.archives.iter().chain([&link.at])).copied().collect();
     let mut reader = Reader::new(input);
     let mut skipped = Skipped::default();
     while let Some(text) = reader.read().map_err(unreadable)? {
@@ -171,15 +137,22 @@ pub fn select(input: impl BufRead, links: &[Link]) -> Result<Vec<Span>> {
                 continue;
             }
         };
-        let Some((stream, of, place)) = place(&parsed) else { continue };
+        let Some((stream, place)) = place(&parsed) else { continue };
         let Some((link, spans)) = wanted.get(&stream).and_then(|index| found.get_mut(*index))
         else {
             continue;
         };
-        let current = of.is_none_or(|(generation, dest)| {
-            generation == link.generation && dest == link.dest && reader.start <= link.at
-        });
-        if current {
+        let is_of = match &parsed {
+            Line::Archive(_) | Line::Stored(_) => counted.contains(&reader.start),
+            Line::Hashes(run) => {
+                run.generation == link.generation
+                    && run.dest == link.dest
+                    && usize::try_from(run.volume).is_ok_and(|it| it < link.archives.len())
+                    && reader.start <= link.at
+            }
+            _ => true,
+        };
+        if is_of {
             let length = u64::try_from(text.len()).unwrap_or(u64::MAX);
             spans.insert(place, (reader.start, length));
         }
@@ -187,21 +160,13 @@ pub fn select(input: impl BufRead, links: &[Link]) -> Result<Vec<Span>> {
     Ok(found.into_iter().flat_map(|(_, lines)| lines.into_values()).collect())
 }
 
-/// The stream of a catalog line, the attempt and destination it belongs to,
-/// and its place.
-#[expect(clippy::type_complexity, reason = "it is taken apart where it is made")]
-fn place(line: &Line) -> Option<(StreamId, Option<(u32, &str)>, Place)> {
+/// The stream of a catalog line, and its place.
+fn place(line: &Line) -> Option<(StreamId, Place)> {
     Some(match line {
-        Line::Hashes(line) => (
-            line.stream,
-            Some((line.generation, &line.dest)),
-            (0, line.volume, 0, u64::from(line.part)),
-        ),
-        Line::Archive(line) => {
-            (line.stream, Some((line.generation, &line.dest)), (0, line.volume, 1, 0))
-        }
-        Line::Snapshot(line) => (line.stream, None, (1, 0, 0, line.offset)),
-        Line::Stored(line) => (line.stream, Some((line.generation, &line.dest)), (2, 0, 0, 0)),
+        Line::Hashes(line) => (line.stream, (0, line.volume, 0, u64::from(line.part))),
+        Line::Archive(line) => (line.stream, (0, line.volume, 1, 0)),
+        Line::Snapshot(line) => (line.stream, (1, 0, 0, line.offset)),
+        Line::Stored(line) => (line.stream, (2, 0, 0, 0)),
         _ => return None,
     })
 }

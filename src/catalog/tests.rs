@@ -65,11 +65,15 @@ fn placed(stored: &Stored, volume: u32, archive_id: &str) -> Archive {
     archive
 }
 
+fn add(catalog: &mut Catalog, line: &Archive, at: u64) {
+    catalog.archive(&line.into(), &line.name, at);
+}
+
 /// A catalog of streams, each with its one archive: `0` and so on.
 fn catalog(lines: &[Stored], snapshots: &[Snapshot]) -> Catalog {
     lacking(lines, snapshots, |catalog| {
         for (at, line) in (0..).zip(lines) {
-            catalog.archive(&Brief::of(&placed(line, 0, &at.to_string())), at);
+            add(catalog, &placed(line, 0, &at.to_string()), at);
         }
     })
 }
@@ -78,10 +82,10 @@ fn catalog(lines: &[Stored], snapshots: &[Snapshot]) -> Catalog {
 fn lacking(lines: &[Stored], snapshots: &[Snapshot], add: impl FnOnce(&mut Catalog)) -> Catalog {
     let mut catalog = Catalog::default();
     for (at, line) in (0..).zip(lines) {
-        catalog.stored(line.clone(), at);
+        catalog.stored(line, at);
     }
     for line in snapshots {
-        catalog.snapshot(line.clone());
+        catalog.snapshot(line);
     }
     add(&mut catalog);
     catalog.settle();
@@ -118,8 +122,9 @@ fn a_filtered_stream_is_a_link_as_a_plain_one_is() {
     ];
     let (bytes, at) = (all[4].clone(), 0);
     for stored in all {
-        catalog.stored(stored, at);
+        catalog.stored(&Stored { volumes: 0, ..stored }, at);
     }
+    catalog.settle();
     let links = catalog.chain("t@wed", &HashSet::new());
     let ids = |links: Result<Vec<Link>>| -> Vec<StreamId> {
         links.unwrap().into_iter().map(|link| link.stream).collect()
@@ -444,9 +449,9 @@ fn a_gap_in_the_volumes_is_told_and_gone_around() {
         let (mon, tue) = (mon.clone(), tue.clone());
         lacking(lines, &[], move |catalog| {
             for volume in volumes {
-                catalog.archive(&Brief::of(&placed(&mon, *volume, &volume.to_string())), 0);
+                add(catalog, &placed(&mon, *volume, &volume.to_string()), 0);
             }
-            catalog.archive(&Brief::of(&placed(&tue, 0, "tue")), 1);
+            add(catalog, &placed(&tue, 0, "tue"), 1);
         })
     };
     assert_eq!(chain(&with(&[2, 0, 1], &lines), "t@tue"), Ok(vec![1, 2]));
@@ -460,7 +465,7 @@ fn a_gap_in_the_volumes_is_told_and_gone_around() {
     assert_eq!(gap.list(&HashSet::new(), now()), []);
     // Behind its `stored` line an archive does not belong to it.
     let late = lacking(&lines[1..], &[], |catalog| {
-        catalog.archive(&Brief::of(&placed(&tue, 0, "tue")), 1);
+        add(catalog, &placed(&tue, 0, "tue"), 1);
     });
     assert!(chain(&late, "t@tue").unwrap_err().ends_with("volume 0: no \"archive\" line"));
 }
@@ -478,7 +483,7 @@ fn what_was_deleted_is_not_restored_but_another_copy_is() {
         let lines = [there.clone(), here.clone()];
         lacking(&lines, &[], |catalog| {
             for (at, line) in (0..).zip(&lines) {
-                catalog.archive(&Brief::of(&placed(line, 0, &at.to_string())), at);
+                add(catalog, &placed(line, 0, &at.to_string()), at);
             }
             for id in gone {
                 catalog.deleted(&deleted(id));
@@ -501,7 +506,7 @@ fn what_was_deleted_is_not_restored_but_another_copy_is() {
 fn what_is_not_stored_yet_is_told_from_what_is_not_known() {
     let [whole, begun] = [stored(1, "t@mon", 10, None), stored(2, "t@tue", 20, Some(10))];
     let catalog = lacking(&[whole], &[], |catalog| {
-        catalog.archive(&Brief::of(&placed(&begun, 0, "tue")), 1);
+        add(catalog, &placed(&begun, 0, "tue"), 1);
     });
     for word in ["t@tue".to_owned(), id(2).to_string()] {
         let message = chain(&catalog, &word).unwrap_err();

@@ -11,7 +11,6 @@ use std::fs::File;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io::{self, Read as _, Seek as _};
 
-use crate::catalog::Link;
 use crate::catalog::scan::{select, survey};
 use crate::error::{Error, Result};
 use crate::line::{Deleted, Line, Snapshot, Stored, StreamId};
@@ -48,13 +47,10 @@ impl Receipt {
     fn of(bytes: &[u8], id: StreamId) -> Result<Self, String> {
         let said = |e: Error| e.to_string().replacen("stdin: ", "", 1);
         let (catalog, _) = survey(bytes).map_err(said)?;
-        let counted = catalog.counted().find(|(stored, _)| stored.stream == id);
-        let (stored, at) = counted.ok_or(NO_STORED)?;
-        let (generation, dest) = (stored.generation, stored.dest.clone());
-        let chosen = [Link { stream: id, generation, dest, at }];
-        let spans = select(bytes, &chosen).map_err(said)?;
+        let chosen = catalog.place(id).and_then(|place| catalog.link(place)).ok_or(NO_STORED)?;
+        let spans = select(bytes, &[chosen]).map_err(said)?;
         let (mut lines, mut snapshots) = (Vec::new(), Vec::new());
-        let mut archives: HashSet<String> = stored.manifest_id.iter().cloned().collect();
+        let (mut archives, mut stored) = (HashSet::new(), None);
         let mut check = Lines::default();
         for span in spans {
             let text = slice(bytes, span).ok_or("a line of it is none")?;
@@ -62,13 +58,17 @@ impl Receipt {
             match &line {
                 Line::Archive(archive) => drop(archives.insert(archive.archive_id.clone())),
                 Line::Snapshot(snapshot) => snapshots.push(snapshot.clone()),
+                Line::Stored(line) => {
+                    archives.extend(line.manifest_id.clone());
+                    stored = Some(line.clone());
+                }
                 _ => {}
             }
             check.take(line).map_err(said)?;
             lines.push(text.trim_end().to_owned());
         }
         check.plan(false).map_err(said)?;
-        Ok(Self { stored: stored.clone(), lines, archives, snapshots })
+        Ok(Self { stored: stored.ok_or(NO_STORED)?, lines, archives, snapshots })
     }
 
     /// Whether the stream needs an archive, or that is its manifest.

@@ -13,10 +13,11 @@ use std::collections::{HashMap, HashSet};
 use std::io::{self, BufRead};
 
 use self::gathered::Gathered;
+use crate::catalog::counted;
 use crate::catalog::scan::Skipped;
 use crate::error::{Error, Result};
 use crate::hash::tree::Hash;
-use crate::line::{Archive, Chain, Hashes, Job, Line, Reader, Snapshot, Stored, StreamId, Text};
+use crate::line::{Archive, Chain, Job, Line, Reader, Snapshot, Stored, StreamId, Text};
 use crate::storage::Span;
 use crate::tools::retrieve::Place;
 
@@ -71,11 +72,10 @@ pub struct Volume {
 /// Catalog lines as they come.
 #[derive(Debug, Default)]
 pub struct Lines {
+    counted: counted::Lines,
     streams: Vec<Gathered>,
     by_id: HashMap<StreamId, usize>,
     chains: Vec<(Chain, HashSet<StreamId>)>,
-    /// Archives that are gone.
-    deleted: HashSet<String>,
     /// Jobs by their archives.
     jobs: HashMap<String, Vec<(Option<Span>, String)>>,
     count: u64,
@@ -115,13 +115,15 @@ impl Lines {
     pub fn take(&mut self, line: Line) -> Result<()> {
         self.count += 1;
         match line {
-            Line::Hashes(Hashes { stream, generation, volume, part, dest, treehashes }) => {
-                let found = self.stream(stream).attempt(generation, &dest).volume(volume);
-                found.hashes.insert(part, treehashes);
+            Line::Hashes(hashes) => {
+                let at = self.count;
+                self.stream(hashes.stream).hashes.insert(at, hashes);
             }
             Line::Archive(archive) => self.archive(archive),
             Line::Job(job) => self.job(job),
-            Line::Deleted(deleted) => self.deleted.extend(deleted.archive_id),
+            Line::Deleted(deleted) => {
+                deleted.archive_id.iter().for_each(|archive| self.counted.deleted(archive));
+            }
             Line::Stored(stored) => self.stored(stored)?,
             Line::Snapshot(snapshot) => {
                 let known = &mut self.stream(snapshot.stream).snapshots;
@@ -154,19 +156,17 @@ impl Lines {
     }
 
     fn archive(&mut self, archive: Archive) {
+        let at = self.count;
+        self.counted.archive(&(&archive).into(), at);
         let stream = self.stream(archive.stream);
         stream.name.get_or_insert_with(|| archive.name.clone());
-        let attempt = stream.attempt(archive.generation, &archive.dest);
-        let found = attempt.volume(archive.volume);
-        found.archive = Some(archive);
+        stream.archives.insert(at, archive);
     }
 
     fn stream(&mut self, id: StreamId) -> &mut Gathered {
         let index = *self.by_id.entry(id).or_insert(self.streams.len());
         if index == self.streams.len() {
-            let order = (false, self.count);
-            let (attempts, snapshots) = (Vec::new(), Vec::new());
-            self.streams.push(Gathered { id, name: None, order, attempts, snapshots });
+            self.streams.push(Gathered::new(id, self.count));
         }
         #[expect(clippy::indexing_slicing, reason = "every index in by_id was pushed just above")]
         &mut self.streams[index]
@@ -177,20 +177,17 @@ impl Lines {
             streams.insert(stored.stream);
         }
         let count = self.count;
+        self.counted.stored(&stored, count);
         let stream = self.stream(stored.stream);
         let name = stream.name.insert(stored.name.clone()).clone();
         if !stream.order.0 {
             stream.order = (true, count);
         }
         let what = |stored: &Stored| (stored.size, stored.treehash);
-        if let Some(other) = stream.attempts.iter().find_map(|attempt| attempt.stored.as_ref())
-            && what(other) != what(&stored)
-        {
+        if stream.stored.values().any(|other| what(other) != what(&stored)) {
             return Err(Error::Data(format!("{name}: two \"stored\" lines disagree")));
         }
-        let attempt = stream.attempt(stored.generation, &stored.dest);
-        attempt.settle();
-        attempt.stored = Some(stored);
+        stream.stored.insert(count, stored);
         Ok(())
     }
 
@@ -222,18 +219,15 @@ impl Lines {
             return Err(Error::Data(why));
         }
         self.streams.sort_by_key(|stream| stream.order.1);
-        // One that is gone cannot be had, wherever its line stands.
-        for gathered in &mut self.streams {
-            gathered.forget(&self.deleted);
-        }
+        self.counted.settle();
         let mut plan = Plan::default();
         for (chain, _) in self.chains {
             if !plan.chains.contains(&chain) {
                 plan.chains.push(chain);
             }
         }
-        for gathered in self.streams {
-            let stream = gathered.plan(partial, &mut plan)?;
+        for gathered in &self.streams {
+            let stream = gathered.plan(&self.counted, partial, &mut plan)?;
             plan.streams.extend(stream);
         }
         for volume in plan.streams.iter_mut().flat_map(|stream| &mut stream.volumes) {

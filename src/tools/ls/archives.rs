@@ -1,12 +1,13 @@
 //! The archives of a catalog: those that its stored streams need.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeMap;
 use std::io::BufRead;
 
 use super::table::{self, Column};
 use super::{Printer, catalog};
+use crate::catalog::counted;
 use crate::error::Result;
-use crate::line::{Archive, Line, Stored, StreamId};
+use crate::line::{Archive, Line};
 use crate::units;
 
 /// The columns of its table.
@@ -18,53 +19,38 @@ pub const COLUMNS: &[Column] = &[
     Column::Left("WHAT"),
 ];
 
-/// An attempt at a stream: its generation, and where it went.
-type Attempt = (StreamId, u32, String);
-
 /// The archives of a catalog, as its lines come.
 #[derive(Debug, Default)]
 pub struct Archives {
-    attempts: HashMap<Attempt, BTreeMap<u32, Archive>>,
-    /// What was stored, in the order of the catalog.
-    stored: Vec<(Stored, BTreeMap<u32, Archive>)>,
-    deleted: HashSet<String>,
+    lines: counted::Lines,
+    found: BTreeMap<u64, Archive>,
+    count: u64,
 }
 
 impl Archives {
     /// Takes a line.
     pub fn take(&mut self, line: Line) {
+        self.count += 1;
         match line {
             Line::Archive(line) => {
-                let key = (line.stream, line.generation, line.dest.clone());
-                self.attempts.entry(key).or_default().insert(line.volume, line);
+                self.lines.archive(&(&line).into(), self.count);
+                self.found.insert(self.count, line);
             }
-            Line::Stored(line) => {
-                let key = (line.stream, line.generation, line.dest.clone());
-                // Of several lines for a volume the last before this counts.
-                let archives = self.attempts.get(&key).cloned().unwrap_or_default();
-                let of = |(it, _): &(Stored, _)| {
-                    it.stream == line.stream
-                        && it.generation == line.generation
-                        && it.dest == line.dest
-                };
-                self.stored.retain(|it| !of(it));
-                self.stored.push((line, archives));
+            Line::Stored(line) => self.lines.stored(&line, self.count),
+            Line::Deleted(line) => {
+                line.archive_id.iter().for_each(|archive| self.lines.deleted(archive));
             }
-            Line::Deleted(line) => self.deleted.extend(line.archive_id),
             _ => {}
         }
     }
 
     /// The archives that count, stream after stream, volume after volume. A
     /// stream that lacks one is not stored, and none of it is given.
-    pub fn counted(self) -> Vec<Archive> {
-        let deleted = &self.deleted;
-        let is_whole = |(stored, archives): &(Stored, BTreeMap<u32, Archive>)| {
-            u32::try_from(archives.len()) == Ok(stored.volumes)
-                && !archives.values().any(|archive| deleted.contains(&archive.archive_id))
-        };
-        let whole = self.stored.into_iter().filter(is_whole);
-        whole.flat_map(|(_, archives)| archives.into_values()).collect()
+    pub fn counted(mut self) -> Vec<Archive> {
+        self.lines.settle();
+        let whole = self.lines.copies().filter(|copy| copy.defect.is_none());
+        let places = whole.flat_map(|copy| copy.archives);
+        places.filter_map(|at| self.found.remove(&at)).collect()
     }
 }
 

@@ -1,15 +1,15 @@
 //! What the input says: the streams that are stored, each with the archives
 //! that count, and all else that lies in vaults.
 
-use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::io::BufRead;
 
 use jiff::Timestamp;
 
+use crate::catalog::Catalog;
+use crate::catalog::counted::Named;
 use crate::catalog::dependencies::{Closed, Road};
 use crate::catalog::scan::{Skipped, is_bulk, stream_of, unreadable};
-use crate::catalog::{Brief, Catalog};
 use crate::error::{Error, Result};
 use crate::line::description::Kind;
 use crate::line::{Described, Guid, Line, Reader, Snapshot, Stored, Stream, StreamId, Text};
@@ -26,7 +26,7 @@ pub struct Books {
     snapshots: Vec<Snapshot>,
     /// Streams that are on their way.
     underway: Vec<Stream>,
-    pub(super) pieces: Vec<Piece>,
+    pub(crate) pieces: Vec<Piece>,
     /// Archives and uploads that are gone.
     pub(super) gone: HashSet<String>,
     /// Streams of which a line is bad: it may be the `stored` line.
@@ -179,7 +179,8 @@ impl Books {
     /// hang on another. Where a chain has its beginning elsewhere only, it
     /// is the one that glacier-chain finds in all of them.
     pub fn copies(&self) -> Vec<Copy> {
-        let lengths = self.lengths();
+        let stored: HashMap<u64, (&Stored, Span)> =
+            self.stored.iter().map(|(_, stored, span)| (span.0, (stored, *span))).collect();
         let catalogs: Vec<Catalog> =
             (0..self.places.len()).map(|place| self.catalog(Some(place))).collect();
         let disputed = disputed(&catalogs);
@@ -187,80 +188,60 @@ impl Books {
         let mut homes: HashMap<(Place, StreamId), usize> = HashMap::new();
         for (place, catalog) in catalogs.iter().enumerate() {
             let first = copies.len();
-            let counted = catalog.counted().zip(catalog.roads(&disputed));
-            copies.extend(counted.map(|((stored, at), road)| {
+            let counted = catalog.all_links().zip(catalog.roads(&disputed));
+            copies.extend(counted.filter_map(|(link, road)| {
                 let Road { before, streams, holds, closed } = road;
                 let before = before.into_iter().map(|index| first + index).collect();
-                let span = (at, lengths.get(&at).copied().unwrap_or_default());
-                let (stored, archives) = (stored.clone(), Vec::new());
-                Copy { place, stored, span, archives, before, streams, holds, closed }
+                let (stored, span) = stored.get(&link.at).copied()?;
+                let (stored, archives) = (stored.clone(), self.pieces_at(&link.archives));
+                Some(Copy { place, stored, span, archives, before, streams, holds, closed })
             }));
             let new = copies.iter().enumerate().skip(first);
             homes.extend(new.map(|(index, copy)| ((place, copy.stored.stream), index)));
         }
-        self.shelve(&mut copies, &homes);
         if self.places.len() > 1 {
             self.join(&mut copies, &homes, &disputed);
         }
         copies
     }
 
+    /// The pieces whose lines are there.
+    fn pieces_at(&self, lines: &[u64]) -> Vec<usize> {
+        let place = |at: &u64| self.pieces.binary_search_by_key(at, |piece| piece.span.0).ok();
+        lines.iter().filter_map(place).collect()
+    }
+
     /// A catalog of what lies in one place, or in all.
     fn catalog(&self, place: Option<Place>) -> Catalog {
         let mut catalog = Catalog::default();
         let is_wanted = |of: Place| place.is_none_or(|place| of == place);
-        let dest: HashMap<Place, &str> =
-            self.places.iter().map(|((dest, _), place)| (*place, dest.as_str())).collect();
+        let places: HashMap<Place, (&str, &str)> = self
+            .places
+            .iter()
+            .map(|((dest, region), place)| (*place, (&**dest, &**region)))
+            .collect();
         for (_, stored, span) in self.stored.iter().filter(|(of, ..)| is_wanted(*of)) {
-            catalog.stored(stored.clone(), span.0);
+            catalog.stored(stored, span.0);
         }
         let archives = self.pieces.iter().filter(|piece| piece.told == Told::Archive);
         for piece in archives.filter(|piece| is_wanted(piece.place)) {
-            let brief = Brief {
-                v: 1,
+            let named = Named {
                 stream: piece.stream,
-                name: Cow::Borrowed(""),
                 generation: piece.generation,
                 volume: piece.volume,
-                dest: Cow::Borrowed(dest.get(&piece.place).copied().unwrap_or_default()),
-                archive_id: Cow::Borrowed(&piece.id),
+                place: places.get(&piece.place).copied().unwrap_or_default(),
+                archive_id: &piece.id,
             };
-            catalog.archive(&brief, piece.span.0);
+            catalog.archive(&named, "", piece.span.0);
         }
         self.gone.iter().for_each(|id| catalog.gone(id));
         for snapshot in &self.snapshots {
             if catalog.place(snapshot.stream).is_some() {
-                catalog.snapshot(snapshot.clone());
+                catalog.snapshot(snapshot);
             }
         }
         catalog.settle();
         catalog
-    }
-
-    fn lengths(&self) -> HashMap<u64, u64> {
-        self.stored.iter().map(|(.., (at, length))| (*at, *length)).collect()
-    }
-
-    /// Gives each copy its archives that count: of those of a volume the last
-    /// before `stored`.
-    fn shelve(&self, copies: &mut [Copy], homes: &HashMap<(Place, StreamId), usize>) {
-        let mut shelves: HashMap<usize, BTreeMap<u32, usize>> = HashMap::new();
-        for (index, piece) in self.pieces.iter().enumerate() {
-            let Some(home) = homes.get(&(piece.place, piece.stream)) else { continue };
-            if piece.told == Told::Archive
-                && let Some(copy) = copies.get(*home)
-                && piece.generation == copy.stored.generation
-                && piece.volume < copy.stored.volumes
-                && piece.span.0 <= copy.span.0
-            {
-                shelves.entry(*home).or_default().insert(piece.volume, index);
-            }
-        }
-        for (home, shelf) in shelves {
-            if let Some(copy) = copies.get_mut(home) {
-                copy.archives = shelf.into_values().collect();
-            }
-        }
     }
 
     /// Finds the chains of copies whose bases are in other destinations only.
@@ -271,12 +252,11 @@ impl Books {
         disputed: &HashSet<StreamId>,
     ) {
         let all = self.catalog(None);
+        let places: HashMap<u64, Place> =
+            self.stored.iter().map(|(place, _, span)| (span.0, *place)).collect();
         let home: Vec<Option<usize>> = all
-            .counted()
-            .map(|(stored, _)| {
-                let place = (stored.dest.clone(), stored.region.clone());
-                homes.get(&(*self.places.get(&place)?, stored.stream)).copied()
-            })
+            .all_links()
+            .map(|link| homes.get(&(*places.get(&link.at)?, link.stream)).copied())
             .collect();
         let roads = all.roads(disputed);
         for copy in copies.iter_mut().filter(|copy| matches!(copy.closed, Some(Closed::Alone(_)))) {
@@ -326,10 +306,9 @@ impl Books {
 /// Streams that are something else in another destination.
 fn disputed(catalogs: &[Catalog]) -> HashSet<StreamId> {
     let (mut contents, mut disputed) = (HashMap::new(), HashSet::new());
-    for stored in catalogs.iter().flat_map(Catalog::undeleted) {
-        let content = (stored.treehash, stored.size);
-        if *contents.entry(stored.stream).or_insert(content) != content {
-            disputed.insert(stored.stream);
+    for (stream, content) in catalogs.iter().flat_map(Catalog::contents) {
+        if *contents.entry(stream).or_insert(content) != content {
+            disputed.insert(stream);
         }
     }
     disputed

@@ -3,9 +3,10 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
-use std::io::{BufReader, Read, Seek as _, Write};
+use std::io::{BufReader, Read, Seek, Write};
 
 use super::plan::{Manifest, Plan};
+use crate::catalog::counted;
 use crate::error::{Error, Result};
 use crate::hash::tree::{Fold, Hash};
 use crate::line::{Line, Reader, Recipe, Stored, Text, now};
@@ -88,8 +89,15 @@ pub fn earlier(file: impl Read, stored: &Stored) -> Result<Option<Form>> {
 /// # Errors
 /// When one cannot be read, or the other not written; or the archives do not
 /// come to what is stored, so that the manifest would be worth nothing: a bug.
-pub fn write(plan: &Plan, journal: impl Read, form: &Form, out: &mut dyn Write) -> Result<()> {
+pub fn write(
+    plan: &Plan,
+    mut journal: impl Read + Seek,
+    form: &Form,
+    out: &mut dyn Write,
+) -> Result<()> {
     let stored = &form.stored;
+    let counted = counted(&mut journal, stored)?;
+    journal.rewind().map_err(cannot)?;
     let mut put =
         |line: &Line| -> Result<()> { out.write_all(line.text()?.as_bytes()).map_err(cannot) };
     if form.recipe {
@@ -98,25 +106,15 @@ pub fn write(plan: &Plan, journal: impl Read, form: &Form, out: &mut dyn Write) 
     put(&Line::Stream(plan.stream().clone()))?;
     plan.snapshots().iter().try_for_each(|snapshot| put(&Line::Snapshot(snapshot.clone())))?;
     let mut lines = Reader::new(BufReader::new(journal));
-    let mut seen = HashSet::new();
     let mut archives: BTreeMap<u32, (u64, Hash)> = BTreeMap::new();
     while let Some(text) = lines.read().map_err(cannot)? {
-        let Text::Line(text) = text else { continue };
-        let Ok(Some(line)) = Line::parse(&text) else { continue };
-        let part = match &line {
-            Line::Hashes(line) if line.generation == stored.generation => Some(line.part),
-            Line::Archive(line) if line.generation == stored.generation => None,
-            _ => continue,
-        };
-        let volume = match &line {
-            Line::Hashes(line) => line.volume,
-            Line::Archive(line) => line.volume,
-            _ => continue,
-        };
-        if volume < stored.volumes && seen.insert((volume, part)) {
+        if let Text::Line(text) = text
+            && counted.contains(&lines.start)
+            && let Ok(Some(line)) = Line::parse(&text)
+        {
             put(&line)?;
             if let Line::Archive(line) = line {
-                archives.insert(volume, (line.size, line.treehash));
+                archives.insert(line.volume, (line.size, line.treehash));
             }
         }
     }
@@ -130,6 +128,29 @@ pub fn write(plan: &Plan, journal: impl Read, form: &Form, out: &mut dyn Write) 
     put(&Line::Stored(stored.clone()))
 }
 
+/// Where the lines of a journal begin that count once `stored` stands behind
+/// them.
+fn counted(journal: &mut impl Read, stored: &Stored) -> Result<HashSet<u64>> {
+    let mut reader = Reader::new(BufReader::new(journal));
+    let (mut lines, mut hashes) = (counted::Lines::default(), BTreeMap::new());
+    while let Some(text) = reader.read().map_err(cannot)? {
+        let Text::Line(text) = text else { continue };
+        match Line::parse(&text) {
+            Ok(Some(Line::Archive(line))) => lines.archive(&(&line).into(), reader.start),
+            Ok(Some(Line::Hashes(line)))
+                if line.generation == stored.generation && line.volume < stored.volumes =>
+            {
+                hashes.insert((line.volume, line.part), reader.start);
+            }
+            _ => {}
+        }
+    }
+    lines.stored(stored, u64::MAX);
+    lines.settle();
+    let archives = lines.copy(0).map(|copy| copy.archives).unwrap_or_default();
+    Ok(hashes.into_values().chain(archives).collect())
+}
+
 /// The parts of a file.
 fn cut(mut file: File, part_size: u64) -> Result<Vec<Piece>> {
     file.rewind().map_err(cannot)?;
@@ -140,6 +161,39 @@ fn cut(mut file: File, part_size: u64) -> Result<Vec<Piece>> {
 mod tests {
     use super::*;
     use crate::line::MAX;
+
+    #[test]
+    fn the_lines_that_would_count_are_those_of_the_manifest() {
+        let stream = "17".repeat(16);
+        let of = format!(r#""stream":"{stream}","dest":"glacier://v""#);
+        let hash = Hash::of(b"");
+        let archive = |generation: u32, id: &str| {
+            format!(
+                r#"{{"type":"archive","v":1,{of},"host":"h","name":"n","generation":{generation},"volume":0,"offset":0,"size":1,"treehash":"{hash}","part_size":1048576,"region":"r","archive_id":"{id}","uploaded":"2026-01-01T00:00:00Z"}}
+"#
+            )
+        };
+        let run = |volume: u32| {
+            format!(
+                r#"{{"type":"hashes",{of},"volume":{volume},"part":0,"treehashes":["{hash}"]}}
+"#
+            )
+        };
+        let stored = format!(
+            r#"{{"type":"stored","v":1,{of},"host":"h","name":"n","format":"bytes","volumes":1,"size":1,"treehash":"{hash}","whole":"trusted","region":"r","stored":"2026-01-01T00:00:00Z"}}"#
+        );
+        let Line::Stored(stored) = Line::parse(&stored).unwrap().unwrap() else { panic!() };
+        let journal =
+            [run(0), archive(0, "lost"), run(1), run(0), archive(0, "a"), archive(1, "b")].concat();
+        let counted = counted(&mut journal.as_bytes(), &stored).unwrap();
+        let mut start = 0;
+        let lines = journal.split_inclusive('\n').filter(|line| {
+            let is_counted = counted.contains(&start);
+            start += line.len() as u64;
+            is_counted
+        });
+        assert_eq!(lines.collect::<String>(), run(0) + &archive(0, "a"));
+    }
 
     #[test]
     fn the_recipe_fits_a_line_and_reads_as_it_stands() {

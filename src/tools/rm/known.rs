@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::BufRead;
 
-use crate::catalog::{Catalog, scan};
+use crate::catalog::{Brief, Catalog, scan};
 use crate::error::{Error, Result};
 use crate::line::{Archive, Line, Reader, Snapshot, Stored, StreamId, Text};
 use crate::spool::underway::Underway;
@@ -18,22 +18,20 @@ pub struct Known {
     /// How many streams each takes to be restored.
     lengths: HashMap<StreamId, u32>,
     books: HashMap<StreamId, Books>,
-    deleted: HashSet<String>,
     /// Receipts of streams that are stored, which the catalog has lost.
     lost: Vec<Receipt>,
     /// What to warn of.
     pub warning: Option<String>,
 }
 
-/// What there is of one stream, with the numbers of the lines.
+/// What there is of one stream, by where the lines begin.
 #[derive(Debug, Default)]
 struct Books {
-    archives: Vec<(u64, Archive)>,
-    stored: Vec<(u64, Stored)>,
+    archives: BTreeMap<u64, Archive>,
+    stored: BTreeMap<u64, Stored>,
 }
 
-/// A stream as it is stored in one destination: what its last `stored` line
-/// counts.
+/// A stream as it is stored in one destination: the copy that counts.
 #[derive(Debug)]
 pub struct Attempt<'a> {
     /// That line.
@@ -42,6 +40,8 @@ pub struct Attempt<'a> {
     pub at: u64,
     /// The archive of each volume.
     pub volumes: BTreeMap<u32, &'a Archive>,
+    /// No line of it lacks, and none of these archives was deleted.
+    is_whole: bool,
 }
 
 impl Known {
@@ -69,17 +69,16 @@ impl Known {
             if scan::stream_of(&text).is_some_and(|stream| !wanted.contains(&stream)) {
                 continue;
             }
-            let number = reader.number;
+            let at = reader.start;
             match Line::parse(&text) {
                 Ok(Some(Line::Archive(archive))) => {
                     let books = known.books.entry(archive.stream).or_default();
-                    books.archives.push((number, archive));
+                    books.archives.insert(at, archive);
                 }
                 Ok(Some(Line::Stored(stored))) => {
                     let books = known.books.entry(stored.stream).or_default();
-                    books.stored.push((number, stored));
+                    books.stored.insert(at, stored);
                 }
-                Ok(Some(Line::Deleted(line))) => known.deleted.extend(line.archive_id),
                 // The survey has told of what cannot be read.
                 _ => {}
             }
@@ -123,15 +122,14 @@ impl Known {
 
     /// Whether an archive was deleted before.
     pub fn is_deleted(&self, archive_id: &str) -> bool {
-        self.deleted.contains(archive_id)
+        self.chains.is_deleted(archive_id)
     }
 
     /// Whether the catalog names an archive of a stream.
     pub fn names(&self, stream: StreamId, archive_id: &str) -> bool {
         self.books.get(&stream).is_some_and(|books| {
-            let manifests =
-                books.stored.iter().filter_map(|(_, stored)| stored.manifest_id.as_ref());
-            books.archives.iter().any(|(_, archive)| archive.archive_id == archive_id)
+            let manifests = books.stored.values().filter_map(|stored| stored.manifest_id.as_ref());
+            books.archives.values().any(|archive| archive.archive_id == archive_id)
                 || manifests.into_iter().any(|manifest| manifest == archive_id)
         })
     }
@@ -139,26 +137,20 @@ impl Known {
     /// The stream as it is stored in one destination.
     pub fn attempt(&self, stream: StreamId, dest: &str) -> Option<Attempt<'_>> {
         let books = self.books.get(&stream)?;
-        let here = books.stored.iter().filter(|(_, stored)| stored.dest == dest);
-        // Of several the last in time counts, then the last in place.
-        let (at, stored) = here.max_by_key(|(number, stored)| (stored.stored, *number))?;
-        let counted = books.archives.iter().filter(|(number, archive)| {
-            archive.generation == stored.generation
-                && archive.dest == dest
-                && archive.volume < stored.volumes
-                && number < at
+        let here = self.chains.copies(stream).filter_map(|copy| {
+            let stored = books.stored.get(&copy.at).filter(|stored| stored.dest == dest)?;
+            Some((copy, stored))
         });
-        let volumes = counted.map(|(_, archive)| (archive.volume, archive)).collect();
-        Some(Attempt { stored, at: *at, volumes })
+        let (copy, stored) = here.max_by_key(|(copy, _)| copy.rank)?;
+        let archives = copy.archives.iter().filter_map(|at| books.archives.get(at));
+        let volumes = archives.map(|archive| (archive.volume, archive)).collect();
+        Some(Attempt { stored, at: copy.at, volumes, is_whole: copy.defect.is_none() })
     }
 
     /// Whether nothing of it was deleted, and none of its lines lacks.
     pub fn is_whole(&self, attempt: &Attempt) -> bool {
-        let lacks = attempt.volumes.len() as u64 != u64::from(attempt.stored.volumes);
         let manifest = attempt.stored.manifest_id.as_ref();
-        !lacks
-            && !manifest.is_some_and(|manifest| self.is_deleted(manifest))
-            && attempt.volumes.values().all(|archive| !self.is_deleted(&archive.archive_id))
+        attempt.is_whole && !manifest.is_some_and(|manifest| self.is_deleted(manifest))
     }
 
     /// The manifests of a stream in a destination that are still there.
@@ -168,9 +160,9 @@ impl Known {
         dest: &'a str,
     ) -> impl Iterator<Item = (&'a Stored, &'a str)> {
         let books = self.books.get(&stream);
-        let stored = books.into_iter().flat_map(|books| &books.stored);
-        let here = stored.filter(move |(_, stored)| stored.dest == dest);
-        here.filter_map(|(_, stored)| Some((stored, stored.manifest_id.as_deref()?)))
+        let stored = books.into_iter().flat_map(|books| books.stored.values());
+        let here = stored.filter(move |stored| stored.dest == dest);
+        here.filter_map(|stored| Some((stored, stored.manifest_id.as_deref()?)))
             .filter(|(_, manifest)| !self.is_deleted(manifest))
     }
 
@@ -180,7 +172,7 @@ impl Known {
     }
 
     /// The streams that cannot be restored any more without these archives.
-    pub fn lost<'i>(&mut self, archives: impl Iterator<Item = &'i str>) -> Vec<Stored> {
-        self.chains.lost(archives).into_iter().cloned().collect()
+    pub fn lost<'i>(&mut self, archives: impl Iterator<Item = &'i str>) -> Vec<Brief> {
+        self.chains.lost(archives)
     }
 }

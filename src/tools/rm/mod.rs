@@ -6,7 +6,7 @@
 //! else is believed: running the same command again goes on.
 
 mod input;
-mod known;
+pub(crate) mod known;
 mod plan;
 mod vault;
 mod work;

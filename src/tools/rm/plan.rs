@@ -6,8 +6,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::input::{Asked, Wanted};
 use super::known::Known;
+use crate::catalog::Brief;
 use crate::error::{Error, Result};
-use crate::line::{Stored, Stream, StreamId, Upload};
+use crate::line::{Stream, StreamId, Upload};
 use crate::spool::journal::Journal;
 
 /// Names in a message, at most.
@@ -178,7 +179,7 @@ fn forgotten(what: &str) -> Error {
 }
 
 /// Why a chain would break.
-fn needed(lost: &[Stored]) -> String {
+fn needed(lost: &[Brief]) -> String {
     let mut names: Vec<&str> = lost.iter().take(NAMES).map(|stored| &*stored.name).collect();
     let more = format!("{} more", lost.len().saturating_sub(NAMES));
     if lost.len() > NAMES {

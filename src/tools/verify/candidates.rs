@@ -4,15 +4,15 @@
 //! and where its line begins; the second pass reads what was chosen. The
 //! hashes of parts, most of a catalog, are not read here.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::hash::{BuildHasher as _, RandomState};
 use std::io::BufRead;
 
 use jiff::Timestamp;
 
 use super::choice::Run;
-use crate::catalog::scan::unreadable;
-use crate::catalog::scan::{Skipped, is_bulk};
+use crate::catalog::counted::{self, Defect};
+use crate::catalog::scan::{Skipped, is_bulk, unreadable};
 use crate::error::{Error, Result};
 use crate::line::{self, Line, Reader, StreamId, Text};
 use crate::partsize;
@@ -20,8 +20,6 @@ use crate::partsize;
 /// A volume that counts.
 #[derive(Clone, Copy, Debug)]
 pub struct Held {
-    attempt: usize,
-    volume: u32,
     /// Where its `archive` line begins.
     pub at: u64,
     size: u64,
@@ -30,19 +28,11 @@ pub struct Held {
     archive: u64,
 }
 
-/// One generation of a stream at one destination.
-#[derive(Debug)]
-struct Attempt {
-    stream: StreamId,
-    stored: Option<Whole>,
-}
-
-/// What its last `stored` line says.
+/// What a `stored` line says.
 #[derive(Debug)]
 struct Whole {
-    at: u64,
+    stream: StreamId,
     name: String,
-    volumes: u32,
     size: u64,
 }
 
@@ -58,12 +48,11 @@ struct Sampled {
 /// The lines of a catalog, and of what was asked for, as they come.
 #[derive(Default)]
 pub struct Stock {
-    by_name: HashMap<(StreamId, u32, u32), usize>,
-    dests: HashMap<String, u32>,
-    attempts: Vec<Attempt>,
+    lines: counted::Lines,
+    /// Of all `stored` lines, by their numbers in `lines`.
+    stored: Vec<Whole>,
     archives: Vec<Held>,
     sampled: Vec<Sampled>,
-    deleted: HashSet<u64>,
     keys: RandomState,
     /// What was asked for, each job once.
     pub jobs: Vec<line::Job>,
@@ -112,17 +101,13 @@ impl Stock {
     pub fn take(&mut self, line: Line, at: u64) -> Result<()> {
         match line {
             Line::Stored(stored) => {
-                let attempt = self.attempt(stored.stream, stored.generation, stored.dest)?;
-                let (name, volumes, size) = (stored.name, stored.volumes, stored.size);
-                if let Some(attempt) = self.attempts.get_mut(attempt) {
-                    attempt.stored = Some(Whole { at, name, volumes, size });
-                }
+                self.lines.stored(&stored, at);
+                let (stream, name, size) = (stored.stream, stored.name, stored.size);
+                self.stored.push(Whole { stream, name, size });
             }
             Line::Archive(archive) => {
-                let attempt = self.attempt(archive.stream, archive.generation, archive.dest)?;
+                self.lines.archive(&(&archive).into(), at);
                 self.archives.push(Held {
-                    attempt,
-                    volume: archive.volume,
                     at,
                     size: archive.size,
                     part_size: archive.part_size,
@@ -150,27 +135,15 @@ impl Stock {
                 at: verified.verified,
             }),
             Line::Deleted(line::Deleted { archive_id: Some(archive), .. }) => {
-                self.deleted.insert(self.keys.hash_one(&archive));
+                self.lines.deleted(&archive);
             }
             _ => {}
         }
     }
 
-    /// The attempt that a line is of. A catalog has few destinations.
-    fn attempt(&mut self, stream: StreamId, generation: u32, dest: String) -> Result<usize> {
-        let new = u32::try_from(self.dests.len())
-            .map_err(|_| Error::Data("stdin: too many destinations".to_owned()))?;
-        let dest = *self.dests.entry(dest).or_insert(new);
-        let index = *self.by_name.entry((stream, generation, dest)).or_insert(self.attempts.len());
-        if index == self.attempts.len() {
-            self.attempts.push(Attempt { stream, stored: None });
-        }
-        Ok(index)
-    }
-
     /// Whether an archive was deleted.
     pub fn is_deleted(&self, archive: &str) -> bool {
-        self.deleted.contains(&self.keys.hash_one(archive))
+        self.lines.is_deleted(archive)
     }
 
     /// Whether a part of an archive was sampled then or later.
@@ -182,32 +155,23 @@ impl Stock {
         })
     }
 
-    /// What can be sampled: the last archives before `stored` of every stream
-    /// that has them all. One that needs an archive which was deleted is not
-    /// stored any more.
+    /// What can be sampled: the archives that count of every stream that has
+    /// them all. One that needs an archive which was deleted is not stored any
+    /// more.
     pub fn count(mut self) -> Counted {
         let mut counted = Counted::default();
-        self.archives.sort_unstable_by_key(|held| (held.attempt, held.volume, held.at));
+        self.lines.settle();
         self.sampled.sort_unstable_by_key(|sampled| sampled.archive);
-        let mut archives = self.archives.as_slice();
-        for (index, attempt) in self.attempts.iter().enumerate() {
-            let (own, rest) = archives.split_at(archives.partition_point(|it| it.attempt == index));
-            archives = rest;
-            let Some(stored) = &attempt.stored else { continue };
-            let begin = counted.volumes.len();
-            let before = own.iter().filter(|held| held.at < stored.at);
-            for held in before {
-                if counted.volumes.len() > begin {
-                    counted.volumes.pop_if(|last| last.volume == held.volume);
-                }
-                counted.volumes.push(*held);
-            }
-            let new = counted.volumes.get(begin..).unwrap_or_default();
-            let is_gone = new.iter().any(|held| self.deleted.contains(&held.archive));
-            if is_gone || !stored.has(new) {
-                counted.volumes.truncate(begin);
-                if !is_gone {
-                    let of = || format!("{} (stream {})", stored.name, attempt.stream);
+        for copy in self.lines.copies() {
+            let Some(stored) = self.stored.get(copy.line) else { continue };
+            let place = |at: &u64| self.archives.binary_search_by_key(at, |held| held.at).ok();
+            let held = copy.archives.iter().filter_map(|at| self.archives.get(place(at)?));
+            let held: Vec<Held> = held.copied().collect();
+            match copy.defect {
+                Some(Defect::Deleted(_)) => {}
+                None if stored.has(&held) => counted.volumes.extend(held),
+                _ => {
+                    let of = || format!("{} (stream {})", stored.name, stored.stream);
                     counted.lacking.get_or_insert_with(|| (0, of())).0 += 1;
                 }
             }
@@ -220,12 +184,10 @@ impl Stock {
 }
 
 impl Whole {
-    /// Whether these are all of its volumes, and of sizes that volumes have.
+    /// Whether its volumes come to its size, and have sizes that volumes have.
     fn has(&self, volumes: &[Held]) -> bool {
-        let numbers = volumes.iter().map(|held| held.volume);
         let size = volumes.iter().map(|held| u128::from(held.size)).sum::<u128>();
-        numbers.eq(0..self.volumes)
-            && size == u128::from(self.size)
+        size == u128::from(self.size)
             && volumes.iter().all(|held| is_volume(held.size, held.part_size))
     }
 }

@@ -1,100 +1,114 @@
 //! What the lines of a stream come to: the volumes of each attempt at it, and
 //! whether they are all there and fit.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 
 use super::{Plan, Stream, Volume};
+use crate::catalog::counted;
 use crate::error::{Error, Result};
 use crate::hash::tree::{Fold, Hash};
-use crate::line::{Archive, Snapshot, Stored, StreamId};
+use crate::line::{Archive, Hashes, Snapshot, Stored, StreamId};
 use crate::partsize;
 use crate::tools::retrieve::Place;
 
-/// The lines of a stream.
+/// The lines of a stream, by their numbers.
 #[derive(Debug)]
 pub(super) struct Gathered {
-    pub(super) id: StreamId,
+    id: StreamId,
     pub(super) name: Option<String>,
     /// Where its first `stored` line stands, or its first line if none does.
     pub(super) order: (bool, u64),
-    pub(super) attempts: Vec<Attempt>,
+    pub(super) archives: BTreeMap<u64, Archive>,
+    pub(super) hashes: BTreeMap<u64, Hashes>,
+    pub(super) stored: BTreeMap<u64, Stored>,
     pub(super) snapshots: Vec<Snapshot>,
 }
 
-/// The lines of one generation of a stream at one destination.
+/// One generation of a stream at one destination.
 #[derive(Debug)]
-pub(super) struct Attempt {
-    pub(super) generation: u32,
-    pub(super) dest: String,
-    pub(super) volumes: BTreeMap<u32, Found>,
-    /// What stands behind `stored`, and counts if that comes again.
-    pub(super) late: BTreeMap<u32, Found>,
-    pub(super) stored: Option<Stored>,
+struct Attempt<'l> {
+    volumes: BTreeMap<u32, Found<'l>>,
+    stored: Option<&'l Stored>,
 }
 
 /// The lines of a volume.
 #[derive(Debug, Default)]
-pub(super) struct Found {
-    pub(super) archive: Option<Archive>,
+struct Found<'l> {
+    archive: Option<&'l Archive>,
     /// That archive was deleted.
-    pub(super) gone: bool,
-    pub(super) hashes: BTreeMap<u32, Vec<Hash>>,
+    gone: bool,
+    hashes: BTreeMap<u32, &'l [Hash]>,
 }
 
 impl Gathered {
-    /// Marks the archives that were deleted.
-    pub(super) fn forget(&mut self, deleted: &HashSet<String>) {
-        let volumes = self
-            .attempts
-            .iter_mut()
-            .flat_map(|attempt| attempt.volumes.values_mut().chain(attempt.late.values_mut()));
-        for found in volumes {
-            let gone = found.archive.as_ref().is_some_and(|it| deleted.contains(&it.archive_id));
-            found.gone = gone;
-        }
+    /// A stream whose first line has this number.
+    pub(super) fn new(id: StreamId, number: u64) -> Self {
+        let (archives, hashes, stored) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        let order = (false, number);
+        Self { id, name: None, order, archives, hashes, stored, snapshots: Vec::new() }
     }
 
-    pub(super) fn attempt(&mut self, generation: u32, dest: &str) -> &mut Attempt {
-        let known = self.attempts.iter().position(|a| a.generation == generation && a.dest == dest);
-        let index = known.unwrap_or(self.attempts.len());
-        if known.is_none() {
-            let (volumes, late) = (BTreeMap::new(), BTreeMap::new());
-            let dest = dest.to_owned();
-            self.attempts.push(Attempt { generation, dest, volumes, late, stored: None });
-        }
-        #[expect(clippy::indexing_slicing, reason = "the index was found or pushed just above")]
-        &mut self.attempts[index]
+    /// The copy that counts, with the lines that do.
+    fn counted(&self, counted: &counted::Lines) -> Option<Attempt<'_>> {
+        let copies = counted.of(self.id).filter_map(|line| counted.copy(line));
+        let copy = copies.max_by_key(|copy| copy.rank)?;
+        let stored = self.stored.get(&copy.at)?;
+        let archives = copy.archives.iter().filter_map(|at| self.archives.get(at));
+        let hashes = self.hashes.range(..copy.at).map(|(_, line)| line);
+        let hashes = hashes.filter(|line| line.volume < stored.volumes);
+        let of = (stored.generation, &*stored.dest);
+        Some(Attempt { stored: Some(stored), ..Attempt::of(of, archives, hashes, counted) })
+    }
+
+    /// All that there is of the attempt that counts, or else of the last.
+    fn all(&self, counted: &counted::Lines) -> Option<Attempt<'_>> {
+        let stored = self.counted(counted).and_then(|attempt| attempt.stored);
+        let of = if let Some(stored) = stored {
+            (stored.generation, &*stored.dest)
+        } else {
+            let archive = self.archives.last_key_value();
+            let archive = archive.map(|(at, it)| (at, (it.generation, &*it.dest)));
+            let hashes = self.hashes.last_key_value();
+            let hashes = hashes.map(|(at, it)| (at, (it.generation, &*it.dest)));
+            archive.max(hashes)?.1
+        };
+        let (archives, hashes) = (self.archives.values(), self.hashes.values());
+        Some(Attempt { stored, ..Attempt::of(of, archives, hashes, counted) })
     }
 
     /// The stream as it is to be fetched; `None` when nothing of it is there
     /// and that is allowed.
-    pub(super) fn plan(mut self, partial: bool, plan: &mut Plan) -> Result<Option<Stream>> {
-        let name = self.name.take().unwrap_or_else(|| format!("stream {}", self.id));
-        let time = |attempt: &Attempt| attempt.stored.as_ref().map(|stored| stored.stored);
-        // Of equals max_by_key takes the last.
-        let Some(mut attempt) = self.attempts.into_iter().max_by_key(time) else {
+    pub(super) fn plan(
+        &self,
+        counted: &counted::Lines,
+        partial: bool,
+        plan: &mut Plan,
+    ) -> Result<Option<Stream>> {
+        let name = self.name.clone().unwrap_or_else(|| format!("stream {}", self.id));
+        let snapshots = self.snapshots.clone();
+        let Some(attempt) = self.counted(counted).or_else(|| self.all(counted)) else {
             return lacking(partial, plan, format!("{name}: no \"archive\" line"));
         };
         let why = match attempt.whole(self.id, &name, plan) {
-            Ok(stream) => return Ok(Some(Stream { snapshots: self.snapshots, ..stream })),
+            Ok(stream) => return Ok(Some(Stream { snapshots, ..stream })),
             Err(why) => format!("{name}: {why}"),
         };
         if !partial {
             return Err(Error::Data(why));
         }
         plan.warnings.push(why);
-        attempt.settle();
+        let Some(attempt) = self.all(counted) else { return Ok(None) };
         let mut stream = Stream {
             id: self.id,
             name,
             size: 0,
             treehash: None,
             volumes: Vec::new(),
-            snapshots: self.snapshots,
-            stored: attempt.stored.clone(),
+            snapshots,
+            stored: attempt.stored.cloned(),
         };
         let end = attempt.volumes.last_key_value().map_or(0, |(last, _)| last.saturating_add(1));
-        let end = attempt.stored.as_ref().map_or(end, |stored| stored.volumes.max(end));
+        let end = attempt.stored.map_or(end, |stored| stored.volumes.max(end));
         let mut missing = 0;
         for (number, found) in &attempt.volumes {
             match found.volume(*number, plan) {
@@ -127,36 +141,30 @@ fn lacking(partial: bool, plan: &mut Plan, why: String) -> Result<Option<Stream>
     }
 }
 
-impl Attempt {
-    pub(super) fn volume(&mut self, number: u32) -> &mut Found {
-        let volumes = if self.stored.is_some() { &mut self.late } else { &mut self.volumes };
-        volumes.entry(number).or_default()
-    }
-
-    /// Lets what came after `stored` count.
-    pub(super) fn settle(&mut self) {
-        for (number, mut late) in std::mem::take(&mut self.late) {
-            let found = self.volumes.entry(number).or_default();
-            if let Some(archive) = late.archive.take() {
-                (found.archive, found.gone) = (Some(archive), late.gone);
-            }
-            found.hashes.append(&mut late.hashes);
+impl<'l> Attempt<'l> {
+    /// Of several lines for one place the last counts.
+    fn of(
+        (generation, dest): (u32, &str),
+        archives: impl Iterator<Item = &'l Archive>,
+        hashes: impl Iterator<Item = &'l Hashes>,
+        counted: &counted::Lines,
+    ) -> Self {
+        let mut volumes: BTreeMap<u32, Found<'l>> = BTreeMap::new();
+        for line in archives.filter(|it| it.generation == generation && it.dest == dest) {
+            let found = volumes.entry(line.volume).or_default();
+            found.gone = counted.is_deleted(&line.archive_id);
+            found.archive = Some(line);
         }
+        for line in hashes.filter(|it| it.generation == generation && it.dest == dest) {
+            let found = volumes.entry(line.volume).or_default();
+            found.hashes.insert(line.part, &line.treehashes);
+        }
+        Self { volumes, stored: None }
     }
 
     /// The stream, if all of it is there and fits.
-    pub(super) fn whole(
-        &self,
-        id: StreamId,
-        name: &str,
-        plan: &mut Plan,
-    ) -> Result<Stream, String> {
-        let stored = self.stored.as_ref().ok_or("no \"stored\" line, so it may not be whole")?;
-        if let Some((last, _)) =
-            self.volumes.last_key_value().filter(|(n, _)| **n >= stored.volumes)
-        {
-            return Err(format!("volume {last}: \"stored\" tells of {} volumes", stored.volumes));
-        }
+    fn whole(&self, id: StreamId, name: &str, plan: &mut Plan) -> Result<Stream, String> {
+        let stored = self.stored.ok_or("no \"stored\" line, so it may not be whole")?;
         let mut volumes = Vec::new();
         let (mut end, mut fold) = (0_u64, Fold::default());
         for number in 0..stored.volumes {
@@ -196,11 +204,11 @@ impl Attempt {
     }
 }
 
-impl Found {
+impl Found<'_> {
     /// The volume, if it has all its lines and they fit.
-    pub(super) fn volume(&self, number: u32, plan: &mut Plan) -> Result<Volume, String> {
+    fn volume(&self, number: u32, plan: &mut Plan) -> Result<Volume, String> {
         let archive =
-            self.archive.as_ref().ok_or_else(|| format!("volume {number}: no \"archive\" line"))?;
+            self.archive.ok_or_else(|| format!("volume {number}: no \"archive\" line"))?;
         let bad = |why: &str| format!("volume {number}: {why}");
         if self.gone {
             return Err(bad("its archive was deleted"));
@@ -222,7 +230,7 @@ impl Found {
             hashes.extend_from_slice(run);
         }
         let parts = size.div_ceil(part_size);
-        let known: usize = self.hashes.values().map(Vec::len).sum();
+        let known: usize = self.hashes.values().map(|run| run.len()).sum();
         if hashes.len() != known || u64::try_from(known) != Ok(parts) {
             return Err(bad(&format!(
                 "the hashes of its {parts} parts are not all there, or not once each"

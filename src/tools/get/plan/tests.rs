@@ -1,6 +1,6 @@
 use super::*;
 use crate::hash::tree::{Fold, LEAF, TreeHash};
-use crate::line::Format;
+use crate::line::{Format, Hashes};
 use proptest::prelude::*;
 
 pub(crate) const MIB: u64 = LEAF as u64;
@@ -191,7 +191,7 @@ fn what_does_not_fit_is_refused() {
     };
     refused(&tape, "\"tape://\" is no destination");
     refused(&|l| end(l).treehash = Hash([9; 32]), "tree hash of \"stored\"");
-    refused(&|l| end(l).volumes = 1, "\"stored\" tells of 1 volumes");
+    refused(&|l| end(l).volumes = 1, "have 4194304 bytes, \"stored\" tells of 7340032");
     refused(&|l| end(l).volumes = 3, "volume 2: no \"archive\" line");
     refused(&|l| end(l).volumes = u32::MAX, "volume 2: no \"archive\" line");
     refused(&|l| end(l).size += 1, "bytes, \"stored\" tells of");

@@ -261,7 +261,8 @@ impl Machine {
         if ready.is_none() {
             let mut text = Vec::new();
             let form = manifest::Form { stored: stored.clone(), recipe: true };
-            manifest::write(plan, self.journal.text.as_slice(), &form, &mut text).unwrap();
+            let journal = std::io::Cursor::new(&self.journal.text);
+            manifest::write(plan, journal, &form, &mut text).unwrap();
             self.manifest = Some(text);
         }
         let mut text = self.manifest.as_deref().unwrap();
