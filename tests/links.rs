@@ -30,6 +30,7 @@ fn only_what_talks_to_aws_carries_its_sdk() {
     let directory = tempfile::tempdir().unwrap();
     for (tool, expected) in [
         ("akashita-conf", false),
+        ("akashita-receive", false),
         ("glacier-treehash", false),
         ("glacier-chunk", false),
         ("glacier-proof", false),

@@ -8,6 +8,8 @@ mod common;
 mod local;
 #[path = "backup/machine.rs"]
 mod machine;
+#[path = "restore/receive.rs"]
+mod receive;
 mod skip;
 #[path = "backup/tty.rs"]
 mod tty;
@@ -401,7 +403,8 @@ fn what_was_encrypted_is_decrypted_or_never_asked_for() {
     // A stage that fails is told, and not what it made of the stream.
     machine.configure(&format!("{key}filter=zstd -9\nunfilter=false\n"));
     let ended = restore(&machine, &[snapshot, "tank/none"], &[]);
-    assert_eq!(ended.code(), 74, "{}", ended.stderr);
+    let why = "tank/home@tue: tank/home@mon: unfilter failed: false: ended with status 1; log: ";
+    fails(&ended, 65, why, "tank/none");
     assert!(received(&machine, "tank/none").is_empty());
 }
 

@@ -36,7 +36,7 @@ pub struct Reader<R> {
     /// Where it begins, in bytes from where reading began.
     pub start: u64,
     /// Where the next one begins.
-    next: u64,
+    pub next: u64,
 }
 
 impl<R: BufRead> Reader<R> {

@@ -9,6 +9,7 @@ pub mod proof;
 pub mod prune;
 pub mod put;
 pub mod receipts;
+pub mod receive;
 pub mod retrieve;
 #[cfg(feature = "glacier")]
 pub mod rm;

@@ -90,8 +90,8 @@ const CONF: &str = "dest=my-vault\ndataset=tank/home\npart_size=1M\nvolume_size=
 const BACKUP: &str = "akashita-conf akashita-store awk cat cut date df du glacier-chain glacier-chunk \
                       glacier-ls glacier-put glacier-window grep mkdir mktemp rm sed sort zfs";
 
-const RESTORE: &str = "akashita-conf awk cat cmp cut date glacier-chain glacier-get grep mkdir mktemp \
-                       rm sed zfs";
+const RESTORE: &str = "akashita-conf akashita-receive cat date glacier-chain glacier-get grep mkdir \
+                       mktemp rm sed zfs";
 
 const ROWS: &[Row] = &[
     Row {
@@ -165,7 +165,7 @@ const ROWS: &[Row] = &[
         arguments: &["-f", "out", "photos.tar"],
         ends: 0,
         needs: &[],
-        tools: "akashita-conf awk cat cmp cut glacier-chain glacier-get grep mv rm sed sh sync",
+        tools: "akashita-conf akashita-receive cat glacier-chain glacier-get grep rm sed sh",
         later: 1200,
         set: slow_photos,
         begun: |machine| {
@@ -185,7 +185,7 @@ const ROWS: &[Row] = &[
         arguments: &["-p", "photos.tar"],
         ends: 0,
         needs: &[],
-        tools: "akashita-conf awk cat glacier-chain glacier-get grep sed",
+        tools: "akashita-conf akashita-receive cat glacier-chain glacier-get grep sed",
         later: 2500,
         set: slow_photos,
         begun: |_| true,
@@ -199,7 +199,7 @@ const ROWS: &[Row] = &[
         arguments: &[],
         ends: 0,
         needs: &[],
-        tools: "akashita-conf akashita-restore awk cp date glacier-chain glacier-get sed sort uname zfs",
+        tools: "akashita-conf akashita-receive akashita-restore awk cp date glacier-chain glacier-get sed sort uname zfs",
         later: 400,
         set: |machine| {
             two_nights(machine);

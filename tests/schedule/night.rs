@@ -23,6 +23,7 @@ const A_WHILE: Duration = Duration::from_mins(4);
 /// What is in the directories of programs here.
 const TOOLS: [&str; 6] = [
     "akashita-conf",
+    "akashita-receive",
     "glacier-chain",
     "glacier-chunk",
     "glacier-ls",

@@ -11,6 +11,7 @@ use crate::skip::skip;
 
 const TOOLS: [&str; 10] = [
     "akashita-conf",
+    "akashita-receive",
     "glacier-chain",
     "glacier-chunk",
     "glacier-get",
