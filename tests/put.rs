@@ -37,6 +37,8 @@ mod skip;
 mod stored;
 #[path = "common/stranger.rs"]
 mod stranger;
+#[path = "put/upgrade.rs"]
+mod upgrade;
 #[path = "put/window.rs"]
 mod window;
 

@@ -1,0 +1,63 @@
+//! What 0.1.0 left on the disk, and today's programs go on with
+//! (upgrade/make).
+
+use std::fs;
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::clock::Wall;
+use crate::common::{Place, run, run_with};
+use crate::local::{Local, catalog, sorted};
+
+/// So many bytes as `yes` prints of a word.
+fn yes(word: &str, size: usize) -> Vec<u8> {
+    format!("{word}\n").bytes().cycle().take(size).collect()
+}
+
+#[test]
+fn what_an_earlier_version_left_is_gone_on_with() {
+    let place = Place::default();
+    let Some(wall) = Wall::at(&place, "2026-11-30T21:00:00Z") else { return };
+    let left = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/put/upgrade/left.tar.gz");
+    let mut unpack = Command::new("tar");
+    unpack.args(["-xzf", left, "--strip-components=1", "-C"]).arg(place.path("."));
+    run(&mut unpack).done();
+    let server = Local::believing(&place, 600, wall.environment());
+    let before = catalog(&place);
+    let chunk_and_put = |name: &str, bytes: &[u8]| {
+        let sizes = ["--part-size", "1M", "--volume-size", "4M", "--spool-limit", "none"];
+        let options = [&sizes[..], &["--trust-eof", "--name", name]].concat();
+        let lines = run_with(&mut place.tool("glacier-chunk", &options), bytes).done().stdout;
+        let mut put = server.put(&place, &["v"]);
+        run_with(put.envs(wall.environment()), lines.as_bytes()).done()
+    };
+
+    // Its catalog is there, and its receipt has the same lines.
+    let stored = yes("stored", 1_500_000);
+    chunk_and_put("stored", &stored);
+    assert_eq!(server.calls("InitiateMultipartUpload"), 0);
+    let receipts = run(&mut place.tool("glacier-ls", &["receipts"])).done().stdout;
+    assert_eq!(sorted(&receipts), sorted(&before));
+
+    // Two parts of the other were sent: the third, and the manifest, lack.
+    let begun = ["one", "two", "three"].map(|word| yes(word, 1 << 20)).concat();
+    chunk_and_put("begun", &begun);
+    assert_eq!(server.calls("UploadMultipartPart"), 2);
+    assert_eq!(server.calls("InitiateMultipartUpload"), 1);
+
+    let lines = catalog(&place);
+    assert!(lines.starts_with(&before), "{lines}");
+    for (name, bytes) in [("stored", stored), ("begun", begun)] {
+        let own = lines.lines().find(|line| line.contains(&format!("\"name\":\"{name}\"")));
+        let own: Value = serde_json::from_str(own.unwrap()).unwrap();
+        let is_own = |line: &&str| line.contains(own["stream"].as_str().unwrap());
+        let wanted: String = lines.lines().filter(is_own).flat_map(|line| [line, "\n"]).collect();
+        let back = place.path(name);
+        let options = ["--tier", "Expedited", "--output", name];
+        let mut get = place.tool("glacier-get", &options);
+        server.client(&mut get).envs(wall.environment());
+        run_with(&mut get, wanted.as_bytes()).done();
+        assert!(fs::read(back).unwrap() == bytes, "{name} is another");
+    }
+}
