@@ -184,6 +184,7 @@ MiB is 2^n (1024). Needs four times that in /dev/shm, and 12 times on disk.";
         ("demo", vec!["no/such/file"], "demo: no/such/file: neither a file nor a snapshot".into()),
         ("bench", vec!["1G"], format!("bench: {bench}")),
         ("bench", vec!["-n", "all"], format!("bench: {bench}")),
+        ("lines", vec!["one", "two"], "lines: usage: scripts/lines [commit]".into()),
         ("models", vec!["all"], "models: usage: scripts/models [-s seed] [schedules]".into()),
         ("test", vec!["unit"], "test: usage: scripts/test".into()),
         ("akashita-paper", vec!["now"], "akashita-paper: usage: scripts/akashita-paper".into()),
