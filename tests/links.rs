@@ -29,6 +29,7 @@ fn carries_sdk(tool: &str, directory: &Path) -> Option<bool> {
 fn only_what_talks_to_aws_carries_its_sdk() {
     let directory = tempfile::tempdir().unwrap();
     for (tool, expected) in [
+        ("akashita-choose", false),
         ("akashita-conf", false),
         ("akashita-receive", false),
         ("glacier-treehash", false),

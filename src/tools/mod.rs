@@ -1,5 +1,6 @@
 //! What each tool does.
 
+pub mod choose;
 pub mod chunk;
 pub mod conf;
 pub mod get;
