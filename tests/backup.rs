@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
+#[path = "backup/choice.rs"]
+mod choice;
 #[path = "common/mod.rs"]
 mod common;
 #[path = "common/local.rs"]

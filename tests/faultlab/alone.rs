@@ -87,8 +87,8 @@ struct Row {
 const CONF: &str = "dest=my-vault\ndataset=tank/home\npart_size=1M\nvolume_size=1M\ntier=Expedited\n\
                     max_cost=5\nverify_budget=1M\n";
 
-const BACKUP: &str = "akashita-conf akashita-store awk cat cut date df du glacier-chain glacier-chunk \
-                      glacier-ls glacier-put glacier-window grep mkdir mktemp rm sed sort zfs";
+const BACKUP: &str = "akashita-choose akashita-conf akashita-store awk cat cut date df du glacier-chain \
+                      glacier-chunk glacier-ls glacier-put glacier-window grep mkdir mktemp rm sed zfs";
 
 const RESTORE: &str = "akashita-conf akashita-receive cat date glacier-chain glacier-get grep mkdir \
                        mktemp rm sed zfs";
@@ -129,7 +129,7 @@ const ROWS: &[Row] = &[
         arguments: &[],
         ends: 0,
         needs: &["tar"],
-        tools: "akashita-store awk glacier-chunk glacier-put glacier-window sed sort tar zfs",
+        tools: "akashita-choose akashita-store glacier-chunk glacier-put glacier-window sed tar zfs",
         later: 400,
         set: |machine| {
             machine.configure(&format!("{CONF}format=tar\n"));

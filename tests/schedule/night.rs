@@ -21,7 +21,8 @@ use crate::skip::skip;
 const A_WHILE: Duration = Duration::from_mins(4);
 
 /// What is in the directories of programs here.
-const TOOLS: [&str; 6] = [
+const TOOLS: [&str; 8] = [
+    "akashita-choose",
     "akashita-conf",
     "akashita-receive",
     "glacier-chain",

@@ -9,7 +9,8 @@ use std::process::Command;
 use crate::common::{Place, program};
 use crate::skip::skip;
 
-const TOOLS: [&str; 10] = [
+const TOOLS: [&str; 12] = [
+    "akashita-choose",
     "akashita-conf",
     "akashita-receive",
     "glacier-chain",
