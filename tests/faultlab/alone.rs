@@ -240,7 +240,7 @@ const ROWS: &[Row] = &[
         arguments: &["-y"],
         ends: 0,
         needs: &["zstd"],
-        tools: "akashita-conf awk cat cp date glacier-chain glacier-ls glacier-prune glacier-rm grep sed sort uname zfs",
+        tools: "akashita-choose akashita-conf awk cat date glacier-ls glacier-prune glacier-rm grep sed uname zfs",
         later: 400,
         set: |machine| {
             two_nights(machine);
