@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::{MIB, bytes, chunk, files, id, part_file, tells};
-use crate::common::{Ended, Place, Running, run, run_with, start, until};
+use crate::common::{Ended, Place, Running, run, run_with, start, stays, until};
 use crate::skip::skip;
 
 const SMALL: &str = "--part-size 1M --volume-size 2M --spool-limit 3M --name x --trust-eof";
@@ -84,15 +84,14 @@ fn gives_up_when_nobody_takes_from_a_full_spool() {
 #[test]
 fn counts_its_patience_from_when_put_ended() {
     let place = Place::default();
-    let (running, lines) = waiting(&place, "3s");
+    let (mut running, lines) = waiting(&place, "2s");
     let id = id(&lines).to_owned();
     let put = put_lock(&place, &id);
-    // As long as put works, it waits.
-    std::thread::sleep(Duration::from_secs(4));
+    stays("it waits while put works", Duration::from_millis(2500), || running.runs());
     drop(put);
     let ended_at = Instant::now();
     let ended = running.finish().failed(75, FULL);
-    assert!(ended_at.elapsed() >= Duration::from_millis(2500), "{:?}", ended_at.elapsed());
+    assert!(ended_at.elapsed() >= Duration::from_millis(1500), "{:?}", ended_at.elapsed());
     assert!(ended.of_type("end").is_empty());
 }
 

@@ -212,6 +212,14 @@ impl Local {
         names.collect()
     }
 
+    /// How many bytes have come of each part that is on its way.
+    pub fn in_flight(&self) -> Vec<u64> {
+        let mut coming = files(&self.root.join("tmp"));
+        coming.retain(|file| file.extension().is_some_and(|extension| extension == "part"));
+        // One that is whole is renamed meanwhile.
+        coming.iter().filter_map(|file| Some(std::fs::metadata(file).ok()?.len())).collect()
+    }
+
     /// The archives in a vault, the manifests last.
     pub fn archives(&self, vault: &str) -> Vec<Held> {
         let archives = self.root.join(format!("regions/{REGION}/vaults/{vault}/archives"));

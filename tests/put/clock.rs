@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::common::{Place, Running, start, until};
+use crate::common::{Place, Running, start, stays, until};
 use crate::hours::{at, in_one_volume, part_lines};
 use crate::local::{Local, pattern};
 use crate::skip::skip;
@@ -105,16 +105,20 @@ pub fn start_put(
     running
 }
 
-/// Waits until one more part has come whole, and others are on their way.
-fn another_part(server: &Local) {
-    let before = server.calls("UploadMultipartPart");
-    until("another part is there", || server.calls("UploadMultipartPart") > before);
-    std::thread::sleep(Duration::from_millis(400));
+/// Waits until parts are on their way, and will be for a while.
+fn parts_begin(server: &Local) {
+    let half = MIB as u64 / 2;
+    let begun = || server.in_flight().into_iter().filter(|bytes| (1..half).contains(bytes)).count();
+    until("parts are on their way", || begun() > 2);
 }
 
-/// Time to do the wrong thing.
-fn a_while() {
-    std::thread::sleep(Duration::from_secs(4));
+/// How long nothing wrong may happen: put looks at the clock each second.
+const LOOK: Duration = Duration::from_millis(1500);
+
+/// What is in flight ends, and nothing begins.
+fn nothing_is_sent(server: &Local) {
+    until("nothing is in flight", || server.in_flight().is_empty());
+    stays("nothing is in flight", LOOK, || server.in_flight().is_empty());
 }
 
 fn pid(running: &Running) -> Pid {
@@ -128,33 +132,33 @@ fn a_clock_that_jumps_sends_nothing_outside_of_the_window() {
     let place = Place::default();
     let Some(mut wall) = Wall::at(&place, "2026-01-05T05:00:00Z") else { return };
     let server = Local::believing(&place, 60, wall.environment());
-    let bytes = pattern(16 * MIB);
+    let bytes = pattern(8 * MIB);
     let lines = in_one_volume(&place, &bytes, "1M");
     let stamped = with_fields(&lines, "\"window\":\"22:00-06:00=1M\",\"tz\":\"UTC\"");
     let mut put = start_put(&server, &place, &wall, &["--grace", "1s"], &stamped);
 
     // The close comes by itself, while four parts are in flight.
-    another_part(&server);
+    parts_begin(&server);
     wall.set("2026-01-05T05:59:58.500Z");
     let later: Timestamp = "2026-01-05T06:00:06Z".parse().unwrap();
     until("the window has been closed for a while", || wall.now() >= later);
     // Forwards into an opening, and over its close.
     wall.set("2026-02-10T22:00:00Z");
-    another_part(&server);
+    parts_begin(&server);
     wall.set("2026-03-10T09:00:00Z");
-    a_while();
+    nothing_is_sent(&server);
     // Backwards into an opening, and to before it.
     wall.set("2025-06-01T23:00:00Z");
-    another_part(&server);
+    parts_begin(&server);
     wall.set("2025-05-01T21:00:00Z");
-    a_while();
+    nothing_is_sent(&server);
     // The machine sleeps until the morning.
     wall.set("2026-04-01T23:00:00Z");
-    another_part(&server);
+    parts_begin(&server);
     kill_process(pid(&put), Signal::STOP).unwrap();
     wall.set("2026-04-02T08:00:00Z");
     kill_process(pid(&put), Signal::CONT).unwrap();
-    a_while();
+    nothing_is_sent(&server);
     assert!(put.runs(), "it waits for the next opening");
     wall.set("2026-05-01T23:00:00Z");
     put.finish().done();
@@ -216,10 +220,9 @@ fn a_zone_that_is_changed_is_read_again() {
     put.end_input();
     until("the first volume is there", || server.calls("CompleteMultipartUpload") == 1);
     zone("Asia/Tokyo");
-    // It is believed for half a minute.
-    std::thread::sleep(Duration::from_secs(2));
-    assert!(put.runs());
-    assert_eq!(server.calls("InitiateMultipartUpload"), 1);
+    stays("the old zone is believed for half a minute", LOOK, || {
+        put.runs() && server.calls("InitiateMultipartUpload") == 1
+    });
     wall.set("2026-01-05T12:00:35Z");
     put.finish().done();
     let volumes = &server.archives("v")[..2];

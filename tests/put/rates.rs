@@ -69,6 +69,9 @@ fn a_rate_that_changes_holds_for_what_is_in_flight() {
     }
 }
 
+/// What has gone at a turn, of 64 KiB in a second.
+const PIECE: u64 = 8 << 10;
+
 /// Each part waits two seconds for its turn.
 #[test]
 fn what_waits_for_its_turn_does_not_stand_still() {
@@ -80,13 +83,14 @@ fn what_waits_for_its_turn_does_not_stand_still() {
     let window = "\"window\":\"21:00-22:00=64K,22:00-06:00\",\"tz\":\"UTC\"";
     let options = ["--concurrency", "16", "--timeout", "1s"];
     let put = start_put(&server, &place, &wall, &options, &with_fields(&lines, window));
-    until("the upload has begun", || server.calls("InitiateMultipartUpload") == 1);
-    std::thread::sleep(std::time::Duration::from_secs(6));
+    // A second piece has come of each, which waited for its turn behind all others.
+    let pieces = || server.in_flight().into_iter().filter(|bytes| *bytes > PIECE).count();
+    until("all have had two turns", || pieces() == 16);
     wall.set("2026-01-05T22:00:00Z");
     put.finish().done();
     let parts = parts(&server);
     assert_eq!((parts.len(), at_once(&parts)), (16, 16), "{parts:?}");
-    assert!(lasted(&parts) > 6.0);
+    assert!(parts.iter().all(|part| part["ms"].as_u64() > Some(1500)), "{parts:?}");
 }
 
 #[test]
@@ -98,8 +102,9 @@ fn parts_that_take_minutes_go_one_after_the_other() {
     let lines = in_one_volume(&place, &bytes, "8M");
     let window = "\"window\":\"21:00-22:00=50K,22:00-06:00\",\"tz\":\"UTC\"";
     let put = start_put(&server, &place, &wall, &[], &with_fields(&lines, window));
-    until("the upload has begun", || server.calls("InitiateMultipartUpload") == 1);
-    std::thread::sleep(std::time::Duration::from_secs(3));
+    let coming = || server.in_flight();
+    until("a part has come for two seconds", || coming().iter().any(|bytes| *bytes > 100 << 10));
+    assert_eq!(coming().len(), 1, "another has begun");
     wall.set("2026-01-05T22:00:00Z");
     put.finish().done();
     let mut begin: Vec<i8> = parts(&server)

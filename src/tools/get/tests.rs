@@ -58,6 +58,8 @@ struct Double {
     faults: Vec<Fault>,
     jobs: RefCell<Vec<Job>>,
     asked: Cell<usize>,
+    /// Looks at the jobs that found one which was not ready.
+    waited: Cell<usize>,
     fetched: Cell<usize>,
 }
 
@@ -77,6 +79,7 @@ impl Double {
             faults: faults.to_vec(),
             jobs: RefCell::default(),
             asked: Cell::default(),
+            waited: Cell::default(),
             fetched: Cell::default(),
         }
     }
@@ -153,6 +156,8 @@ impl Vault for Double {
 
     async fn jobs(&self) -> Attempt<Vec<Job>> {
         let jobs = self.jobs.borrow().clone();
+        let waits = jobs.iter().any(|job| job.state == JobState::Waiting);
+        self.waited.set(self.waited.get() + usize::from(waits));
         if self.has(Fault::Slow) {
             let mut jobs = self.jobs.borrow_mut();
             jobs.iter_mut().for_each(|job| job.state = JobState::Ready);
@@ -308,7 +313,10 @@ fn an_archive_that_differs_from_its_hash_is_not_passed_on() {
 
 #[test]
 fn waits_until_archives_are_ready() {
-    get_two(&[Fault::Slow], &settings()).0.unwrap();
+    let (result, _, vault) = get_two(&[Fault::Slow], &settings());
+    result.unwrap();
+    assert!(vault.waited.get() > 0, "none was looked at before it was ready");
+    assert_eq!((vault.asked.get(), vault.fetched.get()), (3, 4), "and asked for once");
 }
 
 #[test]
