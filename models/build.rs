@@ -4,17 +4,19 @@
 #[allow(dead_code, reason = "the scenes are for who runs the models")]
 #[path = "src/mistakes.rs"]
 mod mistakes;
+#[path = "src/swap.rs"]
+mod swap;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
-use mistakes::{LEVERS, MISTAKES, Swap};
+use mistakes::{LEVERS, MISTAKES};
+use swap::Swap;
 
 /// Files of which one copy does for all variants.
 const SHARED: &[&str] = &[
     "error.rs",
-    "planted.rs",
     "hash/sha256x2.rs",
     "hash/tree.rs",
     "units.rs",
@@ -64,7 +66,7 @@ fn main() {
         println!("cargo::rerun-if-changed={}", path.display());
         let mut text = fs::read_to_string(path).unwrap();
         for lever in LEVERS.iter().filter(|lever| lever.file == file) {
-            text = swapped(&text, lever, "a lever");
+            text = lever.apply(&text, "a lever");
             used += 1;
         }
         text
@@ -108,7 +110,7 @@ fn main() {
             let directory = to.join(variant);
             for (file, text) in &files {
                 let text = match mistake.filter(|swap| swap.file == *file) {
-                    Some(swap) => swapped(text, swap, variant),
+                    Some(swap) => swap.apply(text, variant),
                     None => text.clone(),
                 };
                 write(&directory.join(file), &owned(&text, variant, subject.name));
@@ -136,14 +138,6 @@ fn main() {
     table += &format!("]),\n{mistaken}");
     modules += &format!("pub const VARIANTS: &[crate::Variant] = &[\n{table}];\n");
     fs::write(to.join("variants.rs"), modules).unwrap();
-}
-
-/// A text that is not there would plant nothing, and one that is there twice
-/// something else.
-fn swapped(text: &str, swap: &Swap, name: &str) -> String {
-    let times = text.matches(swap.right).count();
-    assert_eq!(times, 1, "{name}: not once in {}: {}", swap.file, swap.right);
-    text.replace(swap.right, swap.wrong)
 }
 
 /// With the threads and locks of the model.

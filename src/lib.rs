@@ -10,7 +10,6 @@ pub mod error;
 pub mod hash;
 pub mod line;
 pub mod partsize;
-pub mod planted;
 pub mod prices;
 pub mod process;
 pub mod spool;

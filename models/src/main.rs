@@ -8,6 +8,8 @@
 
 mod line;
 mod mistakes;
+#[allow(dead_code, reason = "build.rs applies it")]
+mod swap;
 mod spool;
 mod stdout;
 

@@ -1,13 +1,7 @@
 //! Mistakes that the models must find, each as a change of the suite's text.
 //! One that does not apply any more fails the build.
 
-/// A text of a file, and what takes its place.
-pub struct Swap {
-    /// Under src/ of the suite.
-    pub file: &'static str,
-    pub right: &'static str,
-    pub wrong: &'static str,
-}
+use crate::swap::Swap;
 
 /// What a model must find.
 pub struct Mistake {

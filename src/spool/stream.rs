@@ -14,7 +14,6 @@ use super::beneath::{self, remove, sync};
 use super::{JOURNAL, LOCKS, names, on, open_existing, open_file};
 use crate::error::{Error, Result};
 use crate::line::StreamId;
-use crate::planted::Fault;
 use crate::spool::append::Append;
 
 /// What chunk printed, and the same while it prints.
@@ -146,9 +145,6 @@ pub struct PartFile<'a> {
 /// are not needed; those not yet on disk stay in memory, where put finds them.
 #[cfg(target_os = "linux")]
 fn begin_writeback(file: &File, offset: u64, size: usize) {
-    if Fault::PartSync.is_planted() {
-        return;
-    }
     let size = std::num::NonZeroU64::new(size as u64);
     // Only a hint: fsync decides.
     let _ = rustix::fs::fadvise(file, offset, size, rustix::fs::Advice::DontNeed);
@@ -443,11 +439,9 @@ impl StreamDir {
 
     /// fsync, rename, fsync: `name` is the new file whole, or the old one.
     fn settle(&self, file: &File, new: &str, name: &str) -> io::Result<()> {
-        if !Fault::PartSync.is_planted() {
-            file.sync_all()?;
-        }
+        file.sync_all()?;
         beneath::rename((&self.directory, new), (&self.directory, name))?;
-        if Fault::DirectorySync.is_planted() { Ok(()) } else { sync(&self.directory) }
+        sync(&self.directory)
     }
 
     /// put's journal, created if it is not there.

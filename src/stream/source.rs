@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 use crate::error::{Error, Result};
 use crate::hash::pool::{BLOCK, Block, BlockPool, Hashers, Pending};
 use crate::line::{Guid, Snapshot, Stream, StreamId};
-use crate::planted::Fault;
 use crate::process;
 use crate::process::peers;
 use crate::stream::input::{Input, is_stopped, stopped};
@@ -271,10 +270,7 @@ impl Source {
     /// When nothing does.
     pub fn prove(&mut self, proofs: &Proofs) -> Result<String> {
         self.input.finish(&self.stop)?;
-        let ending = match self.ending() {
-            Err(_) if Fault::EndOfInput.is_planted() => Some(Ending::Plain),
-            ending => ending?,
-        };
+        let ending = self.ending()?;
         self.demand(proofs)?;
         let whole = proofs.at_end(ending, self.lineage.as_ref())?;
         let misplaced = self.walk.as_ref().map(Walk::misplaced).unwrap_or_default();

@@ -2,57 +2,64 @@
 //! that finds nothing is proven to be able to.
 
 use std::env;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use akashita::planted::Fault;
-
-use crate::common::{BINARIES, PLANTED};
+use crate::common::{self, BINARIES};
 use crate::lab::{Lab, Tally};
-
-/// The layer that must find a fault, in how many runs at most, and where in
-/// the layer to look first.
-const fn finder(fault: Fault) -> (&'static str, u64, &'static str) {
-    match fault {
-        Fault::PartSync | Fault::DirectorySync | Fault::BooksSync => ("cuts", 200, ""),
-        Fault::EarlyLine | Fault::EarlyRemoval => ("kills", 200, ""),
-        Fault::EndOfInput => ("streams", 200, ""),
-        Fault::ArchiveHash => ("network", u64::MAX, "wrong hash"),
-        Fault::PartHash => ("network", u64::MAX, "corrupt bytes"),
-        Fault::HashOrder => ("busy", 200, "treehash"),
-    }
-}
+use crate::planted::{self, PLANTED};
 
 /// Plants each fault in turn.
 pub fn run(lab: &Lab, runs: u64) -> Tally {
     let here = env::current_exe().unwrap();
-    // target/debug/deps/faultlab and target/planted.
-    let planted = here.ancestors().nth(3).unwrap().join("planted");
-    if !planted.join("glacier-put").exists() {
-        return Tally::skipped("no planted programs; scripts/faultlab builds them");
-    }
     let mut tally = Tally::default();
-    for (fault, _) in Fault::ALL.into_iter().zip(0..runs).filter(|(_, run)| lab.has(*run)) {
-        let (layer, runs, target) = finder(fault);
+    // target/debug/deps/faultlab.
+    let programs = match build(here.ancestors().nth(3).unwrap()) {
+        Ok(programs) => programs,
+        Err(why) => {
+            tally.violated(format!("alarm: the copy with faults: {why}"));
+            return tally;
+        }
+    };
+    for (fault, _) in PLANTED.iter().zip(0..runs).filter(|(_, run)| lab.has(*run)) {
         let mut command = Command::new(&here);
         command
-            .args([layer, "--first", "--seed", &lab.seed.to_string(), "--runs", &runs.to_string()])
-            .args(["--target", target])
-            .env(BINARIES, PathBuf::from(&planted))
-            .env(PLANTED, fault.name());
+            .args([fault.layer, "--first", "--seed", &lab.seed.to_string()])
+            .args(["--runs", &fault.runs.to_string(), "--target", fault.target])
+            .env(BINARIES, &programs)
+            .env(common::PLANTED, fault.name);
         let output = command.output().unwrap();
         let said = String::from_utf8_lossy(&output.stdout);
         let found = said.lines().find_map(|line| line.strip_prefix("VIOLATION: "));
         tally.runs += 1;
         match found {
-            Some(found) => println!("{}: {found}", fault.name()),
+            Some(found) => println!("{}: {found}", fault.name),
             None => tally.violated(format!(
-                "alarm: {} was planted, and {layer} did not find it; seed {}: {}",
-                fault.name(),
+                "alarm: {} was planted, and {} did not find it; seed {}: {}",
+                fault.name,
+                fault.layer,
                 lab.seed,
                 said.trim().replace('\n', " | ")
             )),
         }
     }
     tally
+}
+
+/// Builds the programs of the copy; where they are.
+fn build(target: &Path) -> Result<PathBuf, String> {
+    let copy = target.join("planted");
+    planted::copy(Path::new(env!("CARGO_MANIFEST_DIR")), &copy).map_err(|e| e.to_string())?;
+    let output = Command::new(env!("CARGO"))
+        .args(["build", "--locked", "--quiet", "--examples", "--manifest-path"])
+        .arg(copy.join("Cargo.toml"))
+        .arg("--target-dir")
+        .arg(target)
+        .output()
+        .map_err(|e| e.to_string())?;
+    if output.status.success() {
+        Ok(target.join("debug/examples"))
+    } else {
+        Err(String::from_utf8_lossy(&output.stderr).trim().replace('\n', " | "))
+    }
 }

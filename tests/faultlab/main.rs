@@ -21,6 +21,8 @@ mod machine;
 #[path = "../network/matrix.rs"]
 mod matrix;
 
+#[path = "../../models/src/swap.rs"]
+mod swap;
 #[path = "../fuzz/targets/mod.rs"]
 mod targets;
 
@@ -35,6 +37,7 @@ mod lab;
 mod model;
 mod network;
 mod pairs;
+mod planted;
 mod rig;
 mod status;
 mod streams;

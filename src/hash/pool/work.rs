@@ -10,13 +10,11 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::thread;
 
 use super::blocks::Block;
 use super::lock;
 use crate::hash::sha256x2::Midstate;
 use crate::hash::tree::{Fold, Hash};
-use crate::planted::Fault;
 
 /// Leaves that are left to the linear hash that will come to them. To take them
 /// apart costs a third more, but keeps all cores busy when there are many.
@@ -140,11 +138,7 @@ impl Waiting {
     /// The first piece whose linear hash no thread is at.
     fn linear(&mut self) -> Option<Task> {
         let free = |work: &Work| {
-            let state = if work.linear { lock(&work.found.so_far).linear.take() } else { None };
-            if state.is_none() && Fault::HashOrder.is_planted() {
-                thread::yield_now();
-            }
-            state
+            if work.linear { lock(&work.found.so_far).linear.take() } else { None }
         };
         let (i, state) =
             self.pieces.iter().enumerate().find_map(|(i, work)| Some((i, free(work)?)))?;
@@ -226,10 +220,7 @@ impl Queue {
         loop {
             if let Some(task) = waiting.next() {
                 drop(waiting);
-                let mut found = task.run();
-                if Fault::HashOrder.is_planted() {
-                    Waiting::default().record(std::mem::take(&mut found));
-                }
+                let found = task.run();
                 waiting = lock(&self.work);
                 waiting.record(found);
             } else if waiting.closing {

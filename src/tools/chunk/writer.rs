@@ -12,7 +12,6 @@ use crate::error::{Error, Result};
 use crate::hash::pool::{Block, Pending};
 use crate::hash::tree::Fold;
 use crate::line::{End, Line, Part, Stream, Volume};
-use crate::planted::Fault;
 use crate::process;
 use crate::process::peers;
 use crate::spool::{PartFile, StreamDir};
@@ -128,15 +127,10 @@ impl<'a> Writer<'a> {
         // I3: the part is fsynced, renamed and its directory fsynced before
         // its line is printed.  Held by
         // tests/chunk.rs::announces_no_part_that_is_not_in_the_spool.
-        if Fault::EarlyLine.is_planted() {
-            self.announce(&line)?;
-        }
         if let Some(file) = self.part_file.take() {
             file.seal()?;
         }
-        if !Fault::EarlyLine.is_planted() {
-            self.announce(&line)?;
-        }
+        self.announce(&line)?;
         self.parts.push(hashes.treehash);
         self.part += 1;
         self.offset += hashes.size;

@@ -21,7 +21,6 @@ use super::{Settings, manifest};
 use crate::error::{Error, Result};
 use crate::hash::tree::Hash;
 use crate::line::{Failed, Line, Stamp, now};
-use crate::planted::Fault;
 use crate::process;
 use crate::process::peers;
 use crate::process::progress::Progress;
@@ -265,11 +264,6 @@ impl<'a, V: Vault> Worker<'a, V> {
                     pace,
                 },
             ));
-        }
-        if let (Target::Volume(volume), Ask::Complete { .. }) = (target, &action.ask)
-            && Fault::EarlyRemoval.is_planted()
-        {
-            self.directory.remove(volume, 0)?;
         }
         let part_size = self.plan.stream().part_size;
         let grace = self.settings.grace;
