@@ -186,6 +186,7 @@ MiB is 2^n (1024). Needs four times that in /dev/shm, and 12 times on disk.";
         ("bench", vec!["-n", "all"], format!("bench: {bench}")),
         ("lines", vec!["one", "two"], "lines: usage: scripts/lines [commit]".into()),
         ("models", vec!["all"], "models: usage: scripts/models [-s seed] [schedules]".into()),
+        ("release", vec!["now"], "release: usage: scripts/release [-s k/n]".into()),
         ("test", vec!["unit"], "test: usage: scripts/test".into()),
         ("akashita-paper", vec!["now"], "akashita-paper: usage: scripts/akashita-paper".into()),
         ("need", vec![], "need: usage: scripts/need command ...".into()),
