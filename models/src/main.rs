@@ -8,10 +8,10 @@
 
 mod line;
 mod mistakes;
-#[allow(dead_code, reason = "build.rs applies it")]
-mod swap;
 mod spool;
 mod stdout;
+#[allow(dead_code, reason = "build.rs applies it")]
+mod swap;
 
 use std::env;
 use std::process::{Command, ExitCode, Stdio};
