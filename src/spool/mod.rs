@@ -363,17 +363,17 @@ impl Spool {
         }
     }
 
-    /// Removes the receipt of a stream, whose archives are no more.
+    /// Removes a receipt, by its name.
     ///
     /// # Errors
     /// When it is there and cannot be removed.
-    pub fn forget_receipt(&self, id: StreamId, receipt: &str) -> Result<()> {
+    pub fn forget_receipt(&self, name: &str) -> Result<()> {
         let forget = || -> io::Result<()> {
             let Some(done) = self.done()? else { return Ok(()) };
-            beneath::remove(&done, &format!("{id}.{receipt}.jsonl"))?;
+            beneath::remove(&done, name)?;
             beneath::sync(&done)
         };
-        forget().map_err(|e| Error::io(format!("stream {id}: receipt: cannot remove"), e))
+        forget().map_err(|e| Error::io(format!("receipt {name}: cannot remove"), e))
     }
 
     /// Removes the directory of a stream in which there is nothing but locks.
@@ -424,8 +424,8 @@ impl Spool {
         discard().map_err(|e| cannot_clear(stream.id, e))
     }
 
-    /// Puts the journal of a stored stream under `done/`, as `receipt` unless
-    /// it has one there, and removes all else of it. Called with put's lock
+    /// Puts the journal of a stored stream under `done/`, by the name `receipt`
+    /// unless it has one there, and removes all else of it. Called with put's lock
     /// held. A chunk that still holds its lock after `patience` keeps all as
     /// it is, and the journal with it, so that whoever comes next sees what is
     /// left to do: false then.
@@ -454,9 +454,8 @@ impl Spool {
         let keep = || -> io::Result<()> {
             beneath::make(&self.directory, DONE)?;
             let done = open_directory(&self.directory, DONE)?;
-            if let Some(receipt) = receipt {
-                let name = format!("{id}.{receipt}.jsonl");
-                match beneath::rename((&stream.directory, JOURNAL), (&done, &name)) {
+            if let Some(name) = receipt {
+                match beneath::rename((&stream.directory, JOURNAL), (&done, name)) {
                     Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
                     _ => {}
                 }

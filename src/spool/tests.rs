@@ -137,13 +137,17 @@ fn a_second_holder_of_a_lock_is_told_who_has_it() {
     assert!(stream.lock(Holder::Put).is_ok());
 }
 
+fn receipt(stream: &StreamDir) -> String {
+    format!("{}.glacier-v.jsonl", stream.id())
+}
+
 #[test]
 fn a_stored_stream_leaves_its_receipt() {
     let (_dir, path, spool, stream) = spool();
     let lock = stream.lock(Holder::Put).unwrap();
     put(&stream, 0, 0, b"x");
     stream.journal().unwrap().append("journal", "{}\n").unwrap();
-    assert!(spool.retire(&stream, Some("glacier-v"), Duration::ZERO).unwrap());
+    assert!(spool.retire(&stream, Some(&receipt(&stream)), Duration::ZERO).unwrap());
     assert!(!path.exists());
     assert_eq!(spool.receipts(stream.id()).unwrap().len(), 1);
     drop(lock);
@@ -157,11 +161,11 @@ fn a_stored_stream_that_chunk_works_on_keeps_its_journal() {
     let chunk = stream.lock(Holder::Chunk).unwrap();
     put(&stream, 0, 0, b"x");
     stream.journal().unwrap().append("journal", "{}\n").unwrap();
-    assert!(!spool.retire(&stream, Some("glacier-v"), Duration::ZERO).unwrap());
+    assert!(!spool.retire(&stream, Some(&receipt(&stream)), Duration::ZERO).unwrap());
     assert!(path.join("put.jsonl").exists() && path.join("00000000-0000.part").exists());
     assert!(spool.receipts(stream.id()).unwrap().is_empty());
     drop(chunk);
-    assert!(spool.retire(&stream, Some("glacier-v"), Duration::ZERO).unwrap());
+    assert!(spool.retire(&stream, Some(&receipt(&stream)), Duration::ZERO).unwrap());
     assert!(!path.exists());
     assert_eq!(spool.receipts(stream.id()).unwrap().len(), 1);
 }

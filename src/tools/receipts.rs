@@ -8,13 +8,14 @@
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::fs::File;
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::io::{self, Read as _, Seek as _};
+use std::io::{self, BufReader, Read as _, Seek as _};
 
 use crate::catalog::scan::{select, survey};
 use crate::error::{Error, Result};
+use crate::hash::tree::Hash;
 use crate::line::{Deleted, Line, Snapshot, Stored, StreamId};
 use crate::process::input::Span;
+use crate::spool::journal::Journal;
 use crate::spool::{Holder, Spool};
 use crate::tools::get::plan::Lines;
 
@@ -96,6 +97,10 @@ fn slice(bytes: &[u8], (start, length): Span) -> Option<&str> {
 /// Why a journal is no receipt: the stream is not stored.
 pub const NO_STORED: &str = "no \"stored\" line";
 
+/// Bytes of a destination in the name of a file, at most: with the stream's id
+/// that has at most 255.
+const LONGEST: usize = 200;
+
 /// Where a receipt is.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Place {
@@ -158,20 +163,75 @@ impl fmt::Display for Place {
     }
 }
 
+/// The file name of the receipt of a stream that is stored in a destination:
+/// that which it has there, be it of an earlier version, or a new one.
+///
+/// # Errors
+/// When the receipts cannot be read.
+pub fn name(spool: &Spool, id: StreamId, dest: &str, region: &str) -> Result<String> {
+    Ok(find(spool, id, dest, region)?.unwrap_or_else(|| new_name(id, dest, region)))
+}
+
+/// The same, if it is there.
+///
+/// # Errors
+/// When the receipts cannot be read.
+pub fn find(spool: &Spool, id: StreamId, dest: &str, region: &str) -> Result<Option<String>> {
+    let cannot = |e| Error::io(format!("stream {id}: receipt: cannot read"), e);
+    for (_, name) in spool.receipt_names()?.into_iter().filter(|(of, _)| *of == id) {
+        let Some(file) = spool.receipt(&name)? else { continue };
+        let journal = Journal::read(BufReader::new(file)).map_err(cannot)?;
+        if journal.dest.as_deref() == Some(dest) && journal.region.is_none_or(|it| it == region) {
+            return Ok(Some(name));
+        }
+    }
+    Ok(None)
+}
+
+/// Removes the receipt of a stream whose archives in a destination are no more.
+///
+/// # Errors
+/// When it cannot be read or removed.
+pub fn forget(spool: &Spool, id: StreamId, dest: &str, region: &str) -> Result<()> {
+    let name = find(spool, id, dest, region)?;
+    name.map_or(Ok(()), |name| spool.forget_receipt(&name))
+}
+
+/// No two destinations give one name: what is no letter, digit or hyphen is
+/// escaped, and what would be too long for a file is hashed.
+fn new_name(id: StreamId, dest: &str, region: &str) -> String {
+    let escaped = |text: &str| -> String {
+        let escape = |byte: u8| match byte {
+            b'-' | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' => char::from(byte).to_string(),
+            _ => format!("={byte:02x}"),
+        };
+        text.bytes().map(escape).collect()
+    };
+    let place = match dest.split_once("://") {
+        Some((scheme, rest)) => format!("{}---{}", escaped(scheme), escaped(rest)),
+        None => escaped(dest),
+    };
+    let mut place = format!("{place}.{}", escaped(region));
+    if place.len() > LONGEST {
+        place = Hash::of(place.as_bytes()).to_string();
+    }
+    format!("{id}.{place}.jsonl")
+}
+
 /// What a catalog has, to find out what it lacks.
 #[derive(Debug, Default)]
 pub struct Has {
     /// Of each line, by its fingerprint, the numbers of its first and its
     /// last place.
-    lines: HashMap<u64, (u64, u64)>,
+    lines: HashMap<Hash, (u64, u64)>,
     count: u64,
     deleted: HashSet<String>,
 }
 
-fn fingerprint(text: &str) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    text.trim_end().hash(&mut hasher);
-    hasher.finish()
+/// Stands for a line where it is asked whether that is written. I2: a part
+/// leaves the spool when its lines are, so no two may have one.
+pub fn fingerprint(text: &str) -> Hash {
+    Hash::of(text.trim_end().as_bytes())
 }
 
 impl Has {
@@ -209,5 +269,26 @@ impl Has {
             .lines
             .iter()
             .any(|line| self.lines.get(&fingerprint(line)).is_none_or(|(first, _)| first > end))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_destinations_share_a_name() {
+        let id: StreamId = "17".repeat(16).parse().unwrap();
+        let mut names = HashSet::new();
+        let long = |last: &str| format!("glacier://{}{last}", "a.b_c".repeat(50));
+        for dest in ["a.b", "a-b", "a_b", "a=2eb", "a--b", "a.b-", &long("1"), &long("2")] {
+            for region in ["eu-central-1", "us-east-1", ""] {
+                let name = new_name(id, &format!("glacier://{dest}"), region);
+                assert!(name.len() <= 255 && !name.contains('/'), "{name}");
+                assert!(names.insert(name), "{dest} {region}");
+            }
+        }
+        let name = new_name(id, "glacier://my-vault.1", "eu-central-1");
+        assert_eq!(name, format!("{id}.glacier---my-vault=2e1.eu-central-1.jsonl"));
     }
 }

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::judge;
 use crate::lab::{self, Chance, Lab, Tally};
-use crate::local::pattern;
+use crate::local::{REGION, pattern};
 use crate::rig::{Pipeline, Rig, VAULT};
 
 const MIB: usize = 1 << 20;
@@ -366,7 +366,7 @@ fn paths(rig: &Rig) -> Vec<PathBuf> {
     paths.push(spool.join("done"));
     let id = stream_id();
     let stream = spool.join(&id);
-    paths.push(spool.join(format!("done/{id}.glacier---{VAULT}.jsonl")));
+    paths.push(spool.join(format!("done/{id}.glacier---{VAULT}.{REGION}.jsonl")));
     let names = ["lines", "manifest"].map(|name| [format!("{name}.new"), format!("{name}.jsonl")]);
     paths.extend(names.concat().iter().map(|name| stream.join(name)));
     paths.extend(["put.jsonl", "put.lock", "chunk.lock"].map(|name| stream.join(name)));

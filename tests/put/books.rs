@@ -8,8 +8,8 @@ use rustix::fs::{FlockOperation, flock};
 use serde_json::Value;
 
 use super::{MIB, before, chunk, id_of, one_stored, put, up_to};
-use crate::common::{Ended, Place, run, run_on, start, until};
-use crate::local::{Local, catalog, files, pattern, sorted};
+use crate::common::{Ended, Place, run, run_on, run_with, start, until};
+use crate::local::{Local, REGION, catalog, files, pattern, sorted};
 use crate::skip::skip;
 
 /// Runs put on lines from within a shell, after some words of its.
@@ -360,7 +360,7 @@ fn a_receipt_that_a_chunk_kept_from_its_place_is_put_away_by_the_next_run() {
     assert_eq!(spooled(&place).done().lines()[0]["state"], "stored");
     put(&server, &place, &["--allow-empty", "v"], "").done();
     assert!(!place.stream(&id).exists());
-    let receipt = place.spool().join(format!("done/{id}.glacier---v.jsonl"));
+    let receipt = place.spool().join(format!("done/{id}.glacier---v.{REGION}.jsonl"));
     assert!(receipt.exists() && spooled(&place).done().stdout.is_empty());
     // One of a stream that is not stored stays where it is.
     let other = chunk(&place, "y", &bytes);
@@ -402,4 +402,40 @@ fn a_chunk_that_begins_while_put_clears_the_spool_harms_neither() {
     put(&server, &place, &["v"], &lines).done();
     assert!(!place.stream(&id).exists());
     server.holds(&place, "v", &bytes);
+}
+
+#[test]
+fn vaults_of_names_that_look_alike_have_receipts_of_their_own() {
+    let place = Place::default();
+    let server = Local::start(&place);
+    let bytes = pattern(2 * MIB);
+    let store = |vault: &str| {
+        let put = || put(&server, &place, &["--create-vault", vault], &chunk(&place, "x", &bytes));
+        // chunk takes the word of the other's receipt, so it spools only in
+        // the second run.
+        let first = put();
+        if first.code() == 75 { put().done() } else { first.done() }
+    };
+    let done = || files(&place.spool().join("done"));
+    let one = store("a.b");
+    let old = done().remove(0);
+    // As earlier versions named it.
+    let name = format!("{}.glacier---a-b.jsonl", id_of(&chunk(&place, "x", &bytes)));
+    fs::rename(&old, old.with_file_name(&name)).unwrap();
+    let two = store("a-b");
+    assert_eq!(done().len(), 2, "{:?}", done());
+    let (uploads, written) = (server.calls("InitiateMultipartUpload"), catalog(&place));
+    for (vault, stored) in [("a.b", &one), ("a-b", &two)] {
+        let again = put(&server, &place, &[vault], &chunk(&place, "x", &bytes)).done();
+        assert_eq!(sorted(&again.stdout), sorted(&stored.stdout));
+    }
+    assert_eq!((server.calls("InitiateMultipartUpload"), catalog(&place)), (uploads, written));
+    // Deleted in one of them, it is forgotten there alone.
+    let there = run(&mut place.tool("glacier-ls", &["receipts"])).done().stdout;
+    let here: Vec<&str> = there.lines().filter(|line| line.contains("glacier://a.b")).collect();
+    let mut rm = place.tool("glacier-rm", &["--yes", "a.b"]);
+    run_with(server.client(&mut rm), (here.join("\n") + "\n").as_bytes()).done();
+    let left: Vec<String> =
+        done().iter().map(|path| path.file_name().unwrap().to_str().unwrap().to_owned()).collect();
+    assert_eq!(left, [name.replace("a-b.jsonl", &format!("a-b.{REGION}.jsonl"))]);
 }

@@ -5,7 +5,7 @@ use std::fs;
 use akashita::hash::tree::{Fold, Hash, TreeHash};
 
 use crate::common::{Place, start};
-use crate::local::{Local, catalog, files, pattern};
+use crate::local::{Local, REGION, catalog, files, pattern};
 use crate::skip::skip;
 use crate::{MIB, chunk, chunk_as, id_of, put};
 
@@ -48,7 +48,7 @@ fn stores_real_streams() {
         // The spool is cleared but for the receipt.
         let id = id_of(&lines);
         assert!(!place.stream(&id).exists());
-        let receipt = place.spool().join(format!("done/{id}.glacier---{vault}.jsonl"));
+        let receipt = place.spool().join(format!("done/{id}.glacier---{vault}.{REGION}.jsonl"));
         let receipt = fs::read_to_string(receipt).unwrap();
         assert!(stored.stdout.lines().all(|line| receipt.contains(line)));
         let about = |line: &&str| line.contains(&id);

@@ -3,8 +3,7 @@
 
 use std::collections::HashSet;
 use std::fs::File;
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::io::{BufRead, BufReader};
+use std::io::{self, BufRead as _, BufReader, Seek as _};
 
 use crate::error::{Error, Result};
 use crate::hash::tree::Hash;
@@ -14,7 +13,7 @@ use crate::spool::StreamDir;
 use crate::spool::append::{self, Append};
 use crate::spool::catalog_file::Catalog;
 use crate::spool::journal::{Journal, Record, elsewhere};
-use crate::tools::receipts::{Has, Receipt};
+use crate::tools::receipts::{Has, Receipt, fingerprint};
 
 /// The books of one stream.
 pub struct Ledger<'a> {
@@ -31,25 +30,17 @@ pub struct Ledger<'a> {
     /// The lines of those deletions, until they are in the journal.
     deletions: String,
     /// What stands in the journal, and in the catalog.
-    in_journal: HashSet<u64>,
+    in_journal: HashSet<Hash>,
     in_catalog: Has,
     /// The catalog was written to.
     has_grown: bool,
 }
 
-fn fingerprint(text: &str) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    text.trim_end().hash(&mut hasher);
-    hasher.finish()
-}
-
-/// Whether a line is about this stream in this destination.
+/// Whether a line is of this stream in this destination.
 fn is_about(line: &Line, id: StreamId, to: &str) -> bool {
     match line {
-        Line::Hashes(line) => line.stream == id && line.dest == to,
         Line::Archive(line) => line.stream == id && line.dest == to,
         Line::Stored(line) => line.stream == id && line.dest == to,
-        Line::Snapshot(line) => line.stream == id,
         _ => false,
     }
 }
@@ -70,6 +61,122 @@ fn is_in(line: &Line, here: Option<&str>) -> Result<()> {
     }
 }
 
+/// What the spool says of a stream in a destination: its journal, or else a
+/// receipt.
+#[derive(Default)]
+struct FromSpool {
+    texts: Vec<String>,
+    journal: Journal,
+    is_under_way: bool,
+}
+
+impl FromSpool {
+    fn read(stream: &StreamDir, receipts: Vec<File>, dest: &str) -> Result<Self> {
+        let id = stream.id();
+        let cannot = |e| Error::io(format!("stream {id}: journal: cannot read"), e);
+        if let Some(file) = stream.existing_journal()? {
+            // I2: the run that wrote it may have died before its fsync.
+            append::settle(&file).map_err(cannot)?;
+            let own = Self { is_under_way: true, ..Self::of(file).map_err(cannot)? };
+            own.journal.is_of(id)?;
+            match &own.journal.dest {
+                Some(other) if other != dest => {
+                    return Err(Error::Usage(format!(
+                        "stream {id}: on its way to {other}; finish that first"
+                    )));
+                }
+                Some(_) => return Ok(own),
+                None => {}
+            }
+        }
+        for file in receipts {
+            let own = Self::of(file).map_err(cannot)?;
+            if own.journal.dest.as_deref() == Some(dest) && own.journal.is_of(id).is_ok() {
+                return Ok(own);
+            }
+        }
+        Ok(Self::default())
+    }
+
+    fn of(mut file: File) -> io::Result<Self> {
+        file.rewind()?;
+        let lines = BufReader::new(file).split(b'\n').collect::<io::Result<Vec<_>>>()?;
+        let texts: Vec<String> =
+            lines.into_iter().filter_map(|line| String::from_utf8(line).ok()).collect();
+        let journal = Journal::read(texts.join("\n").as_bytes())?;
+        Ok(Self { texts, journal, is_under_way: false })
+    }
+}
+
+/// What the catalog says of a stream in a destination.
+#[derive(Default)]
+struct FromCatalog {
+    all: Has,
+    /// Its `archive` and `stored` lines.
+    lines: Vec<Line>,
+    deleted: HashSet<String>,
+    /// The lines of these deletions.
+    deletions: String,
+}
+
+impl FromCatalog {
+    fn read(catalog: &Catalog, id: StreamId, dest: &str) -> Result<Self> {
+        let mut listed = Self::default();
+        catalog.scan(&id.to_string(), |text| {
+            listed.all.take(text);
+            match Line::parse(text) {
+                Ok(Some(Line::Deleted(Deleted { archive_id: Some(archive), .. }))) => {
+                    listed.deleted.insert(archive);
+                    listed.deletions.extend([text, "\n"]);
+                }
+                Ok(Some(line @ (Line::Archive(_) | Line::Stored(_))))
+                    if is_about(&line, id, dest) =>
+                {
+                    listed.lines.push(line);
+                }
+                _ => {}
+            }
+        })?;
+        Ok(listed)
+    }
+}
+
+/// What both come to.
+struct Merge {
+    journal: Journal,
+    receipt: bool,
+    generation: Option<u32>,
+    deletions: String,
+}
+
+impl Merge {
+    /// Goes by the journal, and by the catalog for what that does not tell.
+    ///
+    /// # Errors
+    /// When one of them is of a vault of this name in another region.
+    fn of(
+        (own, mut listed): (&FromSpool, FromCatalog),
+        (id, dest, region): (StreamId, &str, Option<&str>),
+    ) -> Result<(Self, Has)> {
+        let mut journal = own.journal.clone();
+        region.map_or(Ok(()), |region| journal.is_in(id, region))?;
+        let told = own.texts.iter().filter_map(|text| Line::parse(text).ok().flatten());
+        told.filter(|line| is_about(line, id, dest)).try_for_each(|line| is_in(&line, region))?;
+        listed.lines.iter().try_for_each(|line| is_in(line, region))?;
+        let has_receipt = !own.is_under_way && journal.stored.is_some();
+        let before = if own.is_under_way { journal.generation } else { 0 };
+        journal.complement(listed.lines);
+        // I4: what is not there any more is stored again.  Held by
+        // tests/put/deleted.rs::what_was_deleted_is_stored_again.
+        if !journal.forget(&listed.deleted) {
+            listed.deletions.clear();
+        }
+        let receipt = has_receipt && journal.stored.is_some();
+        let generation = Some(journal.generation).filter(|now| *now > before);
+        Ok((Self { journal, receipt, generation, deletions: listed.deletions }, listed.all))
+    }
+}
+
 impl<'a> Ledger<'a> {
     /// Reads what is known of a stream in `dest`: its journal, else the
     /// receipt among `receipts`, and the catalog.
@@ -85,95 +192,25 @@ impl<'a> Ledger<'a> {
         region: Option<&str>,
     ) -> Result<(Self, Journal)> {
         let id = stream.id();
-        let cannot = |e| Error::io(format!("stream {id}: journal: cannot read"), e);
-        let mut texts = Vec::new();
-        let mut sources: Vec<File> = stream.existing_journal()?.into_iter().collect();
-        if let Some(file) = sources.first() {
-            // I2: the run that wrote it may have died before its fsync.
-            append::settle(file).map_err(cannot)?;
-            let file = file.try_clone().map_err(cannot)?;
-            let active = Journal::read(BufReader::new(file)).map_err(cannot)?;
-            active.is_of(id)?;
-            match active.dest {
-                Some(other) if other != dest => {
-                    return Err(Error::Usage(format!(
-                        "stream {id}: on its way to {other}; finish that first"
-                    )));
-                }
-                Some(_) => {}
-                None => sources.clear(),
-            }
-        }
-        let is_under_way = !sources.is_empty();
-        if !is_under_way {
-            sources = receipts;
-        }
-        for mut file in sources {
-            use std::io::Seek as _;
-            file.rewind().map_err(cannot)?;
-            let mut lines = Vec::new();
-            for line in BufReader::new(file).split(b'\n') {
-                if let Ok(line) = String::from_utf8(line.map_err(cannot)?) {
-                    lines.push(line);
-                }
-            }
-            let read = Journal::read(lines.join("\n").as_bytes()).map_err(cannot)?;
-            if read.dest.as_deref() == Some(dest) && read.is_of(id).is_ok() {
-                texts = lines;
-                break;
-            }
-        }
-        let mut journal = Journal::read(texts.join("\n").as_bytes()).map_err(cannot)?;
-        region.map_or(Ok(()), |region| journal.is_in(id, region))?;
-        let told = texts.iter().filter_map(|text| Line::parse(text).ok().flatten());
-        told.filter(|line| is_about(line, id, dest)).try_for_each(|line| is_in(&line, region))?;
-        if !is_under_way {
-            texts.clear();
-        }
-        let in_journal: HashSet<u64> = texts.iter().map(|text| fingerprint(text)).collect();
-        let mut in_catalog = Has::default();
-        let mut known = Vec::new();
-        let (mut deleted, mut deletions) = (HashSet::new(), String::new());
-        catalog.scan(&id.to_string(), |text| {
-            in_catalog.take(text);
-            match Line::parse(text) {
-                Ok(Some(Line::Deleted(Deleted { archive_id: Some(archive), .. }))) => {
-                    deleted.insert(archive);
-                    deletions.extend([text, "\n"]);
-                }
-                Ok(Some(line)) if is_about(&line, id, dest) => {
-                    if matches!(line, Line::Archive(_) | Line::Stored(_)) {
-                        known.push(line);
-                    }
-                }
-                _ => {}
-            }
-        })?;
-        known.iter().try_for_each(|line| is_in(line, region))?;
-        let has_receipt = !is_under_way && journal.stored.is_some();
-        let before = if is_under_way { journal.generation } else { 0 };
-        journal.complement(known);
-        // I4: what is not there any more is stored again.  Held by
-        // tests/put/deleted.rs::what_was_deleted_is_stored_again.
-        if !journal.forget(&deleted) {
-            deletions.clear();
-        }
-        let receipt = has_receipt && journal.stored.is_some();
-        let generation = Some(journal.generation).filter(|now| *now > before);
+        let own = FromSpool::read(stream, receipts, dest)?;
+        let listed = FromCatalog::read(catalog, id, dest)?;
+        let (merged, in_catalog) = Merge::of((&own, listed), (id, dest, region))?;
+        // A receipt is not written to: of its lines the next journal has none.
+        let written = own.texts.iter().filter(|_| own.is_under_way);
         let ledger = Self {
             stream,
             catalog,
             journal: None,
             dest: dest.to_owned(),
             region: region.unwrap_or_default().to_owned(),
-            receipt,
-            generation,
-            deletions,
-            in_journal,
+            receipt: merged.receipt,
+            generation: merged.generation,
+            deletions: merged.deletions,
+            in_journal: written.map(|text| fingerprint(text)).collect(),
             in_catalog,
             has_grown: false,
         };
-        Ok((ledger, journal))
+        Ok((ledger, merged.journal))
     }
 
     /// Whether a receipt tells of this stream, so that nothing is written to

@@ -29,12 +29,12 @@ use crate::process;
 use crate::process::peers;
 use crate::spool::catalog_file::Catalog;
 use crate::spool::journal::Journal;
-use crate::spool::underway;
 use crate::spool::underway::Underway;
-use crate::spool::{Holder, Spool};
+use crate::spool::{Holder, Spool, underway};
 use crate::storage::rate_limit::Uplink;
 use crate::storage::retry::Patience;
 use crate::storage::{Failure, Vault};
+use crate::tools::receipts;
 use forecast::Speed;
 use gate::Gates;
 use inbox::Inbox;
@@ -137,9 +137,13 @@ fn put_away(spool: &Spool) {
         let Ok(_lock) = directory.lock(Holder::Put) else { continue };
         // It may be another's by now. What stays is tried again, and is nothing
         // or stored for glacier-ls(1).
-        let _ = match journal().map(|journal| journal.dest) {
-            Some(Some(dest)) => spool.retire(&directory, Some(&receipt(&dest)), SOON).map(|_| ()),
-            Some(None) => Ok(()),
+        let _ = match journal() {
+            Some(Journal { dest: Some(dest), region, .. }) => {
+                receipts::name(spool, id, &dest, &region.unwrap_or_default())
+                    .and_then(|name| spool.retire(&directory, Some(&name), SOON))
+                    .map(drop)
+            }
+            Some(_) => Ok(()),
             None => spool.leave(&directory),
         };
     }
@@ -371,9 +375,4 @@ async fn refuse_strangers<V: Vault>(
         }
         Err(failure) => Err(failure.on(&settings.dest)),
     }
-}
-
-/// The name of a destination's receipt.
-pub(crate) fn receipt(dest: &str) -> String {
-    dest.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect()
 }

@@ -32,6 +32,7 @@ use crate::storage::retry::{Patience, Trouble};
 use crate::storage::{Attempt, Body, Failure, JobState, Vault};
 use crate::tools::put::log::Ledger;
 use crate::tools::put::upload::Piece;
+use crate::tools::receipts;
 use crate::units;
 
 /// How often to look at the neighbours, the clock and the progress.
@@ -432,8 +433,9 @@ impl<'a, V: Vault> Worker<'a, V> {
                     self.perform(effects)?;
                 }
                 Effect::Retire => {
-                    let name = super::receipt(&self.settings.dest);
-                    let receipt = (!self.ledger.has_receipt()).then_some(name);
+                    let (id, dest) = (self.directory.id(), &self.settings.dest);
+                    let name = || receipts::name(self.spool, id, dest, self.vault.region());
+                    let receipt = (!self.ledger.has_receipt()).then(name).transpose()?;
                     self.spool.retire(self.directory, receipt.as_deref(), LEAVING)?;
                 }
             }

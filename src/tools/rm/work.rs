@@ -23,7 +23,7 @@ use crate::storage::concurrency::Lanes;
 use crate::storage::glacier::Glacier;
 use crate::storage::retry::{Patience, Trouble};
 use crate::storage::{Attempt, Failure, Vault as _};
-use crate::tools::put;
+use crate::tools::receipts;
 
 /// How often to look whether somebody reads what is printed.
 const TICK: Duration = Duration::from_secs(1);
@@ -187,7 +187,8 @@ impl<'a> Worker<'a> {
             Some(dest) if journal.stored.is_some() => {
                 // A crash came before its journal was put away.
                 drop(chunk);
-                return spool.retire(&directory, Some(&put::receipt(dest)), TICK).map(drop);
+                let name = receipts::name(spool, id, dest, self.vault.region())?;
+                return spool.retire(&directory, Some(&name), TICK).map(drop);
             }
             _ => {}
         }
@@ -398,7 +399,8 @@ impl<'a> Worker<'a> {
         }
         if group.is_stored
             && let Some(spool) = self.spool
-            && let Err(error) = spool.forget_receipt(group.stream, &put::receipt(&self.dest))
+            && let Err(error) =
+                receipts::forget(spool, group.stream, &self.dest, self.vault.region())
         {
             process::warn(&error.to_string());
         }
