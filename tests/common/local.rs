@@ -342,6 +342,20 @@ impl Local {
         self.ask_with("POST", &path, &more, bytes);
     }
 
+    /// Adds a field to the descriptions of all archives of a vault.
+    pub fn describe_more(&self, vault: &str, field: &str) {
+        for held in self.archives(vault) {
+            let of = format!("regions/{REGION}/vaults/{vault}/archives/{}/archive.json", held.id);
+            let path = self.root.join(of);
+            let mut archive: Value =
+                serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+            let text = archive["description"].as_str().unwrap();
+            let text = text.replacen('{', &format!("{{{field},"), 1);
+            archive["description"] = text.into();
+            std::fs::write(&path, archive.to_string()).unwrap();
+        }
+    }
+
     /// Deletes an archive.
     pub fn delete(&self, vault: &str, id: &str) {
         self.ask("DELETE", &format!("/-/vaults/{vault}/archives/{id}"), b"");

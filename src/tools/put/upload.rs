@@ -185,24 +185,19 @@ impl Item {
     }
 
     /// The next part to send, and where it begins.
-    pub fn next(&mut self, part_size: u64) -> Option<(usize, u64, Piece)> {
-        while self.ways.get(self.first_here).is_some_and(|way| *way != Way::Here) {
-            self.first_here += 1;
-        }
-        let piece = *self.parts.get(self.first_here)?;
-        Some((self.first_here, part_size * self.first_here as u64, piece))
-    }
-
-    /// A part that is still to be sent.
-    pub fn waiting(&self) -> Option<&Piece> {
-        let here = self.parts.iter().zip(&self.ways).skip(self.first_here);
-        here.filter(|(_, way)| **way == Way::Here).map(|(piece, _)| piece).next()
+    pub fn next(&self, part_size: u64) -> Option<(usize, u64, Piece)> {
+        let mut parts = self.parts.iter().zip(&self.ways).enumerate().skip(self.first_here);
+        let (part, (piece, _)) = parts.find(|(_, (_, way))| **way == Way::Here)?;
+        Some((part, part_size * part as u64, *piece))
     }
 
     /// Marks a part as on its way.
     pub fn going(&mut self, part: usize) {
         self.moved = true;
         self.set(part, Way::Going);
+        while self.ways.get(self.first_here).is_some_and(|way| *way != Way::Here) {
+            self.first_here += 1;
+        }
     }
 
     /// Marks a part as not sent: it will be sent again.

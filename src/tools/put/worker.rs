@@ -294,7 +294,7 @@ impl<'a, V: Vault> Worker<'a, V> {
                     .map(|archive_id| Outcome::Completed { archive_id, at: now() }),
                 Ask::Find { description, size, treehash, job } => {
                     let archive = |made: &crate::storage::Inventoried| {
-                        made.description == *description
+                        description.identifies(&made.description)
                             && made.size == *size
                             && made.treehash == *treehash
                     };

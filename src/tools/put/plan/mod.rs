@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use crate::hash::tree::{Fold, Hash};
+use crate::line::description::Description;
 use crate::line::{End, Line, Snapshot, Stored, Stream};
 use crate::spool::journal::{Journal, Record, Target};
 use crate::storage::Listed;
@@ -43,7 +44,7 @@ pub enum Ask {
     /// Make an archive of the upload.
     Complete { upload: String, size: u64, treehash: Hash, repeated: bool },
     /// Whether an archive is in the inventory.
-    Find { description: String, size: u64, treehash: Hash, job: Option<String> },
+    Find { description: Description, size: u64, treehash: Hash, job: Option<String> },
 }
 
 /// What came of a request.

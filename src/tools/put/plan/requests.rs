@@ -11,7 +11,7 @@ use crate::line::Stored;
 use crate::line::description::Description;
 use crate::spool::journal::{Completing, Confirmed, Record, Target};
 use crate::storage::{Failure, INVENTORY_LAG};
-use crate::tools::put::upload::{Closed, Item, Phase};
+use crate::tools::put::upload::{Closed, Item, Phase, Piece};
 
 /// The service makes no new inventory of a vault that does not change. One
 /// that was asked for so long after a Complete is the last there will be:
@@ -20,6 +20,29 @@ const SILENCE: jiff::SignedDuration = jiff::SignedDuration::from_hours(72);
 
 /// Uploads of one volume that the service may forget.
 const LOSSES: u32 = 2;
+
+/// What comes next of an archive in the making.
+enum Step {
+    /// Nothing, before an answer or a line comes.
+    Wait,
+    Initiate {
+        stamp: usize,
+    },
+    List(String),
+    Send {
+        upload: String,
+        part: usize,
+        offset: u64,
+        piece: Piece,
+    },
+    Complete {
+        upload: String,
+        size: u64,
+        treehash: Hash,
+        repeated: bool,
+    },
+    Find(Completing),
+}
 
 impl Plan {
     /// The next request that may be made now, and what must be done before
@@ -53,89 +76,89 @@ impl Plan {
         Ok(None)
     }
 
+    /// What comes next of an archive in the making, be the window open or not.
+    fn next_step(&self, target: Target) -> Result<Step> {
+        let Some(item) = self.items.get(&target) else { return Ok(Step::Wait) };
+        let upload = self.journal.uploads.get(&target);
+        let completing = upload.and_then(|upload| upload.completing);
+        // Whether a stored volume is the same is not known yet: its parts may
+        // only be hashed, and its line tells chunk, too, that they must be
+        // spooled. An upload of an earlier run waits for it as a new one does.
+        let known = matches!(target, Target::Volume(v) if self.journal.archive(v).is_some());
+        let undecided = known && item.closed.is_none();
+        Ok(match (&item.phase, completing) {
+            (Phase::Unconfirmed, None) => {
+                return Err(Error::Bug(format!("{target}: unconfirmed, yet never completed")));
+            }
+            (Phase::Unconfirmed, Some(asked)) => Step::Find(asked),
+            (Phase::Resumed(_), Some(asked)) if asked.lost => Step::Find(asked),
+            // Repeated at once: it is idempotent for a short time only.
+            (Phase::Resumed(upload), Some(Completing { size, treehash, .. })) if !item.doubted => {
+                Step::Complete { upload: upload.clone(), size, treehash, repeated: true }
+            }
+            (Phase::Resumed(upload), _) if !item.parts.is_empty() => Step::List(upload.clone()),
+            (Phase::Fresh | Phase::Open(_), _) if undecided => Step::Wait,
+            (Phase::Fresh, _) => {
+                item.parts.first().map_or(Step::Wait, |first| Step::Initiate { stamp: first.stamp })
+            }
+            (Phase::Open(upload), _) => {
+                match (item.next(self.stream.part_size), item.closed.filter(|_| item.is_sent())) {
+                    (Some((part, offset, piece)), _) => {
+                        Step::Send { upload: upload.clone(), part, offset, piece }
+                    }
+                    (None, Some(Closed { size, treehash })) => {
+                        Step::Complete { upload: upload.clone(), size, treehash, repeated: false }
+                    }
+                    (None, None) => Step::Wait,
+                }
+            }
+            _ => Step::Wait,
+        })
+    }
+
     fn start(
         &mut self,
         target: Target,
         now: Timestamp,
         open: &mut impl FnMut(usize) -> bool,
     ) -> Result<Option<(Vec<Effect>, Action)>> {
-        let description = self.description(target);
-        let known = matches!(target, Target::Volume(v) if self.journal.archive(v).is_some());
-        let upload = self.journal.uploads.get(&target);
-        let completing = upload.and_then(|upload| upload.completing);
-        let Some(item) = self.items.get_mut(&target) else { return Ok(None) };
-        // Whether a stored volume is the same is not known yet: its parts may
-        // only be hashed, and its line tells chunk, too, that they must be
-        // spooled. An upload of an earlier run waits for it as a new one does.
-        let undecided = known && item.closed.is_none();
-        let mut effects = Vec::new();
-        if matches!(item.phase, Phase::Resumed(_)) && completing.is_some_and(|asked| asked.lost) {
-            item.phase = Phase::Unconfirmed;
+        let step = self.next_step(target)?;
+        if step.stamp().is_some_and(|stamp| !open(stamp)) {
+            return Ok(None);
         }
-        let ask = match item.phase.clone() {
-            Phase::Resumed(upload) => match completing {
-                // Repeated at once: it is idempotent for a short time only.
-                Some(asked) if !item.doubted => {
-                    item.phase = Phase::Completing;
-                    let Completing { size, treehash, .. } = asked;
-                    // It may have its effect only now, and the inventory
-                    // must be younger than that.
-                    self.record(Record::complete(target, size, treehash, now), &mut effects);
-                    Ask::Complete { upload, size, treehash, repeated: true }
-                }
-                _ if item.parts.is_empty() => return Ok(None),
-                _ => {
-                    item.phase = Phase::Opening;
-                    Ask::List { upload }
-                }
-            },
-            Phase::Fresh => {
-                match item.parts.first() {
-                    Some(first) if !undecided && open(first.stamp) => {}
-                    _ => return Ok(None),
-                }
+        let description = self.description(target);
+        let Some(item) = self.items.get_mut(&target) else { return Ok(None) };
+        let mut effects = Vec::new();
+        let ask = match step {
+            Step::Wait => return Ok(None),
+            Step::Initiate { .. } => {
                 item.phase = Phase::Opening;
-                let description = description.text().map_err(Error::Bug)?;
-                Ask::Initiate { description }
+                Ask::Initiate { description: description.text().map_err(Error::Bug)? }
             }
-            Phase::Open(_) if undecided => return Ok(None),
-            Phase::Open(upload) => match item.next(self.stream.part_size) {
-                Some((part, offset, piece)) => {
-                    if !open(piece.stamp) {
-                        return Ok(None);
-                    }
-                    item.going(part);
-                    Ask::Send { upload, part, offset, piece }
-                }
-                None => match item.closed.filter(|_| item.is_sent()) {
-                    None => return Ok(None),
-                    Some(Closed { size, treehash }) => {
-                        item.phase = Phase::Completing;
-                        self.record(Record::complete(target, size, treehash, now), &mut effects);
-                        Ask::Complete { upload, size, treehash, repeated: false }
-                    }
-                },
-            },
-            Phase::Unconfirmed => match completing {
-                Some(asked) => {
-                    item.phase = Phase::Searching;
-                    let Completing { size, treehash, .. } = asked;
-                    let job = self.journal.inventory.clone().map(|(job, _)| job);
-                    // It was described when its upload began.
-                    let generation = upload.map_or(description.generation, |of| of.generation);
-                    let description = Description { generation, ..description };
-                    let description = description.text().map_err(Error::Bug)?;
-                    Ask::Find { description, size, treehash, job }
-                }
-                None => {
-                    return Err(Error::Bug(format!("{target}: unconfirmed, yet never completed")));
-                }
-            },
-            Phase::Opening
-            | Phase::Completing
-            | Phase::Searching
-            | Phase::Waiting
-            | Phase::Archived => return Ok(None),
+            Step::List(upload) => {
+                item.phase = Phase::Opening;
+                Ask::List { upload }
+            }
+            Step::Send { upload, part, offset, piece } => {
+                item.going(part);
+                Ask::Send { upload, part, offset, piece }
+            }
+            Step::Complete { upload, size, treehash, repeated } => {
+                item.phase = Phase::Completing;
+                // A repeated one may have its effect only now, and the
+                // inventory must be younger than that.
+                self.record(Record::complete(target, size, treehash, now), &mut effects);
+                Ask::Complete { upload, size, treehash, repeated }
+            }
+            Step::Find(Completing { size, treehash, .. }) => {
+                item.phase = Phase::Searching;
+                let job = self.journal.inventory.clone().map(|(job, _)| job);
+                // It was described when its upload began.
+                let upload = self.journal.uploads.get(&target);
+                let generation = upload.map_or(description.generation, |of| of.generation);
+                let description = Description { generation, ..description };
+                Ask::Find { description, size, treehash, job }
+            }
         };
         Ok(Some((effects, Action { target, ask })))
     }
@@ -372,14 +395,17 @@ impl Plan {
 
     /// A stamp that must be waited for.
     pub fn waits_for(&self) -> Option<usize> {
-        self.items.iter().find_map(|(target, item)| {
-            let undecided = item.closed.is_none()
-                && matches!(target, Target::Volume(v) if self.journal.archive(*v).is_some());
-            match item.phase {
-                Phase::Fresh if !undecided => item.parts.first().map(|piece| piece.stamp),
-                Phase::Open(_) if !undecided => item.waiting().map(|piece| piece.stamp),
-                _ => None,
-            }
-        })
+        self.items.keys().find_map(|target| self.next_step(*target).ok()?.stamp())
+    }
+}
+
+impl Step {
+    /// The stamp in whose window it may be.
+    fn stamp(&self) -> Option<usize> {
+        match self {
+            Self::Initiate { stamp } => Some(*stamp),
+            Self::Send { piece, .. } => Some(piece.stamp),
+            _ => None,
+        }
     }
 }

@@ -501,8 +501,8 @@ fn a_vault_that_is_silent_for_three_days_has_no_archive_of_it() {
         ] {
             plan.record(record, &mut Vec::new());
         }
-        let find =
-            Ask::Find { description: String::new(), size: 1, treehash: fold(&[1]), job: Some(job) };
+        let (description, treehash) = (plan.description(ZERO), fold(&[1]));
+        let find = Ask::Find { description, size: 1, treehash, job: Some(job) };
         let made = Outcome::Searched { made: asked, archive: None };
         let effects = plan.done(&Action { target: ZERO, ask: find }, made).unwrap();
         assert_eq!(effects.contains(&Effect::Record(Record::gone(ZERO))), is_proof, "{days}");

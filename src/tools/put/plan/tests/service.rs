@@ -142,10 +142,9 @@ impl Service {
                         return Ok(Outcome::NoInventory);
                     }
                     let made = Self::made(*asked).unwrap_or(0);
-                    let wanted = Description::parse(description).unwrap();
                     let found = self.archives.iter().find(|(_, archive)| {
                         archive.is_there(made)
-                            && archive.description == wanted
+                            && archive.description == *description
                             && archive.size == *size
                             && archive.treehash == *treehash
                     });
