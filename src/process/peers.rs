@@ -26,6 +26,17 @@ pub fn wait(longest: Duration) -> Result<()> {
     watch(&mut [PollFd::new(&stdout, PollFlags::empty())], longest.min(NAP)).map(drop)
 }
 
+/// Ends as soon as nobody reads standard output any more: for what waits for
+/// the network, and would not be told.
+pub async fn unread() -> Error {
+    loop {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        if let Err(gone) = wait(Duration::ZERO) {
+            return gone;
+        }
+    }
+}
+
 /// Waits until there is something to read, or its end.
 ///
 /// # Errors

@@ -17,7 +17,6 @@ pub mod spooled;
 pub mod table;
 
 use std::io::{self, BufRead};
-use std::time::Duration;
 
 use serde::Serialize;
 
@@ -28,9 +27,6 @@ use crate::line::{Described, Line, MAX, Reader, Text, is_newer};
 use crate::process;
 use crate::process::peers;
 use table::{Column, Table};
-
-/// How often a wait looks whether anybody reads the answer.
-const TICK: Duration = Duration::from_secs(1);
 
 /// Where answers go: lines as they come, or a table at the end.
 #[derive(Debug)]
@@ -143,17 +139,9 @@ pub fn catalog(
 /// # Errors
 /// That of `work`, or that nobody does.
 pub async fn watched<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
-    let nobody = async {
-        loop {
-            tokio::time::sleep(TICK).await;
-            if let Err(gone) = peers::wait(Duration::ZERO) {
-                return gone;
-            }
-        }
-    };
     tokio::select! {
         result = work => result,
-        gone = nobody => Err(gone),
+        gone = peers::unread() => Err(gone),
     }
 }
 

@@ -328,18 +328,17 @@ fn look_for_bases(spool: &Spool, catalog: &Catalog, id: StreamId, name: &str) ->
 /// When nobody reads what is printed, or the input was cut and the service
 /// does not answer.
 async fn wanted<T>(inbox: &mut Inbox, answer: impl Future<Output = T>) -> Result<T> {
-    let nobody = async |inbox: &Inbox| {
+    let cut = async |inbox: &Inbox| {
         let mut cut = 0;
         while cut < worker::HOPELESS {
             tokio::time::sleep(worker::TICK).await;
-            peers::wait(Duration::ZERO)?;
             cut = if inbox.is_cut() { cut + 1 } else { 0 };
         }
-        Ok(())
     };
     tokio::select! {
         answer = answer => return Ok(answer),
-        gone = nobody(inbox) => gone?,
+        gone = peers::unread() => return Err(gone),
+        () = cut(inbox) => {}
     }
     Err(inbox.why().await)
 }

@@ -6,7 +6,7 @@ use std::io::{self, Read};
 
 use sha2::{Digest as _, Sha256};
 
-use crate::hash::tree::{Hash, LEAF, TreeHash};
+use crate::hash::tree::{Fold, Hash, LEAF, TreeHash};
 use crate::storage::Listed;
 
 /// A part that was announced.
@@ -189,6 +189,11 @@ impl Item {
         let mut parts = self.parts.iter().zip(&self.ways).enumerate().skip(self.first_here);
         let (part, (piece, _)) = parts.find(|(_, (_, way))| **way == Way::Here)?;
         Some((part, part_size * part as u64, *piece))
+    }
+
+    /// The tree hash of all parts.
+    pub fn treehash(&self) -> Hash {
+        self.treehashes().into_iter().collect::<Fold>().finish()
     }
 
     /// Marks a part as on its way.

@@ -161,7 +161,7 @@ impl<'a> Worker<'a> {
     async fn wanted<T>(&self, attempt: impl AsyncFnMut() -> Attempt<T>) -> Result<Attempt<T>> {
         tokio::select! {
             answer = self.patience.with(attempt) => Ok(answer),
-            gone = nobody() => Err(gone),
+            gone = peers::unread() => Err(gone),
         }
     }
 
@@ -405,16 +405,6 @@ impl<'a> Worker<'a> {
             process::warn(&error.to_string());
         }
         process::put_out(text.as_bytes())
-    }
-}
-
-/// Ends when nobody reads standard output any more.
-async fn nobody() -> Error {
-    loop {
-        tokio::time::sleep(TICK).await;
-        if let Err(error) = peers::wait(Duration::ZERO) {
-            return error;
-        }
     }
 }
 

@@ -104,7 +104,7 @@ pub async fn request<V: Vault>(plan: Plan, vaults: &[V], settings: &Settings) ->
     };
     tokio::select! {
         result = work => result?,
-        gone = nobody_reads() => return Err(gone),
+        gone = peers::unread() => return Err(gone),
     }
     run.failures.into_inner().finish(list.len())
 }
@@ -169,23 +169,12 @@ pub async fn compare<V: Vault>(
     };
     let result = tokio::select! {
         result = work => result,
-        gone = nobody_reads() => Err(gone),
+        gone = peers::unread() => Err(gone),
         () = told => Ok(()),
     };
     drop(progress);
     result?;
     run.failures.into_inner().finish(list.len())
-}
-
-/// Ends when nobody reads standard output any more, which a program that
-/// waits for hours is not told.
-async fn nobody_reads() -> Error {
-    loop {
-        if let Err(gone) = peers::wait(Duration::ZERO) {
-            return gone;
-        }
-        sleep(Duration::from_secs(1)).await;
-    }
 }
 
 impl<'a, V: Vault> Run<'a, V> {

@@ -5,7 +5,6 @@ use jiff::Timestamp;
 
 use super::{Effect, Manifest, Plan};
 use crate::error::{Error, Result};
-use crate::hash::tree::Fold;
 use crate::line::description::{Description, Kind};
 use crate::line::{Archive, HASHES, Hashes, Line, Stored, VERSION};
 use crate::spool::journal::{Confirmed, Target};
@@ -99,12 +98,12 @@ impl Plan {
             return Err(Error::Bug("a manifest of a stream that has no end".to_owned()));
         };
         let item = self.items.entry(Target::Manifest).or_insert_with(|| Item::new(Phase::Fresh));
-        let treehash = manifest.parts.iter().map(|part| part.treehash).collect::<Fold>().finish();
         let mut offset = 0;
         for piece in manifest.parts {
             item.push(Piece { stamp, ..piece }, offset);
             offset += piece.size;
         }
+        let treehash = item.treehash();
         item.closed = Some(Closed { size: offset, treehash });
         if item.phase == Phase::Archived {
             // Only an archive with these very bytes is its manifest.

@@ -3,7 +3,6 @@
 
 use super::{Effect, Plan};
 use crate::error::{Error, Result};
-use crate::hash::tree::Fold;
 use crate::line::{End, Line, Part, Volume};
 use crate::spool::journal::{Confirmed, Record, Target};
 use crate::tools::put::upload::{Closed, Item, Phase, Piece};
@@ -111,7 +110,7 @@ impl Plan {
         let Some(item) = self.items.get_mut(&target).filter(|item| !item.parts.is_empty()) else {
             return wrong("its line comes before its parts");
         };
-        let treehash = item.parts.iter().map(|piece| piece.treehash).collect::<Fold>().finish();
+        let treehash = item.treehash();
         let size = item.size();
         if line.volume != self.volume
             || line.parts as usize != item.parts.len()
