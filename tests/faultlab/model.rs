@@ -8,11 +8,11 @@ use crate::lab::{Chance, Lab, Tally};
 
 /// The properties, two of put and three of get.
 const PROPERTIES: [&str; 5] = [
-    "put::plan::tests::properties::running_it_again_heals_and_stores_nothing_twice",
-    "put::plan::tests::properties::whatever_happens_it_heals_or_says_why_not",
-    "get::tests::model::running_it_again_brings_all_back_and_pays_nothing_twice",
-    "get::tests::model::what_came_is_not_asked_for_again",
-    "get::tests::model::what_is_not_there_or_differs_is_told_each_time",
+    "tools::put::plan::tests::properties::running_it_again_heals_and_stores_nothing_twice",
+    "tools::put::plan::tests::properties::whatever_happens_it_heals_or_says_why_not",
+    "tools::get::tests::model::running_it_again_brings_all_back_and_pays_nothing_twice",
+    "tools::get::tests::model::what_came_is_not_asked_for_again",
+    "tools::get::tests::model::what_is_not_there_or_differs_is_told_each_time",
 ];
 
 /// Sequences of one property with one seed.
