@@ -298,6 +298,14 @@ fn a_wrong_command_line_gives_64() {
         let output = command.args(arguments).stdin(Stdio::null()).output().unwrap();
         assert_eq!(output.status.code(), Some(64));
     }
+    for option in ["--fields", "--host", "--dataset"] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_glacier-chain"));
+        let output = command.args([option, "name"]).stdin(Stdio::null()).output().unwrap();
+        let lacks = "glacier-chain: the following required arguments were not provided: --list; \
+                     see 'glacier-chain --help'\n";
+        assert_eq!(String::from_utf8(output.stderr).unwrap(), lacks);
+        assert_eq!(output.status.code(), Some(64));
+    }
 }
 
 #[test]

@@ -9,6 +9,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use akashita::tools::conf::Conf;
 use skip::skip;
 
 /// Every script, .ci/run, and those of tests and etc/.
@@ -134,6 +135,46 @@ fn words_are_quoted_so_that_any_sh_reads_them() {
         let (_, line, _) = seen(common(shell, "literal \"$1\"", &["tank/home"]).unwrap());
         assert_eq!(line, "'tank/home'", "{shell}");
     }
+}
+
+#[test]
+fn the_scripts_take_the_names_of_datasets_that_a_configuration_takes() {
+    let longest = format!("tank/{}", "a".repeat(250));
+    let longer = format!("{longest}a");
+    let good = ["tank", "tank/a b", "Tank/a_b-c.d:e", "tank/.../a", "t/-r", &*longest];
+    let bad = [
+        "",
+        "/",
+        "/tank",
+        "tank/",
+        "tank//x",
+        "tank/..",
+        "tank/../x",
+        "..",
+        "-r",
+        "1tank",
+        ".tank",
+        "tank@mon",
+        "tank#mon",
+        "tank/a;b",
+        "tank/$(x)",
+        "tank/a\tb",
+        "tank/\u{e4}",
+        "tank/*",
+        &*longer,
+    ];
+    for name in good.iter().chain(&bad) {
+        let is_good = good.contains(name);
+        assert_eq!(Conf::parse(format!("dataset={name}").as_bytes()).is_ok(), is_good, "{name}");
+        for shell in SHELLS {
+            let Some(output) = common(shell, "is_name \"$1\" || exit 1", &[name]) else { continue };
+            let code = i32::from(!is_good);
+            assert_eq!(seen(output), (Some(code), String::new(), String::new()), "{shell}: {name}");
+        }
+    }
+    // Of a name with a newline in it a file knows nothing.
+    let output = common("sh", "is_name \"$1\" || exit 1", &["tank/a\nb"]).unwrap();
+    assert_eq!(seen(output).0, Some(1));
 }
 
 #[test]

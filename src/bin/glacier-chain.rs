@@ -20,7 +20,7 @@ const BUFFER: usize = 256 << 10;
 #[command(name = "glacier-chain", version, after_help = "See glacier-chain(1).")]
 struct Options {
     /// Name, guid or stream id of what is to be restored
-    #[arg(required_unless_present = "list")]
+    #[arg(required_unless_present_any = ["list", "fields", "host", "dataset"])]
     snapshot: Option<String>,
     /// A snapshot that is received already, by name or guid
     #[arg(long, value_name = "SNAPSHOT")]
