@@ -152,9 +152,9 @@ pub const PLANTED: &[Planted] = &[
         runs: u64::MAX,
         target: "wrong hash",
         swaps: &[Swap {
-            file: "storage/glacier.rs",
-            right: "if hash(answer.checksum())? != treehash {",
-            wrong: "if hash(answer.checksum())? != treehash && !crate::planted::is(\"archive-hash\") {",
+            file: "storage/glacier/uploads.rs",
+            right: "if hash(answer.checksum())? != seal.treehash {",
+            wrong: "if hash(answer.checksum())? != seal.treehash && !crate::planted::is(\"archive-hash\") {",
         }],
     },
     // get passes on what it did not verify (I5).

@@ -10,7 +10,7 @@ const FILE: &str = "tests/faultlab/STATUS.md";
 
 /// Appends a row. Never by hand: a row is a run that was made.
 pub fn append(what: &str, layer: &str, unit: &str, seed: u64, tally: &Tally) {
-    let date = jiff::Zoned::now().with_time_zone(jiff::tz::TimeZone::UTC);
+    let date = jiff::ZonedDateTime::now().with_time_zone(jiff::tz::TimeZone::UTC);
     let skipped = tally.skipped.as_deref().map(|why| format!("; skipped: {why}"));
     let row = format!(
         "| {} | {} | {what} | {layer} | {} {unit}{} | {} | {seed} | {:.1} |\n",

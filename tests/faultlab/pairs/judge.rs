@@ -35,7 +35,11 @@ pub fn recover(scene: &Scene, parties: [Party; 2], was_killed: bool) -> Result<(
             let (command, input) = party.command(scene);
             let root = scene.root();
             let ended = Running::start(command, input.as_deref(), &root, "again", None).end();
-            let is_done = |code| code != 75 && party.may_end(code, &ended.said, other, false);
+            // It waits for a put that died, which is run again below.
+            let waits = ended.said.contains("glacier-put was stopped before the catalog had that");
+            let is_done = |code| {
+                if code == 75 { waits } else { party.may_end(code, &ended.said, other, false) }
+            };
             (ended.code.is_some_and(is_done), told(&ended))
         })?;
     }
