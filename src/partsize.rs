@@ -40,6 +40,11 @@ pub fn volume(text: &str) -> Result<u64, String> {
     power_of_two(size(text)?, SMALLEST, LARGEST * PARTS)
 }
 
+/// Whether this is the size of a part, as a line tells it.
+pub fn is_part(size: u64) -> bool {
+    power_of_two(size, SMALLEST, LARGEST).is_ok()
+}
+
 fn power_of_two(size: u64, smallest: u64, largest: u64) -> Result<u64, String> {
     if size.is_power_of_two() && (smallest..=largest).contains(&size) {
         return Ok(size);

@@ -2,6 +2,10 @@
 //! stream that was stored again and again, read by all of them, against a
 //! model that was written from glacier-lines(5), "Rules of a catalog".
 
+mod conformance;
+pub(crate) mod memory;
+mod storing;
+
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use proptest::prelude::*;

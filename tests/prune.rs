@@ -126,8 +126,9 @@ fn tells_the_fee_of_what_is_early_and_leaves_it_out_if_asked() {
 fn another_table_of_prices_is_taken() {
     let place = Place::default();
     let table = include_str!("../data/prices.json");
-    let table =
-        table.replace("\"minimum_days\": 90", "\"minimum_days\": 180").replace("USD", "EUR");
+    let table = table
+        .replace("\"retrieval\"", "\"minimum_days\": 180, \"retrieval\"")
+        .replace("USD", "EUR");
     fs::write(place.path("prices.json"), table).unwrap();
     let path = place.path("prices.json").to_str().unwrap().to_owned();
     let ended = prune(&["--prices", &path, "--at", "2026-04-05T00:00:00Z"], &catalog()).done();

@@ -106,7 +106,8 @@ fn what_costs_a_fee_stays_unless_the_configuration_says_so() {
     let mut first = stored.filter(|line| line["name"] == "tank/home@mon");
     let stored: jiff::Timestamp =
         first.next().unwrap()["stored"].as_str().unwrap().parse().unwrap();
-    let free = stored.to_zoned(jiff::tz::TimeZone::UTC).date() + jiff::Span::new().days(91);
+    let free =
+        stored.to_zoned_datetime(jiff::tz::TimeZone::UTC).date() + jiff::Span::new().days(91);
     let plan = format!(
         "nothing would go in Glacier now\n2 streams that no rule keeps stay, as deleting earlier \
          costs a fee (free_only); the first is free from {free}\n"

@@ -10,6 +10,7 @@ use std::time::Duration;
 use akashita::partsize;
 use akashita::process::paths;
 use akashita::process::{self, Error, Result};
+use akashita::storage::Dest;
 use akashita::tools::chunk::{self, Keep, Settings};
 use akashita::units::{self, Limit};
 use clap::Parser;
@@ -101,8 +102,11 @@ fn keep(options: &Options) -> Result<Keep> {
             units::bytes(options.part_size)
         )));
     }
+    let dest = paths::usual_dest().map(|dest| dest.parse::<Dest>()).transpose();
+    let dest = dest.map_err(|why| Error::Usage(format!("GLACIER_DEST: {why}")))?;
     Ok(Keep {
         spool: paths::spool(options.spool.clone())?,
+        dest: dest.map(|dest| dest.to_string()),
         limit,
         reserve: options.reserve,
         patience: options.patience.unwrap_or(if piped { IN_A_PIPE } else { ALONE }),

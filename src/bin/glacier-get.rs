@@ -9,10 +9,9 @@ use std::time::Duration;
 use akashita::prices::{Money, Prices};
 use akashita::process::peers;
 use akashita::process::{self, Error, Result};
-use akashita::storage::Tier;
 use akashita::storage::aws::Access;
-use akashita::storage::glacier::Glacier;
 use akashita::storage::retry::Patience;
+use akashita::storage::{Service, Tier};
 use akashita::tools::get::Task;
 use akashita::tools::get::kept::Keep;
 use akashita::tools::get::output::Output;
@@ -131,7 +130,7 @@ async fn bring(task: &Task<'_>, plan: &Plan, options: &Options) -> Result<()> {
     let mut vaults = Vec::new();
     // What is all here needs no credentials.
     for place in plan.places.iter().filter(|_| task.asks()) {
-        let vault = Glacier::open_in(place.dest.clone(), &place.region, &options.access);
+        let vault = Service::open_in(place.dest.clone(), &place.region, &options.access);
         vaults.push(vault.await?);
     }
     let settings = Settings {

@@ -10,9 +10,8 @@ use akashita::process::paths;
 use akashita::process::progress::Progress;
 use akashita::process::{self, Error, Result};
 use akashita::storage::aws::Access;
-use akashita::storage::glacier::Glacier;
 use akashita::storage::retry::Patience;
-use akashita::storage::{Dest, Tier, Vault as _};
+use akashita::storage::{Dest, Destination as _, Service as Storage, Tier};
 use akashita::tools::ls::diff::Diff;
 use akashita::tools::ls::inventory::Head;
 use akashita::tools::ls::{
@@ -123,9 +122,9 @@ struct Service {
 }
 
 impl Service {
-    async fn open(&self, dest: Option<String>) -> Result<(Glacier, Patience)> {
+    async fn open(&self, dest: Option<String>) -> Result<(Storage, Patience)> {
         let dest: Dest = paths::dest(dest)?.parse().map_err(Error::Usage)?;
-        let vault = Glacier::open(dest, &self.access).await?;
+        let vault = Storage::open(dest, &self.access).await?;
         Ok((vault, Patience { limit: self.patience }))
     }
 }
@@ -169,7 +168,7 @@ impl Inventory {
         let Some((input, thing)) = against else {
             return inventory::print(&found, &head, printer);
         };
-        let mut diff = Diff::new(&found, &dest, region);
+        let mut diff = Diff::new(&found, &dest, region, vault.limits().list_lag);
         catalog(input, &thing, |line| {
             diff.take(line);
             Ok(())
@@ -182,7 +181,7 @@ impl Inventory {
 }
 
 async fn jobs(
-    vault: &Glacier,
+    vault: &Storage,
     patience: Patience,
     file: Option<PathBuf>,
     table: bool,

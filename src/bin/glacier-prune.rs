@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use akashita::catalog::retention::Retention;
+use akashita::line;
 use akashita::prices::Prices;
 use akashita::process::input::Reread;
 use akashita::process::{self, Error, Result};
@@ -100,13 +101,13 @@ fn main() -> ExitCode {
         let mut lines = input.lines()?;
         let mut output = BufWriter::new(process::stdout()?.lock());
         let full = |e| Error::io("stdout: cannot write", e);
-        let mut print = |text: String| writeln!(output, "{text}").map_err(full);
+        let mut print = |text: String| writeln!(output, "{}", text.trim_end()).map_err(full);
         if options.explain {
             for line in show::explained(&copies, &fates, &prices) {
-                print(show::json(&line)?)?;
+                print(line::json(&line)?)?;
             }
             for orphan in &orphans {
-                print(show::json(&show::orphan(lines.text(orphan.span)?, orphan, &prices)?)?)?;
+                print(line::json(&show::orphan(lines.text(orphan.span)?, orphan, &prices)?)?)?;
             }
         } else {
             for offer in show::offers(&books, &copies, &fates, orphans, &question) {

@@ -1,14 +1,14 @@
 //! glacier-put(1): store what the lines describe.
 
+use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use akashita::process::paths;
 use akashita::process::{self, Error, Result};
-use akashita::storage::Dest;
 use akashita::storage::aws::Access;
-use akashita::storage::glacier::Glacier;
+use akashita::storage::{Dest, Service};
 use akashita::tools::put::{self, Settings};
 use akashita::units;
 use clap::Parser;
@@ -72,10 +72,10 @@ fn run(options: Options) -> Result<()> {
     };
     process::block_on(async {
         if options.dry_run {
-            return put::dry_run(&settings).await;
+            return put::dry_run(&settings, dest.limits(), io::stdin()).await;
         }
-        let vault = Glacier::open(dest, &options.access).await?;
-        put::run(&vault, &settings).await
+        let vault = Service::open(dest, &options.access).await?;
+        put::run(&vault, &settings, io::stdin()).await
     })
 }
 

@@ -6,9 +6,8 @@ use std::time::Duration;
 
 use akashita::process::paths;
 use akashita::process::{self, Error, Result};
-use akashita::storage::Dest;
 use akashita::storage::aws::Access;
-use akashita::storage::glacier::Glacier;
+use akashita::storage::{Dest, Service};
 use akashita::tools::rm::{self, Settings};
 use akashita::units;
 use clap::Parser;
@@ -53,7 +52,7 @@ fn run(options: Options) -> Result<()> {
         patience: options.patience,
     };
     process::block_on(async {
-        let vault = Glacier::open(dest, &options.access).await?;
+        let vault = Service::open(dest, &options.access).await?;
         if options.vault {
             rm::delete_vault(&vault, &settings).await
         } else {

@@ -12,6 +12,7 @@ use akashita::hash::pool::{BLOCK, BlockPool, Hashers, Hashes, Pending};
 use akashita::hash::tree::Hash;
 use akashita::line::{MAX, Reader, Text};
 use akashita::process::peers::{self, Input};
+use akashita::process::worst::Worst;
 use akashita::process::{self, Error, Result};
 use clap::Parser;
 use serde::{Deserialize, Serialize};
@@ -164,40 +165,27 @@ impl Hashing {
 /// Prints or compares what was read. Each failure is said once, the worst at
 /// the end, as it gives the exit code.
 fn report(entries: &Receiver<Result<Entry>>) -> Result<()> {
-    let mut worst: Option<Error> = None;
+    let mut worst = Worst::default();
     for entry in entries {
-        let failure = match entry.and_then(Entry::settle) {
+        let (rank, failure) = match entry.and_then(Entry::settle) {
             Ok(None) => continue,
             Ok(Some(line)) => match process::print_line(&line) {
                 Ok(()) => continue,
-                Err(e) => {
-                    let e = match e {
-                        Error::Io(_, e) if e.kind() == io::ErrorKind::BrokenPipe => peers::gone(),
-                        e => e,
-                    };
-                    worst.iter().for_each(process::complain);
-                    return Err(e);
+                Err(Error::Io(_, e)) if e.kind() == io::ErrorKind::BrokenPipe => {
+                    (u8::MAX, peers::gone())
                 }
+                Err(e) => (u8::MAX, e),
             },
             // Nobody reads what would follow.
-            Err(e @ Error::Unfinished(_)) => {
-                worst.iter().for_each(process::complain);
-                return Err(e);
-            }
-            Err(e) => e,
+            Err(e @ Error::Unfinished(_)) => (u8::MAX, e),
+            Err(e) => (e.code(), e),
         };
-        match worst.take() {
-            Some(other) if other.code() >= failure.code() => {
-                process::complain(&failure);
-                worst = Some(other);
-            }
-            other => {
-                other.iter().for_each(process::complain);
-                worst = Some(failure);
-            }
+        worst.add_as(rank, failure);
+        if rank == u8::MAX {
+            break;
         }
     }
-    worst.map_or(Ok(()), Err)
+    worst.finish()
 }
 
 impl Entry {

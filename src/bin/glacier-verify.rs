@@ -9,10 +9,9 @@ use akashita::process::input::Reread;
 use akashita::process::paths;
 use akashita::process::{self, Error, Result};
 use akashita::spool::catalog_file::Catalog;
-use akashita::storage::Tier;
 use akashita::storage::aws::Access;
-use akashita::storage::glacier::Glacier;
 use akashita::storage::retry::Patience;
+use akashita::storage::{Service, Tier};
 use akashita::tools::retrieve::Settings;
 use akashita::tools::verify;
 use akashita::tools::verify::chance::Chance;
@@ -97,7 +96,7 @@ fn run(options: Options) -> Result<()> {
         let catalog = if options.request { None } else { Some(Catalog::open(&path)?) };
         let mut vaults = Vec::new();
         for place in plan.places() {
-            let vault = Glacier::open_in(place.dest.clone(), &place.region, &options.access);
+            let vault = Service::open_in(place.dest.clone(), &place.region, &options.access);
             vaults.push(vault.await?);
         }
         match catalog {

@@ -34,14 +34,14 @@ pub struct Named<'a> {
     pub archive_id: &'a str,
 }
 
-impl<'a> From<&'a Archive> for Named<'a> {
-    fn from(line: &'a Archive) -> Self {
+impl<'a, S: AsRef<str>> From<&'a Archive<S>> for Named<'a> {
+    fn from(line: &'a Archive<S>) -> Self {
         Self {
             stream: line.stream,
             generation: line.generation,
             volume: line.volume,
-            place: (&line.dest, &line.region),
-            archive_id: &line.archive_id,
+            place: (line.dest.as_ref(), line.region.as_ref()),
+            archive_id: line.archive_id.as_ref(),
         }
     }
 }
@@ -167,7 +167,7 @@ impl Lines {
     /// Puts the lines in order, once all were taken; what was deleted may
     /// still be told afterwards.
     pub fn settle(&mut self) {
-        self.volumes.sort_by_key(|it| (it.of, it.number, it.at));
+        self.volumes.sort_unstable_by_key(|it| (it.of, it.number, it.at));
         let mut order: Vec<u32> = (0..number(self.ends.len())).collect();
         order.sort_by_key(|index| self.end(*index).map(|end| end.of.stream));
         self.order = order;

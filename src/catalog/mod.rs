@@ -9,6 +9,7 @@
 pub mod counted;
 pub mod dependencies;
 pub mod list;
+pub mod part_hashes;
 pub mod rebuild;
 pub mod retention;
 pub mod scan;

@@ -5,7 +5,7 @@ use std::io::{self, BufRead};
 
 use super::{Catalog, Link};
 use crate::error::{Error, Result};
-use crate::line::{Line, Reader, StreamId, Text, is_newer};
+use crate::line::{self, Line, Reader, StreamId, Text, is_newer};
 use crate::process::input::Span;
 
 /// Lines that were skipped, and the first of them.
@@ -85,7 +85,13 @@ pub fn survey(input: impl BufRead) -> Result<(Catalog, Skipped)> {
     while let Some(text) = reader.read().map_err(unreadable)? {
         let line = match text {
             Text::Line(text) if is_bulk(&text) => continue,
-            Text::Line(text) => Line::parse(&text),
+            Text::Line(text) => match line::archive(&text) {
+                Some(archive) => {
+                    catalog.archive(&(&archive).into(), archive.name.as_ref(), reader.start);
+                    continue;
+                }
+                None => Line::parse(&text),
+            },
             Text::Bad(reason) => Err(reason),
         };
         match line {

@@ -3,9 +3,10 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::hash::tree::Hash;
+use crate::hash::tree::{Fold, Hash};
 use crate::line::description::{Description, Kind};
 use crate::line::ids::{Filter, Format, Guid, StreamId, is_default};
+use crate::line::stream::Stream;
 
 /// Tree hashes in a `hashes` line, at most.
 pub const HASHES: usize = 50;
@@ -28,17 +29,18 @@ pub struct Hashes {
     pub treehashes: Vec<Hash>,
 }
 
-/// A volume that is stored.
+/// A volume that is stored. `S` is what holds its texts: who reads millions of
+/// these lines leaves them where they are.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Archive {
+pub struct Archive<S = String> {
     /// Major version of this line.
     pub v: u32,
     /// Which stream.
     pub stream: StreamId,
     /// Where the stream was cut.
-    pub host: String,
+    pub host: S,
     /// The stream's name.
-    pub name: String,
+    pub name: S,
     /// Which attempt at the stream.
     #[serde(default, skip_serializing_if = "is_default")]
     pub generation: u32,
@@ -53,11 +55,11 @@ pub struct Archive {
     /// Bytes in a part.
     pub part_size: u64,
     /// Where it is stored: `glacier://VAULT`.
-    pub dest: String,
+    pub dest: S,
     /// In which region.
-    pub region: String,
+    pub region: S,
     /// The service's name for it.
-    pub archive_id: String,
+    pub archive_id: S,
     /// When.
     pub uploaded: Timestamp,
 }
@@ -113,6 +115,32 @@ pub struct Stored {
 }
 
 impl Stored {
+    /// The line that would say that this stream is stored, of which nothing else
+    /// is known: it has no volumes, so that none lacks.
+    pub fn of(stream: Stream) -> Self {
+        Self {
+            v: stream.v,
+            stream: stream.stream,
+            host: stream.host,
+            name: stream.name,
+            format: stream.format,
+            guid: stream.guid,
+            from_guid: stream.from_guid,
+            compound: stream.compound,
+            resumed: stream.resumed,
+            filter: stream.filter,
+            generation: 0,
+            volumes: 0,
+            size: 0,
+            treehash: Fold::default().finish(),
+            whole: String::new(),
+            dest: String::new(),
+            region: String::new(),
+            manifest_id: None,
+            stored: Timestamp::UNIX_EPOCH,
+        }
+    }
+
     /// Whether it brings snapshots back: a ZFS stream, or one that was filtered.
     pub fn holds_snapshots(&self) -> bool {
         self.format == Format::Zfs || self.guid.is_some() || self.compound

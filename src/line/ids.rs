@@ -1,5 +1,6 @@
 //! What names things in lines: streams, snapshots, filters, formats.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
@@ -60,7 +61,18 @@ impl Serialize for StreamId {
 
 impl<'de> Deserialize<'de> for StreamId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        <std::borrow::Cow<'de, str>>::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+        Borrowed::deserialize(deserializer)?.0.parse().map_err(D::Error::custom)
+    }
+}
+
+/// A text of a line where it stands; only what has escapes is copied.
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[serde(transparent)]
+pub struct Borrowed<'a>(#[serde(borrow)] Cow<'a, str>);
+
+impl AsRef<str> for Borrowed<'_> {
+    fn as_ref(&self) -> &str {
+        &self.0
     }
 }
 
@@ -83,7 +95,7 @@ impl Serialize for Guid {
 
 impl<'de> Deserialize<'de> for Guid {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+        let text = Borrowed::deserialize(deserializer)?.0;
         text.parse()
             .map(Self)
             .ok()
@@ -130,7 +142,7 @@ impl FromStr for Filter {
 
 impl<'de> Deserialize<'de> for Filter {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        <std::borrow::Cow<'de, str>>::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+        <Cow<'de, str>>::deserialize(deserializer)?.parse().map_err(D::Error::custom)
     }
 }
 
@@ -153,6 +165,6 @@ pub(super) fn yes() -> bool {
     true
 }
 
-pub(super) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }

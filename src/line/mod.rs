@@ -18,10 +18,14 @@ pub use self::catalog::{
     Archive, Chain, Deleted, Described, HASHES, Hashes, Inventoried, Job, Recipe, Stored, Upload,
     Verified,
 };
-pub use self::ids::{Filter, Format, Guid, StreamId};
+pub(crate) use self::ids::is_default;
+pub use self::ids::{Borrowed, Filter, Format, Guid, StreamId};
 pub use self::reader::{JUNK, MAX, Reader, Text, endless};
 pub use self::stream::{End, Failed, Part, Snapshot, Stream, VERSION, Volume};
 use crate::error::{Error, Result};
+
+/// How put begins an `archive` line.
+const ARCHIVE: &str = r#"{"type":"archive","v":1,"#;
 
 /// How the reason of a line of a later version is told from that of a bad one.
 const NEWER: &str = " is newer than this program";
@@ -89,6 +93,12 @@ impl Line {
         if !text.trim_start().starts_with('{') {
             return Err("not a JSON object".to_owned());
         }
+        // Most of what is parsed of a catalog need not be looked at twice.
+        if text.starts_with(ARCHIVE)
+            && let Ok(archive) = fields(text)
+        {
+            return Ok(Some(Self::Archive(archive)));
+        }
         let head: Head = fields(text)?;
         let kind = head.r#type.as_ref();
         let newer = head.v.and_then(|v| v.as_u64()).filter(|v| *v > u64::from(VERSION));
@@ -126,14 +136,28 @@ impl Line {
     /// When it does not fit in [`MAX`] bytes; names are refused before they
     /// can get that long.
     pub fn text(&self) -> Result<String> {
-        let mut text = serde_json::to_string(self)
-            .map_err(|e| Error::Bug(format!("a line could not be written as JSON: {e}")))?;
-        text.push('\n');
+        let text = json(self)?;
         if text.len() > MAX {
             return Err(Error::Bug(format!("a line has {} bytes, over {MAX}", text.len())));
         }
         Ok(text)
     }
+}
+
+/// A line of JSON, with its newline.
+///
+/// # Errors
+/// None that could happen.
+pub fn json(line: &impl Serialize) -> Result<String> {
+    serde_json::to_string(line)
+        .map(|text| text + "\n")
+        .map_err(|e| Error::Bug(format!("a line could not be written as JSON: {e}")))
+}
+
+/// An `archive` line as put writes it, of which catalogs are full, with its
+/// texts where they stand. Any other is for [`Line::parse`].
+pub fn archive(text: &str) -> Option<Archive<Borrowed<'_>>> {
+    text.starts_with(ARCHIVE).then(|| fields(text).ok()).flatten()
 }
 
 impl Stamp {

@@ -5,6 +5,9 @@ use std::io::{BufRead, Read as _};
 /// The longest line in bytes, with its newline.
 pub const MAX: usize = 4096;
 
+/// Room for most lines that are not full of hashes.
+const TYPICAL: usize = 1024;
+
 /// What a reader made of one line of its input.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Text {
@@ -61,7 +64,7 @@ impl<R: BufRead> Reader<R> {
             self.skip()?;
         }
         loop {
-            let mut line = Vec::new();
+            let mut line = Vec::with_capacity(TYPICAL);
             let limit = u64::try_from(MAX).unwrap_or(u64::MAX);
             if self.input.by_ref().take(limit).read_until(b'\n', &mut line)? == 0 {
                 return Ok(None);

@@ -16,7 +16,7 @@ use jiff::civil::Date;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::error::{Error, Result};
-use crate::storage::Tier;
+use crate::storage::{Tier, class};
 
 /// The table that this release comes with.
 const TABLE: &str = include_str!("../../data/prices.json");
@@ -108,12 +108,24 @@ pub struct Prices {
     pub upload_1000: Money,
     /// A GB out of Amazon's network.
     pub transfer_gb: Money,
-    /// Bytes that are billed for an archive beside its own.
+    /// Bytes that are billed for an archive beside its own; those of the class,
+    /// unless the table says otherwise.
+    #[serde(default = "overhead")]
     pub overhead: u64,
-    /// Days of storage that are paid for even if an archive is deleted before.
+    /// Days of storage that are paid for even if an archive is deleted before;
+    /// those of the class, unless the table says otherwise.
+    #[serde(default = "minimum_days")]
     pub minimum_days: u16,
     /// What bringing up costs, by tier.
     pub retrieval: Tiers,
+}
+
+fn overhead() -> u64 {
+    class::VAULT.overhead
+}
+
+fn minimum_days() -> u16 {
+    class::VAULT.minimum_days
 }
 
 /// Prices of the tiers.

@@ -8,6 +8,7 @@ pub mod paths;
 pub mod peers;
 pub mod progress;
 pub(crate) mod stdout;
+pub mod worst;
 
 use std::io::{self, IsTerminal as _, Write};
 use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
@@ -20,7 +21,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use serde::Serialize;
 
 pub use crate::error::{Error, Result};
-use crate::line::{Failed, Line, StreamId};
+use crate::line::{self, Failed, Line, StreamId};
 pub use crate::process::escape::{printable, row};
 use crate::process::stdout::is_stdout_closed;
 
@@ -183,10 +184,7 @@ pub fn tool_name() -> String {
 /// When standard output cannot take it; a closed pipe is a failure like any
 /// other.
 pub fn print_line(line: &impl Serialize) -> Result<()> {
-    let mut text = serde_json::to_vec(line)
-        .map_err(|e| Error::Bug(format!("a line could not be written as JSON: {e}")))?;
-    text.push(b'\n');
-    put_out(&text)
+    put_out(line::json(line)?.as_bytes())
 }
 
 /// Standard output.

@@ -141,8 +141,13 @@ pub fn spool(option: Option<PathBuf>) -> Result<PathBuf> {
 /// When neither is there.
 pub fn dest(argument: Option<String>) -> Result<String> {
     argument
-        .or_else(|| variable("GLACIER_DEST").map(|dest| dest.to_string_lossy().into_owned()))
+        .or_else(usual_dest)
         .ok_or_else(|| Error::Usage("no destination; name a vault, or set GLACIER_DEST".into()))
+}
+
+/// The destination where none is named.
+pub fn usual_dest() -> Option<String> {
+    variable("GLACIER_DEST").map(|dest| dest.to_string_lossy().into_owned())
 }
 
 /// This machine's name, as `hostname` prints it.

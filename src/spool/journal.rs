@@ -13,22 +13,24 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::hash::tree::Hash;
-use crate::line::{Archive, Line, Reader, Stored, StreamId, Text};
+use crate::line::{Archive, Line, Reader, Stored, StreamId, Text, is_default};
 
 /// What an upload becomes: a volume of the stream, or its manifest.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Serialize, Deserialize)]
+#[serde(from = "Option<u32>", into = "Option<u32>")]
 pub enum Target {
     /// This volume.
     Volume(u32),
     /// The manifest.
+    #[default]
     Manifest,
 }
 
-impl Target {
-    fn volume(self) -> Option<u32> {
-        match self {
-            Self::Volume(volume) => Some(volume),
-            Self::Manifest => None,
+impl From<Target> for Option<u32> {
+    fn from(target: Target) -> Self {
+        match target {
+            Target::Volume(volume) => Some(volume),
+            Target::Manifest => None,
         }
     }
 }
@@ -72,23 +74,38 @@ pub enum Record {
     },
     /// An upload was started.
     Upload {
-        /// The volume; absent for the manifest.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        volume: Option<u32>,
+        /// Absent for the manifest.
+        #[serde(default, rename = "volume", skip_serializing_if = "is_default")]
+        target: Target,
         /// The service's name for the upload.
         upload_id: String,
     },
     /// An upload will be made an archive: the answer may be lost.
     Complete {
-        /// The volume; absent for the manifest.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        volume: Option<u32>,
+        /// Absent for the manifest.
+        #[serde(default, rename = "volume", skip_serializing_if = "is_default")]
+        target: Target,
         /// Bytes of the archive.
         size: u64,
         /// The tree hash of the archive.
         treehash: Hash,
+        /// The SHA-256 hash of its parts' SHA-256 hashes.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        composite: Option<Hash>,
         /// When; it may be asked again.
         at: Timestamp,
+    },
+    /// A part was sent to a service that names its parts.
+    Sent {
+        /// Absent for the manifest.
+        #[serde(default, rename = "volume", skip_serializing_if = "is_default")]
+        target: Target,
+        /// Which part of it.
+        part: u32,
+        /// Its SHA-256 hash.
+        sha256: Hash,
+        /// The service's name for it.
+        tag: String,
     },
     /// An inventory was asked for, to look for an archive whose Complete had
     /// no answer.
@@ -101,9 +118,9 @@ pub enum Record {
     /// The service knows an upload no more whose Complete had no answer: only
     /// an inventory tells whether there is an archive.
     Unconfirmed {
-        /// The volume; absent for the manifest.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        volume: Option<u32>,
+        /// Absent for the manifest.
+        #[serde(default, rename = "volume", skip_serializing_if = "is_default")]
+        target: Target,
         /// When it said so: an archive is older than this.
         at: Timestamp,
     },
@@ -112,76 +129,70 @@ pub enum Record {
     Orphan {
         /// The volume.
         volume: u32,
-        /// The service's name for it.
-        archive_id: String,
-        /// Bytes.
-        size: u64,
-        /// Its tree hash.
-        treehash: Hash,
-        /// When.
-        uploaded: Timestamp,
+        /// What it is.
+        #[serde(flatten)]
+        archive: Confirmed,
     },
     /// The service knows an upload no more, and has no archive of it.
     Gone {
-        /// The volume; absent for the manifest.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        volume: Option<u32>,
+        /// Absent for the manifest.
+        #[serde(default, rename = "volume", skip_serializing_if = "is_default")]
+        target: Target,
         /// The service dropped it; else it was given up here.
-        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        #[serde(default, skip_serializing_if = "is_default")]
         lost: bool,
     },
     /// An upload is an archive.
     Archived {
-        /// The volume; absent for the manifest.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        volume: Option<u32>,
-        /// The service's name for it.
-        archive_id: String,
-        /// Bytes.
-        size: u64,
-        /// Its tree hash; the service said the same.
-        treehash: Hash,
-        /// When.
-        uploaded: Timestamp,
+        /// Absent for the manifest.
+        #[serde(default, rename = "volume", skip_serializing_if = "is_default")]
+        target: Target,
+        /// What it is.
+        #[serde(flatten)]
+        archive: Confirmed,
     },
 }
 
 impl Record {
     /// The record of an upload that was started.
     pub fn upload(target: Target, upload_id: String) -> Self {
-        Self::Upload { volume: target.volume(), upload_id }
+        Self::Upload { target, upload_id }
     }
 
     /// The record of a Complete that will be asked.
-    pub fn complete(target: Target, size: u64, treehash: Hash, at: Timestamp) -> Self {
-        Self::Complete { volume: target.volume(), size, treehash, at }
+    pub fn complete(target: Target, asked: &Completing) -> Self {
+        let Completing { size, treehash, composite, at, .. } = *asked;
+        Self::Complete { target, size, treehash, composite, at }
+    }
+
+    /// The record of a part that was sent.
+    pub fn sent(target: Target, part: u32, sha256: Hash, tag: String) -> Self {
+        Self::Sent { target, part, sha256, tag }
     }
 
     /// The record of an upload that is an archive.
-    pub fn archived(target: Target, confirmed: Confirmed) -> Self {
-        let Confirmed { archive_id, size, treehash, uploaded } = confirmed;
-        Self::Archived { volume: target.volume(), archive_id, size, treehash, uploaded }
+    pub fn archived(target: Target, archive: Confirmed) -> Self {
+        Self::Archived { target, archive }
     }
 
     /// The record of an upload that is no more, and may be an archive.
     pub fn unconfirmed(target: Target, at: Timestamp) -> Self {
-        Self::Unconfirmed { volume: target.volume(), at }
+        Self::Unconfirmed { target, at }
     }
 
     /// The record of an archive that came too late.
-    pub fn orphan(volume: u32, confirmed: Confirmed) -> Self {
-        let Confirmed { archive_id, size, treehash, uploaded } = confirmed;
-        Self::Orphan { volume, archive_id, size, treehash, uploaded }
+    pub fn orphan(volume: u32, archive: Confirmed) -> Self {
+        Self::Orphan { volume, archive }
     }
 
     /// The record of an upload that is no more.
     pub fn gone(target: Target) -> Self {
-        Self::Gone { volume: target.volume(), lost: false }
+        Self::Gone { target, lost: false }
     }
 
     /// The record of an upload that the service has dropped.
     pub fn lost(target: Target) -> Self {
-        Self::Gone { volume: target.volume(), lost: true }
+        Self::Gone { target, lost: true }
     }
 }
 
@@ -192,6 +203,9 @@ pub struct Upload {
     pub id: String,
     /// Which attempt began it: its description says so.
     pub generation: u32,
+    /// The parts that were sent to a service that names them: their hashes and
+    /// names.
+    pub sent: BTreeMap<u32, (Hash, String)>,
     /// What it was to be completed with, once that was asked: there may be
     /// an archive.
     pub completing: Option<Completing>,
@@ -204,6 +218,9 @@ pub struct Completing {
     pub size: u64,
     /// Its tree hash.
     pub treehash: Hash,
+    /// The SHA-256 hash of its parts' SHA-256 hashes, where that was written
+    /// down.
+    pub composite: Option<Hash>,
     /// When it was last asked.
     pub at: Timestamp,
     /// Whether the service knows the upload no more, so that it need not be
@@ -212,7 +229,7 @@ pub struct Completing {
 }
 
 /// An archive whose catalog lines may not be written yet.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Confirmed {
     /// The service's name for it.
     pub archive_id: String,
@@ -308,37 +325,44 @@ impl Journal {
                     }
                 }
             }
-            Record::Upload { volume, upload_id } => {
-                let upload =
-                    Upload { id: upload_id, generation: self.generation, completing: None };
-                self.uploads.insert(volume.into(), upload);
+            Record::Upload { target, upload_id } => {
+                let upload = Upload {
+                    id: upload_id,
+                    generation: self.generation,
+                    sent: BTreeMap::new(),
+                    completing: None,
+                };
+                self.uploads.insert(target, upload);
             }
-            Record::Complete { volume, size, treehash, at } => {
-                if let Some(upload) = self.uploads.get_mut(&volume.into()) {
-                    upload.completing = Some(Completing { size, treehash, at, lost: false });
+            Record::Complete { target, size, treehash, composite, at } => {
+                if let Some(upload) = self.uploads.get_mut(&target) {
+                    let asked = Completing { size, treehash, composite, at, lost: false };
+                    upload.completing = Some(asked);
                 }
             }
-            Record::Unconfirmed { volume, at } => {
-                let upload = self.uploads.get_mut(&volume.into());
+            Record::Sent { target, part, sha256, tag } => {
+                if let Some(upload) = self.uploads.get_mut(&target) {
+                    upload.sent.insert(part, (sha256, tag));
+                }
+            }
+            Record::Unconfirmed { target, at } => {
+                let upload = self.uploads.get_mut(&target);
                 if let Some(asked) = upload.and_then(|upload| upload.completing.as_mut()) {
                     (asked.at, asked.lost) = (at, true);
                 }
             }
-            Record::Orphan { volume, archive_id, size, treehash, uploaded } => {
-                self.put_by(volume, Confirmed { archive_id, size, treehash, uploaded });
-            }
+            Record::Orphan { volume, archive } => self.put_by(volume, archive),
             Record::Inventory { job_id, at } => self.inventory = Some((job_id, at)),
-            Record::Gone { volume, lost } => {
-                self.uploads.remove(&volume.into());
+            Record::Gone { target, lost } => {
+                self.uploads.remove(&target);
                 if lost {
-                    *self.losses.entry(volume.into()).or_default() += 1;
+                    *self.losses.entry(target).or_default() += 1;
                 }
             }
-            Record::Archived { volume, archive_id, size, treehash, uploaded } => {
-                self.uploads.remove(&volume.into());
-                self.losses.remove(&volume.into());
-                let archive = Confirmed { archive_id, size, treehash, uploaded };
-                self.archives.insert(volume.into(), archive);
+            Record::Archived { target, archive } => {
+                self.uploads.remove(&target);
+                self.losses.remove(&target);
+                self.archives.insert(target, archive);
             }
         }
     }
@@ -373,15 +397,19 @@ impl Journal {
         }
     }
 
+    /// Whether the service has nothing of what it tells.
+    pub fn holds_nothing(&self) -> bool {
+        self.uploads.is_empty() && self.archives.is_empty() && self.earlier.is_empty()
+    }
+
     /// Refuses to go on in another region than that of what was sent: what
     /// became of it could not be learned there, and its archives are not.
     ///
     /// # Errors
     /// When that is so.
     pub fn is_in(&self, stream: StreamId, here: &str) -> Result<()> {
-        let none = self.uploads.is_empty() && self.archives.is_empty() && self.earlier.is_empty();
         match (&self.dest, &self.region) {
-            (Some(dest), Some(region)) if region != here && !none => {
+            (Some(dest), Some(region)) if region != here && !self.holds_nothing() => {
                 Err(Error::Configuration(elsewhere(stream, dest, region, here)))
             }
             _ => Ok(()),
@@ -476,7 +504,7 @@ impl Journal {
             archives.last().map(|archive| (*volume, archive.treehash))
         });
         let now = self.archives.iter().filter_map(|(target, archive)| {
-            target.volume().map(|volume| (volume, archive.treehash))
+            Option::from(*target).map(|volume| (volume, archive.treehash))
         });
         earlier.chain(now).collect()
     }
@@ -486,7 +514,7 @@ impl Journal {
         self.uploads
             .iter()
             .filter(|(_, upload)| upload.completing.is_some())
-            .filter_map(|(target, _)| target.volume())
+            .filter_map(|(target, _)| (*target).into())
             .collect()
     }
 }
@@ -502,6 +530,42 @@ pub fn elsewhere(stream: StreamId, dest: &str, region: &str, here: &str) -> Stri
 mod tests {
     use super::*;
     use sha2::{Digest, Sha256};
+
+    #[test]
+    fn records_are_written_as_ever() {
+        let at = Timestamp::UNIX_EPOCH;
+        let hash = Hash::of(b"");
+        let made = Confirmed { archive_id: "a".into(), size: 1, treehash: hash, uploaded: at };
+        let archive = format!(
+            r#""archive_id":"a","size":1,"treehash":"{hash}","uploaded":"1970-01-01T00:00:00Z"}}"#
+        );
+        let when = r#""at":"1970-01-01T00:00:00Z"}"#;
+        let asked = Completing { size: 1, treehash: hash, composite: None, at, lost: false };
+        for (target, volume) in [(Target::Volume(3), r#""volume":3,"#), (Target::Manifest, "")] {
+            for (record, text) in [
+                (
+                    Record::upload(target, "u".into()),
+                    format!(r#"upload",{volume}"upload_id":"u"}}"#),
+                ),
+                (
+                    Record::complete(target, &asked),
+                    format!(r#"complete",{volume}"size":1,"treehash":"{hash}",{when}"#),
+                ),
+                (
+                    Record::sent(target, 7, hash, "t".into()),
+                    format!(r#"sent",{volume}"part":7,"sha256":"{hash}","tag":"t"}}"#),
+                ),
+                (Record::unconfirmed(target, at), format!(r#"unconfirmed",{volume}{when}"#)),
+                (Record::lost(target), format!(r#"gone",{volume}"lost":true}}"#)),
+                (Record::archived(target, made.clone()), format!(r#"archived",{volume}{archive}"#)),
+                (Record::orphan(3, made.clone()), format!(r#"orphan","volume":3,{archive}"#)),
+            ] {
+                let text = format!("{{\"type\":\"{text}");
+                assert_eq!(serde_json::to_string(&record).unwrap(), text);
+                assert_eq!(serde_json::from_str::<Record>(&text).unwrap(), record);
+            }
+        }
+    }
 
     fn archive(volume: u32, generation: u32) -> Line {
         Line::Archive(Archive {
@@ -533,8 +597,16 @@ mod tests {
     #[test]
     fn an_upload_is_under_way_until_its_archive_is_there() {
         let upload = text(&Record::upload(Target::Volume(1), "u".into()));
-        let complete =
-            text(&Record::complete(Target::Volume(1), 1, Hash::of(b""), Timestamp::UNIX_EPOCH));
+        let complete = text(&Record::complete(
+            Target::Volume(1),
+            &Completing {
+                size: 1,
+                treehash: Hash::of(b""),
+                composite: None,
+                at: Timestamp::UNIX_EPOCH,
+                lost: false,
+            },
+        ));
         let sent = read(&[upload.clone(), complete.clone()]);
         assert_eq!(sent.unconfirmed().into_iter().collect::<Vec<_>>(), [1]);
         let done = read(&[upload, complete, archive(1, 0).text().unwrap()]);

@@ -3,10 +3,7 @@
 
 use std::io::{self, BufReader};
 
-use jiff::Timestamp;
-
 use crate::error::{Error, Result};
-use crate::hash::tree::Fold;
 use crate::line::{Line, Reader, Snapshot, Stored, Stream, StreamId, Text};
 use crate::spool::journal::Journal;
 use crate::spool::{Spool, StreamDir};
@@ -21,31 +18,9 @@ pub struct Underway {
 }
 
 impl Underway {
-    /// The line that would say that it is stored. It has no volumes, so that
-    /// none lacks.
+    /// The line that would say that it is stored.
     pub fn stored(&self) -> Stored {
-        let stream = self.stream.clone();
-        Stored {
-            v: stream.v,
-            stream: stream.stream,
-            host: stream.host,
-            name: stream.name,
-            format: stream.format,
-            guid: stream.guid,
-            from_guid: stream.from_guid,
-            compound: stream.compound,
-            resumed: stream.resumed,
-            filter: stream.filter,
-            generation: 0,
-            volumes: 0,
-            size: 0,
-            treehash: Fold::default().finish(),
-            whole: String::new(),
-            dest: String::new(),
-            region: String::new(),
-            manifest_id: None,
-            stored: Timestamp::UNIX_EPOCH,
-        }
+        Stored::of(self.stream.clone())
     }
 }
 

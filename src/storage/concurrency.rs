@@ -71,7 +71,7 @@ impl Lanes {
     /// A request has failed.
     pub fn failed(&self, failure: &Failure) {
         self.worked.set(0);
-        if matches!(failure, Failure::Overload(_)) {
+        if matches!(failure, Failure::Overload(..)) {
             self.open.set(self.open.get().saturating_sub(1).max(1));
         }
     }
@@ -95,7 +95,7 @@ mod tests {
         lanes.failed(&Failure::Passing("reset".into()));
         assert_eq!(lanes.open(), 2);
         for _ in 0..3 {
-            lanes.failed(&Failure::Overload("408".into()));
+            lanes.failed(&Failure::overload("408"));
         }
         assert_eq!(lanes.open(), 1);
         (0..CONFIDENCE - 1).for_each(|_| lanes.worked());
@@ -112,7 +112,7 @@ mod tests {
         let first = lanes.enter().now_or_never().unwrap();
         let second = lanes.enter().now_or_never().unwrap();
         assert!(lanes.enter().now_or_never().is_none());
-        lanes.failed(&Failure::Overload("408".into()));
+        lanes.failed(&Failure::overload("408"));
         drop(first);
         assert!(lanes.enter().now_or_never().is_none());
         drop(second);

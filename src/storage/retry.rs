@@ -72,24 +72,33 @@ impl Patience {
         trouble.failures += 1;
         let since = *trouble.since.get_or_insert_with(Instant::now);
         let reloaded = std::mem::take(&mut trouble.reloaded);
+        let mut asked = Duration::ZERO;
         let passing = match failure {
-            Failure::Passing(_)
-            | Failure::Overload(_)
-            | Failure::Capacity(_)
-            | Failure::Policy(_) => true,
+            Failure::Overload(_, wait) => {
+                asked = wait.unwrap_or_default();
+                true
+            }
+            Failure::Passing(_) | Failure::Capacity(_) | Failure::Policy(_) => true,
             Failure::Damaged(_) => {
                 trouble.damaged += 1;
                 trouble.damaged < DAMAGED
             }
-            Failure::Credentials(_) => {
+            Failure::Credentials(_) | Failure::Denied(_) => {
                 trouble.reloaded = true;
                 !reloaded
             }
-            Failure::Missing(_) | Failure::Refused(_) | Failure::Local(_) | Failure::Unsafe(_) => {
-                false
-            }
+            Failure::Missing(_)
+            | Failure::Refused(_)
+            | Failure::Invalid(_)
+            | Failure::Exists(_)
+            | Failure::Elsewhere(_)
+            | Failure::Archived(_)
+            | Failure::Locked(_)
+            | Failure::Local(_)
+            | Failure::Unsafe(_) => false,
         };
-        let pause = pause(trouble.failures, jitter());
+        // No sooner than the service asks for.
+        let pause = pause(trouble.failures, jitter()).max(asked);
         if passing && since.elapsed() + pause <= self.limit {
             // The services of unit tests are quicker.
             Ok(if cfg!(test) { pause / 1000 } else { pause })
@@ -157,6 +166,15 @@ mod tests {
         let expired = || Failure::Credentials("expired".into());
         assert!(patience.after(&mut trouble, expired()).is_ok());
         assert!(patience.after(&mut trouble, expired()).is_err());
+    }
+
+    #[test]
+    fn no_pause_is_shorter_than_the_service_asks() {
+        let patience = Patience { limit: Duration::from_hours(8) };
+        let busy = |wait| Failure::Overload("slow down".into(), wait);
+        let pause = |wait| patience.after(&mut Trouble::default(), busy(wait)).unwrap() * 1000;
+        assert_eq!(pause(Some(Duration::from_mins(9))), Duration::from_mins(9));
+        assert!(pause(None) <= FIRST);
     }
 
     #[test]

@@ -18,7 +18,7 @@ use rustix::fs::{FileType, OFlags, Timespec, Timestamps, UTIME_NOW};
 use tempfile::NamedTempFile;
 
 use crate::error::{Error, Result};
-use crate::line::{Line, Stream};
+use crate::line::{self, Line, Stream};
 use crate::process;
 use crate::process::paths;
 use crate::process::peers;
@@ -170,9 +170,7 @@ impl Record<'_> {
     }
 
     fn end(mut self, end: &End) -> Result<()> {
-        let text = serde_json::to_string(end)
-            .map_err(|e| Error::Bug(format!("a line could not be written as JSON: {e}")))?;
-        self.add(&(text + "\n"))?;
+        self.add(&line::json(end)?)?;
         self.file.sync_all().map_err(cannot(self.path, "write"))
     }
 }

@@ -30,6 +30,9 @@ pub struct Receipt {
     archives: HashSet<String>,
     /// The snapshots in it.
     pub snapshots: Vec<Snapshot>,
+    /// It is the journal still: the put that stored the stream was stopped
+    /// before the catalog had it.
+    pub is_late: bool,
 }
 
 impl Receipt {
@@ -69,7 +72,7 @@ impl Receipt {
             lines.push(text.trim_end().to_owned());
         }
         check.plan(false).map_err(said)?;
-        Ok(Self { stored: stored.ok_or(NO_STORED)?, lines, archives, snapshots })
+        Ok(Self { stored: stored.ok_or(NO_STORED)?, lines, archives, snapshots, is_late: false })
     }
 
     /// Whether the stream needs an archive, or that is its manifest.
@@ -149,7 +152,10 @@ impl Place {
             .map_err(|e| Error::io(format!("{self}: cannot read"), e))?;
         match receipt {
             Err(why) if self.name.is_none() && why == NO_STORED => Ok(None),
-            receipt => Ok(Some(receipt)),
+            receipt => {
+                let is_late = self.name.is_none();
+                Ok(Some(receipt.map(|receipt| Receipt { is_late, ..receipt })))
+            }
         }
     }
 }

@@ -231,13 +231,16 @@ fn oracle(text: &str, clock: &str) -> bool {
 fn compare(text: &str, zone: &str, year: i16) {
     let (window, named) = (window(text), Zone::named(zone).unwrap());
     let zone = jiff::tz::TimeZone::get(zone).unwrap();
-    let start =
-        jiff::civil::date(year, 1, 1).at(0, 0, 0, 0).to_zoned(zone.clone()).unwrap().timestamp();
+    let start = jiff::civil::date(year, 1, 1)
+        .at(0, 0, 0, 0)
+        .to_zoned_datetime(zone.clone())
+        .unwrap()
+        .timestamp();
     let minutes = 366 * 24 * 60;
     let at = |minute: i64| Timestamp::from_second(start.as_second() + minute * 60).unwrap();
     let open: Vec<bool> = (0..minutes)
         .map(|minute| {
-            oracle(text, &at(minute).to_zoned(zone.clone()).strftime("%H:%M").to_string())
+            oracle(text, &at(minute).to_zoned_datetime(zone.clone()).strftime("%H:%M").to_string())
         })
         .collect();
     // From the end on, as each minute knows the next change from the one

@@ -299,6 +299,19 @@ fn a_stream_goes_to_one_destination_after_the_other() {
     let message = "volume 0 part 0: neither stored in glacier://two nor in the spool; \
                    run the same command again";
     put(&server, &place, &["two"], &lines).failed(75, message);
+    // Whatever a script does next: that asks for nothing that is not there.
+    let receipts = files(&place.spool().join("done"));
+    let receipt = fs::read(&receipts[0]).unwrap();
+    for _ in 0..2 {
+        let lines = chunk(&place, "x", &bytes);
+        put(&server, &place, &["one"], &lines).done();
+    }
+    assert_eq!(files(&place.spool().join("done")), receipts);
+    assert_eq!(fs::read(&receipts[0]).unwrap(), receipt);
+    let lines = chunk(&place, "x", &bytes);
+    put(&server, &place, &["two"], before(&lines, "end")).failed(75, NOT_WHOLE);
+    let message = format!("stream {id}: on its way to glacier://two; finish that first");
+    put(&server, &place, &["one"], &lines).failed(64, &message);
     let lines = chunk(&place, "x", &bytes);
     put(&server, &place, &["two"], &lines).done();
     for vault in ["one", "two"] {
@@ -308,6 +321,23 @@ fn a_stream_goes_to_one_destination_after_the_other() {
         put(&server, &place, &[vault], &lines).done();
     }
     assert_eq!(files(&place.spool()).len(), 2, "two receipts");
+}
+
+#[test]
+fn chunk_spools_what_the_destination_in_the_environment_has_not() {
+    let (place, server, bytes, _) = one_stored();
+    let sizes = ["--part-size", "1M", "--volume-size", "2M", "--spool-limit", "none"];
+    let options = [&sizes[..], &["--trust-eof", "--name", "x"]].concat();
+    for (dest, unspooled) in [("v", 5), ("glacier://two", 0), ("two", 5), ("glacier://v", 5)] {
+        let mut command = place.tool("glacier-chunk", &options);
+        let lines = run_with(command.env("GLACIER_DEST", dest), &bytes).done().stdout;
+        assert_eq!(lines.matches("\"spooled\":false").count(), unspooled, "{dest}");
+        let mut put = server.put(&place, &["--create-vault"]);
+        run_with(put.env("GLACIER_DEST", dest), lines.as_bytes()).done();
+    }
+    let mut command = place.tool("glacier-chunk", &options);
+    let refused = run_with(command.env("GLACIER_DEST", "s3://v"), b"");
+    refused.failed_like(64, "GLACIER_DEST: \"s3://\" is no destination here", "");
 }
 
 #[test]

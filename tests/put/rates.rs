@@ -109,7 +109,7 @@ fn parts_that_take_minutes_go_one_after_the_other() {
     put.finish().done();
     let mut begin: Vec<i8> = parts(&server)
         .iter()
-        .map(|part| at(part, "begin").to_zoned(jiff::tz::TimeZone::UTC).hour())
+        .map(|part| at(part, "begin").to_zoned_datetime(jiff::tz::TimeZone::UTC).hour())
         .collect();
     begin.sort_unstable();
     assert_eq!(begin, [21, 22]);

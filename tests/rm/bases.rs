@@ -134,6 +134,26 @@ fn who_deletes_waits_for_who_looks_and_then_sees_what_was_stored() {
     assert_eq!(scene.deleted().len(), 0);
 }
 
+/// As a put leaves it that dies before the catalog has its last lines: the
+/// journal is no receipt yet, and the same put heals it.
+#[test]
+fn what_a_put_that_was_stopped_has_stored_waits_for_it() {
+    let scene = Scene::default();
+    let [full, ..] = scene.chain();
+    let spool = scene.place.path("spool");
+    for receipt in fs::read_dir(spool.join("done")).unwrap() {
+        let receipt = receipt.unwrap();
+        let stream = spool.join(&receipt.file_name().to_str().unwrap()[..32]);
+        fs::create_dir_all(&stream).unwrap();
+        fs::rename(receipt.path(), stream.join("put.jsonl")).unwrap();
+    }
+    let archives = only(&full, &["archive"]);
+    fs::write(scene.place.path("catalog.jsonl"), &archives).unwrap();
+    let begin = "stdin: line 1: tank/home@mon is stored, and glacier-put was stopped";
+    scene.delete(&archives).failed_like(75, begin, "(or glacier-ls receipts >>CATALOG)");
+    assert_eq!(scene.deleted().len(), 0);
+}
+
 #[test]
 fn what_a_receipt_calls_stored_stays_though_the_catalog_has_lost_it() {
     let scene = Scene::default();

@@ -308,7 +308,7 @@ fn cron_mails_what_the_status_has_to_say() {
 /// A window that opens with a minute that is at least half a minute ahead, and
 /// was closed since two before it.
 fn opening() -> String {
-    let now = jiff::Zoned::now();
+    let now = jiff::ZonedDateTime::now();
     let opens = &now + jiff::Span::new().minutes(if now.second() > 30 { 2 } else { 1 });
     let closes = &opens - jiff::Span::new().minutes(3);
     format!("window={}-{}\n", opens.strftime("%H:%M"), closes.strftime("%H:%M"))
@@ -335,7 +335,7 @@ fn at_starts_the_run_when_the_window_opens_and_mails_that_all_is_stored() {
 #[test]
 fn at_goes_on_at_the_next_opening_with_what_was_not_finished() {
     // It is closed now, wherever the night is.
-    let now = jiff::Zoned::now();
+    let now = jiff::ZonedDateTime::now();
     let hour = |hours: i64| (&now + jiff::Span::new().hours(hours)).strftime("%H:00").to_string();
     let Some(mut night) = Night::new(&format!("window={}-{}\n", hour(2), hour(8))) else { return };
     let free = night.path("free");

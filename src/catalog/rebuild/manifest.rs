@@ -189,9 +189,7 @@ impl<'b> Check<'b> {
         let bad = |why: &str| Err(format!("volume {volume}: {why}"));
         self.is_of(line.stream)?;
         self.is_in(line.generation, &line.dest, &line.region)?;
-        if !part_size.is_power_of_two()
-            || !(partsize::SMALLEST..=partsize::LARGEST).contains(&part_size)
-        {
+        if !partsize::is_part(part_size) {
             return bad("its part size is not 2^n MiB from 1 MiB to 4 GiB");
         }
         if self.volumes.contains_key(&volume) {

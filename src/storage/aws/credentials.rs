@@ -136,7 +136,8 @@ impl Intercept for Chain {
             return Ok(());
         }
         let body = response.body().bytes().unwrap_or_default();
-        if let Failure::Credentials(_) = by_body(body, response.status().as_u16()) {
+        let failure = by_body(body, response.status().as_u16());
+        if matches!(failure, Failure::Credentials(_) | Failure::Denied(_)) {
             self.forget(config.load::<Signed>().map_or("", |signed| &signed.0));
         }
         Ok(())

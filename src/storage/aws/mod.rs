@@ -4,6 +4,7 @@
 mod access;
 pub(super) mod body;
 pub(super) mod credentials;
+mod dated;
 pub mod endpoint;
 mod errors;
 pub mod http;
@@ -25,6 +26,7 @@ use bytes::Bytes;
 use self::access::loader;
 pub use self::access::{Access, CONNECT, STALL};
 use self::credentials::Chain;
+pub use self::dated::Dated;
 use self::endpoint::NotSafe;
 pub use self::errors::{classify, root_cause};
 use crate::error::{Error, Result};

@@ -24,11 +24,13 @@ pub struct Known {
 }
 
 impl Known {
-    /// Asks the journal of the stream; where none is under way, a receipt.
+    /// Asks the journal of the stream; where none is under way, the receipt of
+    /// `dest`. Where that is not known any receipt will do: put, which knows,
+    /// begins a journal if it lacks anything.
     ///
     /// # Errors
     /// When they cannot be read.
-    pub fn of(spool: &Spool, directory: &StreamDir) -> Result<Self> {
+    pub fn of(spool: &Spool, directory: &StreamDir, dest: Option<&str>) -> Result<Self> {
         let cannot = |e| Error::io(format!("stream {}: journal: cannot read", directory.id()), e);
         if let Some(file) = directory.existing_journal()? {
             let journal = Journal::read(BufReader::new(file)).map_err(cannot)?;
@@ -39,7 +41,8 @@ impl Known {
         }
         for file in spool.receipts(directory.id())? {
             let journal = Journal::read(BufReader::new(file)).map_err(cannot)?;
-            if journal.is_of(directory.id()).is_ok() {
+            let is_there = dest.is_none_or(|dest| journal.dest.as_deref() == Some(dest));
+            if is_there && journal.is_of(directory.id()).is_ok() {
                 return Ok(Self::from(&journal, None));
             }
         }

@@ -61,6 +61,8 @@ pub struct Settings {
 pub struct Keep {
     /// The spool directory.
     pub spool: PathBuf,
+    /// Where the stream will be stored, as a URL, if that is known here.
+    pub dest: Option<String>,
     /// Bytes of this stream in the spool, at most.
     pub limit: Limit,
     /// Bytes that stay free.
@@ -118,7 +120,7 @@ fn cut(settings: &Settings, id: &mut Option<StreamId>) -> Result<()> {
     let known = if once {
         Known::once(&spool, &stream, &keep.spool)?
     } else {
-        Some(Known::of(&spool, &directory)?)
+        Some(Known::of(&spool, &directory, keep.dest.as_deref())?)
     };
     let Some(known) = known else { return Ok(()) };
     let room = Room {

@@ -23,7 +23,7 @@ use crate::error::{Error, Result};
 use crate::hash::tree::{Fold, Hash, LEAF, leaves};
 use crate::storage::concurrency::Lanes;
 use crate::storage::retry::Trouble;
-use crate::storage::{Failure, Vault};
+use crate::storage::{Failure, Retrievals, Span};
 use crate::tools::retrieve::Settings;
 use crate::tools::retrieve::ahead::Busy;
 use crate::tools::retrieve::jobs::Jobs;
@@ -98,7 +98,7 @@ pub(super) fn requests<'p>(pieces: &[Piece<'p>]) -> impl Iterator<Item = Request
 
 /// Fetches, verifies and writes a stream, and ends it. What comes from the
 /// service is kept, too, where there is a place for it.
-pub(super) async fn deliver<V: Vault>(
+pub(super) async fn deliver<V: Retrievals>(
     stream: &Stream,
     pieces: &[Piece<'_>],
     kept: Option<&Arc<Kept>>,
@@ -208,7 +208,7 @@ async fn joined(writing: &mut Option<Writing<'_>>) -> Result<Written> {
 }
 
 /// A run of parts, from wherever it comes.
-async fn bring<'p, V: Vault>(
+async fn bring<'p, V: Retrievals>(
     request: Request<'p>,
     jobs: &Jobs<'_, V>,
     settings: &Settings,
@@ -261,7 +261,7 @@ async fn read<'p>(
 }
 
 /// Downloads a run of parts until it equals its hashes.
-async fn fetch<'p, V: Vault>(
+async fn fetch<'p, V: Retrievals>(
     request: Request<'p>,
     index: usize,
     jobs: &Jobs<'_, V>,
@@ -271,17 +271,16 @@ async fn fetch<'p, V: Vault>(
 ) -> Result<Verified<'p>> {
     let (vault, archive) = jobs.archive(index)?;
     let Request { offset, size, .. } = request;
+    let span = Span { offset, size };
     let room = usize::try_from(size).unwrap_or(usize::MAX);
-    // The output of a range's job begins where the range does.
-    let from = offset.saturating_sub(request.volume.span().offset);
     let mut trouble = Trouble::default();
     loop {
         let job = jobs.ready(index).await;
         let mut bytes = buffer(spare, room, &archive.thing)?;
         let lane = lanes.enter().await;
         let busy = jobs.meter().begin();
-        let fetched =
-            vault.fetch(&job, from, size, &mut |piece| take(&mut bytes, piece, room)).await;
+        let sink = &mut |piece: &[u8]| take(&mut bytes, piece, room);
+        let fetched = vault.read(&job, archive.want(), span, sink).await;
         drop((lane, busy));
         let failure = match fetched {
             Err(failure) if vault.is_gone(&job, &failure).await => {
@@ -289,7 +288,7 @@ async fn fetch<'p, V: Vault>(
                 continue;
             }
             Err(failure) => failure,
-            Ok(()) => match verify(bytes, &request).await? {
+            Ok(_) => match verify(bytes, &request).await? {
                 Ok((bytes, hashes)) => {
                     lanes.worked();
                     jobs.came(index, size);

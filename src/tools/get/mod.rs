@@ -31,7 +31,7 @@ use self::work::{Needed, Prefix, Work};
 use crate::error::Result;
 use crate::line::{Job, Line};
 use crate::process;
-use crate::storage::Vault;
+use crate::storage::Retrievals;
 use crate::tools::retrieve::Settings;
 use crate::tools::retrieve::estimate::Bounds;
 use crate::tools::retrieve::jobs::{Archive, Jobs};
@@ -89,7 +89,11 @@ impl<'a> Task<'a> {
     ///
     /// # Errors
     /// No, when more would be downloaded than is allowed.
-    fn jobs<'j, V: Vault>(&self, vaults: &'j [V], settings: &'j Settings) -> Result<Jobs<'j, V>> {
+    fn jobs<'j, V: Retrievals>(
+        &self,
+        vaults: &'j [V],
+        settings: &'j Settings,
+    ) -> Result<Jobs<'j, V>> {
         let needs = self.work.needs(false);
         self.bounds.check(&needs)?;
         let needed = || self.work.archives.iter();
@@ -114,7 +118,7 @@ impl<'a> Task<'a> {
     /// # Errors
     /// The failure that ended it. Nothing that was written is wrong then, but
     /// it is not all.
-    pub async fn run<V: Vault>(&self, vaults: &[V], settings: &Settings) -> Result<()> {
+    pub async fn run<V: Retrievals>(&self, vaults: &[V], settings: &Settings) -> Result<()> {
         let (plan, output) = (self.plan, self.output);
         let jobs = self.jobs(vaults, settings)?;
         if self.asks() {
@@ -164,7 +168,11 @@ impl<'a> Task<'a> {
     ///
     /// # Errors
     /// When the service refuses, or patience is at its end.
-    pub async fn request<V: Vault>(&self, vaults: &[V], settings: &Settings) -> Result<Vec<Line>> {
+    pub async fn request<V: Retrievals>(
+        &self,
+        vaults: &[V],
+        settings: &Settings,
+    ) -> Result<Vec<Line>> {
         let jobs = self.jobs(vaults, settings)?;
         if self.asks() {
             tokio::select! {

@@ -2,17 +2,17 @@
 
 mod model;
 
-use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::cell::Cell;
 use std::path::PathBuf;
 use std::time::Instant;
 
 use super::deliver::{requests, tree};
 use super::plan::tests::{MIB, data, lines, plan};
 use super::*;
-use crate::hash::tree::{Hash, LEAF};
+use crate::hash::tree::LEAF;
 use crate::storage::retry::Patience;
-use crate::storage::{Attempt, Body, Dest, Failure, Inventory, Job, JobState, Listed, Span, Tier};
+use crate::storage::{Failure, JobState, Span, Tier};
+use crate::tests::memory::{self, Call, Face, Failing, MemoryStorage};
 
 /// What goes wrong with a call: its number among its kind, and how.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -23,13 +23,11 @@ enum Fault {
     Cut(usize),
     /// Every n-th download finds the job's output gone, and the job with it.
     Expire(usize),
-    /// The output of the job called "first" is gone, though it is listed.
-    Gone,
     /// The first reply to a request for an archive is lost.
     LoseReply,
     /// Jobs fail as soon as they are looked at.
     FailJobs,
-    /// Jobs are not ready until they were looked at once more.
+    /// Jobs are not ready until one was looked at once more.
     Slow,
     /// Nothing is ever ready.
     Never,
@@ -37,176 +35,72 @@ enum Fault {
     Reorder,
 }
 
-/// A job that brings up the whole of an archive.
-fn job(id: &str, archive: &str, state: JobState) -> Job {
-    Job {
-        id: id.to_owned(),
-        archive_id: Some(archive.to_owned()),
-        range: None,
-        state,
-        tier: None,
-        created: None,
-        completed: None,
-        size: None,
-        partial: false,
-    }
-}
-
+/// A vault, and what goes wrong with it.
 struct Double {
-    dest: Dest,
-    archives: HashMap<String, Vec<u8>>,
+    memory: MemoryStorage,
     faults: Vec<Fault>,
-    jobs: RefCell<Vec<Job>>,
-    asked: Cell<usize>,
     /// Looks at the jobs that found one which was not ready.
     waited: Cell<usize>,
-    fetched: Cell<usize>,
 }
 
 impl Double {
     fn new(streams: &[(&str, &[u8])], parts: usize, faults: &[Fault]) -> Self {
-        let archives = streams
-            .iter()
-            .flat_map(|(name, data)| {
-                (0..).zip(data.chunks(parts * LEAF)).map(move |(number, bytes): (usize, _)| {
-                    (format!("{name}/{number}"), bytes.to_vec())
-                })
-            })
-            .collect();
-        Self {
-            dest: "cold".parse().unwrap(),
-            archives,
-            faults: faults.to_vec(),
-            jobs: RefCell::default(),
-            asked: Cell::default(),
-            waited: Cell::default(),
-            fetched: Cell::default(),
+        let memory = MemoryStorage::new(Face::Vault);
+        for (name, data) in streams {
+            for (number, bytes) in data.chunks(parts * LEAF).enumerate() {
+                memory.shelve(&format!("{name}/{number}"), bytes);
+            }
         }
+        memory.instant.set(!faults.iter().any(|it| matches!(it, Fault::Slow | Fault::Never)));
+        Self { memory, faults: faults.to_vec(), waited: Cell::default() }
     }
 
     fn has(&self, fault: Fault) -> bool {
         self.faults.contains(&fault)
     }
-}
 
-impl Vault for Double {
-    fn dest(&self) -> &Dest {
-        &self.dest
+    /// The vault as it is asked.
+    fn service(&self) -> Failing<'_, MemoryStorage> {
+        Failing::new(&self.memory, move |call, number, about| self.decide(call, number, about))
     }
 
-    fn region(&self) -> &'static str {
-        "eu-central-1"
-    }
-
-    async fn create(&self) -> Attempt<()> {
-        unreachable!()
-    }
-
-    async fn archives(&self) -> Attempt<u64> {
-        unreachable!()
-    }
-
-    async fn initiate(&self, _: &str, _: u64) -> Attempt<String> {
-        unreachable!()
-    }
-
-    async fn send(&self, _: &str, _: u64, _: &Body) -> Attempt<()> {
-        unreachable!()
-    }
-
-    async fn parts(&self, _: &str) -> Attempt<Vec<Listed>> {
-        unreachable!()
-    }
-
-    async fn complete(&self, _: &str, _: u64, _: Hash) -> Attempt<String> {
-        unreachable!()
-    }
-
-    async fn abort(&self, _: &str) -> Attempt<()> {
-        unreachable!()
-    }
-
-    async fn retrieve(&self, archive: &str, _: Option<Span>, _: Tier) -> Attempt<String> {
-        if !self.archives.contains_key(archive) {
-            return Err(Failure::Missing(format!("no archive {archive}")));
-        }
-        let number = self.asked.get();
-        self.asked.set(number + 1);
-        let id = format!("job {number}");
-        let state = match () {
-            () if self.has(Fault::FailJobs) => JobState::Failed("it was told to".into()),
-            () if self.has(Fault::Slow) || self.has(Fault::Never) => JobState::Waiting,
-            () => JobState::Ready,
-        };
-        self.jobs.borrow_mut().push(job(&id, archive, state));
-        if number == 0 && self.has(Fault::LoseReply) {
-            return Err(Failure::Passing("connection reset".into()));
-        }
-        Ok(id)
-    }
-
-    async fn request_inventory(&self) -> Attempt<String> {
-        unreachable!()
-    }
-
-    async fn job(&self, id: &str) -> Attempt<Job> {
-        let jobs = self.jobs.borrow();
-        jobs.iter().find(|job| job.id == id).cloned().ok_or(Failure::Missing("no job".into()))
-    }
-
-    async fn jobs(&self) -> Attempt<Vec<Job>> {
-        let jobs = self.jobs.borrow().clone();
-        let waits = jobs.iter().any(|job| job.state == JobState::Waiting);
-        self.waited.set(self.waited.get() + usize::from(waits));
-        if self.has(Fault::Slow) {
-            let mut jobs = self.jobs.borrow_mut();
-            jobs.iter_mut().for_each(|job| job.state = JobState::Ready);
-        }
-        Ok(jobs)
-    }
-
-    async fn fetch(
-        &self,
-        id: &str,
-        offset: u64,
-        size: u64,
-        sink: &mut dyn FnMut(&[u8]),
-    ) -> Attempt<()> {
-        let job = self.job(id).await?;
-        assert_eq!(job.state, JobState::Ready);
-        assert_eq!(offset % MIB, 0);
-        let number = self.fetched.get() + 1;
-        self.fetched.set(number);
+    fn decide(&self, call: Call, number: usize, about: &str) -> Option<memory::Fault> {
+        use memory::Fault as Told;
         let hit = |every: usize| number.is_multiple_of(every);
-        if self.has(Fault::Reorder) && hit(2) {
-            sleep(Duration::from_millis(30)).await;
-        }
-        let bytes = &self.archives[job.archive_id.as_deref().unwrap()];
-        let at = |place: u64| usize::try_from(place).unwrap();
-        let mut bytes = bytes[at(offset)..at(offset + size)].to_vec();
-        for fault in &self.faults {
-            match fault {
-                Fault::Flip(every) if hit(*every) => *bytes.last_mut().unwrap() ^= 1,
-                Fault::Cut(every) if hit(*every) => {
-                    sink(&bytes[..bytes.len() / 2]);
-                    return Err(Failure::Passing("connection reset".into()));
+        let jobs = || self.memory.jobs();
+        match call {
+            Call::Readiness => {
+                let waiting = jobs().into_iter().filter(|job| job.state == JobState::Waiting);
+                let waiting: Vec<String> = waiting.map(|job| job.id).collect();
+                // One that was looked at once is ready at the next look.
+                if self.has(Fault::Slow) && self.waited.get() > 0 {
+                    for job in &waiting {
+                        self.memory.ready(job, true);
+                    }
                 }
-                Fault::Gone if id == "first" => {
-                    return Err(Failure::Missing("the output is gone".into()));
+                self.waited.set(self.waited.get() + usize::from(!waiting.is_empty()));
+                if self.has(Fault::FailJobs) {
+                    for job in jobs() {
+                        self.memory.fail(&job.id);
+                    }
                 }
-                Fault::Expire(every) if hit(*every) => {
-                    self.jobs.borrow_mut().retain(|job| job.id != id);
-                    return Err(Failure::Missing("the output is gone".into()));
-                }
-                _ => {}
+                None
             }
+            Call::Request if number == 1 && self.has(Fault::LoseReply) => {
+                Some(Told::After(Failure::Passing("connection reset".into())))
+            }
+            Call::Read => self.faults.iter().find_map(|fault| match fault {
+                Fault::Reorder if hit(2) => Some(Told::Slow(Duration::from_millis(30))),
+                Fault::Flip(every) if hit(*every) => Some(Told::Flip),
+                Fault::Cut(every) if hit(*every) => Some(Told::Cut),
+                Fault::Expire(every) if hit(*every) => {
+                    self.memory.forget_job(about);
+                    None
+                }
+                _ => None,
+            }),
+            _ => None,
         }
-        bytes.chunks(100_000).for_each(sink);
-        Ok(())
-    }
-
-    async fn inventory(&self, _: &str) -> Attempt<Inventory> {
-        unreachable!()
     }
 }
 
@@ -256,7 +150,7 @@ fn get(
     let bounds = Bounds::default();
     let result = runtime.block_on(async {
         let task = Task::prepare(&plan, &output, None, &bounds, false).await?;
-        task.run(std::slice::from_ref(vault), settings).await
+        task.run(std::slice::from_ref(&vault.service()), settings).await
     });
     drop(output);
     runtime.shutdown_background();
@@ -285,7 +179,7 @@ fn get_two(faults: &[Fault], settings: &Settings) -> (Result<()>, Collected, Dou
 fn streams_come_back_in_order() {
     let (result, _, vault) = get_two(&[], &settings());
     result.unwrap();
-    assert_eq!((vault.asked.get(), vault.fetched.get()), (3, 4));
+    assert_eq!((vault.memory.asked.get(), vault.memory.read.get()), (3, 4));
     get_two(&[Fault::Reorder], &settings()).0.unwrap();
     get_two(&[], &Settings { concurrency: 1, ..settings() }).0.unwrap();
 }
@@ -316,7 +210,7 @@ fn waits_until_archives_are_ready() {
     let (result, _, vault) = get_two(&[Fault::Slow], &settings());
     result.unwrap();
     assert!(vault.waited.get() > 0, "none was looked at before it was ready");
-    assert_eq!((vault.asked.get(), vault.fetched.get()), (3, 4), "and asked for once");
+    assert_eq!((vault.memory.asked.get(), vault.memory.read.get()), (3, 4), "and asked for once");
 }
 
 #[test]
@@ -334,14 +228,14 @@ fn no_wait_ends_with_75_and_the_next_run_takes_the_same_jobs() {
     // The first look of a run is also what lets jobs become ready.
     get(&vault, &lines, &settings, collected.command(COLLECT)).unwrap_err();
     get(&vault, &lines, &settings, collected.command(COLLECT)).unwrap();
-    assert_eq!(vault.asked.get(), 2);
+    assert_eq!(vault.memory.asked.get(), 2);
 }
 
 #[test]
 fn output_that_is_gone_is_asked_for_once_more() {
     let (result, _, vault) = get_two(&[Fault::Expire(4)], &settings());
     result.unwrap();
-    assert_eq!(vault.asked.get(), 4);
+    assert_eq!(vault.memory.asked.get(), 4);
     let error = get_two(&[Fault::Expire(1)], &settings()).0.unwrap_err();
     assert_eq!(error.code(), 75, "{error}");
     let one = Settings { no_wait: true, ..settings() };
@@ -357,7 +251,7 @@ fn output_that_expires_as_it_comes_is_asked_for_each_time() {
     let settings = Settings { concurrency: 1, ..settings() };
     get(&vault, &lines(1, "a", &stream, 64), &settings, collected.command(COLLECT)).unwrap();
     // Four requests, and a job for each, as three of them expire.
-    assert_eq!((vault.asked.get(), vault.fetched.get()), (4, 7));
+    assert_eq!((vault.memory.asked.get(), vault.memory.read.get()), (4, 7));
     assert!(collected.bytes().starts_with(&stream));
 }
 
@@ -365,7 +259,7 @@ fn output_that_expires_as_it_comes_is_asked_for_each_time() {
 fn no_more_is_asked_for_than_comes_in_twenty_hours() {
     let stream = data(6 * LEAF);
     let vault = Double::new(&[("a", &stream)], 2, &[Fault::Never]);
-    vault.jobs.borrow_mut().push(job("first", "a/0", JobState::Waiting));
+    vault.memory.begun_before("first", "a/0", None);
     let plan = plan(&lines(1, "a", &stream, 2), false).unwrap();
     let output = Output::new(Vec::new()).unwrap();
     // Three volumes of 2 MiB; two come in 20 hours.
@@ -373,9 +267,10 @@ fn no_more_is_asked_for_than_comes_in_twenty_hours() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let task = Task::prepare(&plan, &output, None, &bounds, true).await.unwrap();
-        let lines = task.request(std::slice::from_ref(&vault), &settings()).await.unwrap();
+        let lines =
+            task.request(std::slice::from_ref(&vault.service()), &settings()).await.unwrap();
         let jobs = lines.iter().filter(|line| matches!(line, Line::Job(_))).count();
-        assert_eq!((jobs, vault.asked.get()), (2, 1), "one was known");
+        assert_eq!((jobs, vault.memory.asked.get()), (2, 1), "one was known");
     });
 }
 
@@ -383,7 +278,7 @@ fn no_more_is_asked_for_than_comes_in_twenty_hours() {
 fn a_lost_reply_does_not_pay_twice() {
     let (result, _, vault) = get_two(&[Fault::LoseReply], &settings());
     result.unwrap();
-    assert_eq!(vault.asked.get(), 3);
+    assert_eq!(vault.memory.asked.get(), 3);
 }
 
 #[test]
@@ -391,13 +286,12 @@ fn a_job_of_a_range_or_that_failed_is_not_taken() {
     let stream = data(LEAF);
     let vault = Double::new(&[("a", &stream)], 2, &[]);
     let range = Some(Span { offset: 0, size: 1 });
-    vault.jobs.borrow_mut().extend([
-        Job { range, ..job("range", "a/0", JobState::Ready) },
-        job("failed", "a/0", JobState::Failed("no".into())),
-    ]);
+    vault.memory.begun_before("range", "a/0", range);
+    vault.memory.begun_before("failed", "a/0", None);
+    vault.memory.fail("failed");
     let collected = Collected::new();
     get(&vault, &lines(1, "a", &stream, 2), &settings(), collected.command(COLLECT)).unwrap();
-    assert_eq!(vault.asked.get(), 1);
+    assert_eq!(vault.memory.asked.get(), 1);
 }
 
 #[test]
@@ -414,7 +308,7 @@ fn an_archive_that_is_not_there_is_a_refusal() {
     let collected = Collected::new();
     let error = get(&vault, &lines(1, "a", &stream, 2), &settings(), collected.command(COLLECT));
     let error = error.unwrap_err();
-    assert_eq!((error.code(), error.to_string().as_str()), (69, "a: volume 0: no archive a/0"));
+    assert_eq!((error.code(), error.to_string().as_str()), (69, "a: volume 0: no such archive"));
 }
 
 #[test]
@@ -434,7 +328,8 @@ fn a_command_that_fails_gives_its_own_status() {
     }
     // A command that fails while archives are waited for is noticed.
     let never = Double::new(&[("a", &stream)], 4, &[Fault::Never]);
-    never.jobs.borrow_mut().push(job("first", "a/0", JobState::Ready));
+    never.memory.begun_before("first", "a/0", None);
+    never.memory.ready("first", true);
     let script = "head -c 1000 >/dev/null; exit 4";
     let error = get(&never, &lines, &settings(), collected.command(script)).unwrap_err();
     assert_eq!(error.code(), 4, "{error}");
@@ -444,8 +339,10 @@ fn a_command_that_fails_gives_its_own_status() {
 fn kills_the_command_before_its_input_is_closed() {
     let stream = data(4 * LEAF);
     let vault = Double::new(&[("a", &stream)], 2, &[Fault::Expire(2), Fault::Never]);
-    let jobs = ["a/0", "a/1"].map(|archive| job(archive, archive, JobState::Ready));
-    vault.jobs.borrow_mut().extend(jobs);
+    for archive in ["a/0", "a/1"] {
+        vault.memory.begun_before(archive, archive, None);
+        vault.memory.ready(archive, true);
+    }
     let collected = Collected::new();
     let settings = Settings { no_wait: true, concurrency: 1, ..settings() };
     // exec: the shell would be killed, and cat see its input end.
@@ -506,12 +403,13 @@ fn a_job_that_is_gone_is_not_asked_for_again_while_another_is_there() {
     let stream = data(LEAF);
     // An earlier run has met that the first is gone, asked for the second, and
     // was killed; the list has both.
-    let vault = Double::new(&[("a", &stream)], 2, &[Fault::Gone, Fault::Slow]);
-    vault
-        .jobs
-        .borrow_mut()
-        .extend([job("first", "a/0", JobState::Ready), job("second", "a/0", JobState::Waiting)]);
+    let vault = Double::new(&[("a", &stream)], 2, &[Fault::Slow]);
+    for (id, is_ready) in [("first", true), ("second", false)] {
+        vault.memory.begun_before(id, "a/0", None);
+        vault.memory.ready(id, is_ready);
+    }
+    vault.memory.lose_output("first");
     let collected = Collected::new();
     get(&vault, &lines(1, "a", &stream, 2), &settings(), collected.command(COLLECT)).unwrap();
-    assert_eq!(vault.asked.get(), 0);
+    assert_eq!(vault.memory.asked.get(), 0);
 }

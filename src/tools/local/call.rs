@@ -158,21 +158,14 @@ pub fn query(text: &str) -> Answer<Vec<(String, String)>> {
         .ok_or_else(|| Refusal::invalid("The query is not percent-encoded UTF-8"))
 }
 
-/// Percent-decoding; a plus is a plus.
+/// Percent-decoding; a plus is a plus, and a percent sign without two digits
+/// is an error.
 fn decode(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        if byte == b'%' {
-            let digits = [rest.next()?, rest.next()?];
-            let mut value = [0];
-            hex::decode_to_slice(digits, &mut value).ok()?;
-            bytes.extend(value);
-        } else {
-            bytes.push(byte);
-        }
-    }
-    String::from_utf8(bytes).ok()
+    let is_code = |rest: &str| {
+        rest.get(..2).is_some_and(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()))
+    };
+    let decoded = percent_encoding::percent_decode_str(text).decode_utf8().ok()?;
+    text.split('%').skip(1).all(is_code).then(|| decoded.into_owned())
 }
 
 #[cfg(test)]

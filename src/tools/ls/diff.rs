@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::Printer;
 use super::inventory::print_one;
@@ -12,7 +12,7 @@ use super::table::minute;
 use crate::catalog::rebuild::inventoried;
 use crate::error::Result;
 use crate::line::{Archive, Deleted, Inventoried, Line, Stored};
-use crate::storage::{INVENTORY_LAG, Inventory};
+use crate::storage::Inventory;
 use crate::units;
 
 /// A comparison that is under way.
@@ -27,6 +27,8 @@ pub struct Diff<'i> {
     /// What the catalog has and the inventory has not, or otherwise; by id.
     lines: BTreeMap<String, Line>,
     deleted: HashMap<String, Timestamp>,
+    /// What is younger than that need not be in it.
+    lag: SignedDuration,
 }
 
 /// What it comes to.
@@ -69,8 +71,9 @@ impl Difference {
 }
 
 impl<'i> Diff<'i> {
-    /// Nothing of the catalog was seen yet.
-    pub fn new(inventory: &'i Inventory, dest: &str, region: &str) -> Self {
+    /// Nothing of the catalog was seen yet. What is younger than `lag` need
+    /// not be in the inventory.
+    pub fn new(inventory: &'i Inventory, dest: &str, region: &str, lag: SignedDuration) -> Self {
         let archives = inventory.archives.iter().enumerate();
         Self {
             inventory,
@@ -80,6 +83,7 @@ impl<'i> Diff<'i> {
             known: vec![false; inventory.archives.len()],
             lines: BTreeMap::new(),
             deleted: HashMap::new(),
+            lag,
         }
     }
 
@@ -135,7 +139,7 @@ impl<'i> Diff<'i> {
             let is_there = self.by_id.contains_key(id.as_str());
             if self.deleted.contains_key(&id) {
                 // Gone, and the catalog knows.
-            } else if !is_there && made.duration_since(time) < INVENTORY_LAG {
+            } else if !is_there && made.duration_since(time) < self.lag {
                 difference.later += 1;
             } else {
                 difference.catalog.push(line);

@@ -1,7 +1,6 @@
 //! The inventory of a vault: the job that brings it up, and what it lists.
 //!
-//! A job takes hours, so one that the service still knows is taken instead
-//! of a new one. None is remembered here: the service's list is the state.
+//! None is remembered here: what the service has under way is the state.
 
 use std::time::Duration;
 
@@ -15,8 +14,8 @@ use crate::catalog::rebuild::inventoried;
 use crate::error::{Error, Result};
 use crate::line::{Inventoried, Line};
 use crate::process::progress::Progress;
-use crate::storage::retry::{Patience, Trouble};
-use crate::storage::{Failure, Inventory, Job, JobState, Vault};
+use crate::storage::retry::Patience;
+use crate::storage::{Failure, Inventoried as Archive, Inventory, Listing, Listings};
 use crate::units;
 
 /// The first and the longest pause between two looks at the service's list.
@@ -57,7 +56,7 @@ impl Head {
     /// What an inventory is, seen from `now`.
     pub fn of(inventory: &Inventory, dest: &str, region: &str, now: Timestamp) -> Self {
         let archives = &inventory.archives;
-        let is_foreign = |archive: &&crate::storage::Inventoried| {
+        let is_foreign = |archive: &&Archive| {
             crate::line::description::Description::parse(&archive.description).is_none()
         };
         let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
@@ -116,141 +115,59 @@ pub fn print_one(line: Inventoried, printer: &mut Printer) -> Result<()> {
     printer.print(&Line::Inventoried(line), || cells)
 }
 
-/// The newest inventory that the service has ready; else it is asked for one,
+/// The newest list that the service has ready; else it is asked for one,
 /// unless one is under way, and waited for, unless `no_wait` is given.
 ///
 /// # Errors
 /// When the service refuses, patience is at its end, or it is not ready and
-/// nobody waits.
-pub async fn newest<V: Vault>(
+/// nobody waits. Data, when the list does not say enough.
+pub async fn newest<V: Listings>(
     vault: &V,
     patience: Patience,
     no_wait: bool,
     progress: &Progress,
 ) -> Result<Inventory> {
     let dest = vault.dest().to_string();
-    let (mut trouble, mut pause) = (Trouble::default(), PAUSES.0);
-    let (mut gone, mut asked): (Vec<String>, usize) = (Vec::new(), 0);
-    let mut own: Option<String> = None;
+    let later = |what: &str| Err(Error::Unfinished(format!("{dest}: {what}")));
+    let mut pause = PAUSES.0;
+    let (mut ticket, mut asked): (Option<String>, usize) = (None, 0);
     loop {
-        let jobs = patience.with(async || vault.jobs().await).await;
-        let jobs = jobs.map_err(|failure| failure.on(&dest))?;
-        let chosen = choose(&jobs, &gone);
-        match chosen {
-            Some(Job { id, state: JobState::Ready, .. }) => {
-                match patience.with(async || vault.inventory(id).await).await {
-                    Ok(inventory) => return Ok(inventory),
-                    Err(failure) if vault.is_gone(id, &failure).await => {
-                        gone.push(id.clone());
-                        continue;
-                    }
-                    Err(failure) => return Err(failure.on(&dest)),
-                }
+        let mut archives = Vec::new();
+        let listed = patience.with(async || {
+            archives.clear();
+            vault.list(ticket.as_deref(), &mut |seen| archives.push(Archive::of(seen))).await
+        });
+        match listed.await.map_err(|failure| failure.on(&dest))?.value {
+            Listing::AsOf(made) => {
+                let archives = archives.into_iter().collect::<Option<Vec<_>>>();
+                let archives = archives.ok_or_else(|| {
+                    Failure::Damaged("its list has no hash of an archive".to_owned()).on(&dest)
+                })?;
+                return Ok(Inventory { made, archives });
             }
-            Some(_) => {}
-            // A list may be behind: one that was just asked for is believed.
-            None if is_under_way(vault, own.as_deref(), &jobs, &dest).await? => {}
-            None if asked == ASKED => {
-                return Err(Error::Unfinished(format!(
-                    "{dest}: its inventory was asked for {ASKED} times and did not come; run the same command again"
-                )));
+            Listing::Later(next) => {
+                asked += usize::from(ticket.as_ref() != Some(&next));
+                ticket = Some(next);
             }
-            None => match vault.request_inventory().await {
-                Ok(id) => (own, asked) = (Some(id), asked + 1),
-                // The vault is there, as its jobs were listed.
-                Err(Failure::Missing(_)) => {
-                    return Err(Error::Unfinished(format!(
-                        "{dest}: has no inventory yet, as the service makes one a day; run the same command again tomorrow"
-                    )));
-                }
-                // The answer may be lost, and not the request: the list tells.
-                Err(failure) => {
-                    let pause = patience.after(&mut trouble, failure);
-                    sleep(pause.map_err(|failure| failure.on(&dest))?).await;
-                    continue;
-                }
-            },
+            Listing::NoneYet => {
+                return later(
+                    "has no inventory yet, as the service makes one a day; run the same command again tomorrow",
+                );
+            }
+            Listing::Failed(why) => {
+                return later(&format!("its inventory failed: {why}; run the same command again"));
+            }
+        }
+        if asked > ASKED {
+            return later(&format!(
+                "its inventory was asked for {ASKED} times and did not come; run the same command again"
+            ));
         }
         if no_wait {
-            return Err(Error::Unfinished(format!(
-                "{dest}: its inventory is not ready; run the same command again in a few hours"
-            )));
+            return later("its inventory is not ready; run the same command again in a few hours");
         }
         progress.say(|| format!("{dest}: waits for its inventory, which takes hours"));
         sleep(pause).await;
         pause = pause.mul_f64(1.5).min(PAUSES.1);
-    }
-}
-
-/// Whether the job that was asked for in this run is known, but not listed.
-///
-/// # Errors
-/// When it has failed.
-async fn is_under_way<V: Vault>(
-    vault: &V,
-    own: Option<&str>,
-    listed: &[Job],
-    dest: &str,
-) -> Result<bool> {
-    let Some(own) = own else { return Ok(false) };
-    let job = match listed.iter().find(|job| job.id == own) {
-        Some(job) => Ok(job.clone()),
-        None => vault.job(own).await,
-    };
-    match job {
-        Ok(Job { state: JobState::Failed(why), .. }) => Err(Error::Unfinished(format!(
-            "{dest}: its inventory failed: {why}; run the same command again"
-        ))),
-        Ok(Job { state, .. }) => Ok(state == JobState::Waiting),
-        Err(Failure::Missing(_)) => Ok(false),
-        // It may be there.
-        Err(_) => Ok(true),
-    }
-}
-
-/// The inventory that is taken: the youngest that is ready, else the youngest
-/// that is under way.
-fn choose<'j>(jobs: &'j [Job], gone: &[String]) -> Option<&'j Job> {
-    jobs.iter()
-        .filter(|job| job.archive_id.is_none() && !job.partial && !gone.contains(&job.id))
-        .filter(|job| !matches!(job.state, JobState::Failed(_)))
-        .max_by_key(|job| (job.state == JobState::Ready, job.created))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn job(id: &str, state: JobState, created: i64) -> Job {
-        Job {
-            id: id.to_owned(),
-            archive_id: None,
-            range: None,
-            state,
-            tier: None,
-            created: Timestamp::from_second(created).ok(),
-            completed: None,
-            size: None,
-            partial: false,
-        }
-    }
-
-    #[test]
-    fn takes_the_youngest_that_is_ready_before_one_that_is_not() {
-        let mut jobs = vec![
-            job("old", JobState::Ready, 1),
-            job("ready", JobState::Ready, 2),
-            job("waiting", JobState::Waiting, 3),
-            job("failed", JobState::Failed("no".into()), 4),
-            Job { archive_id: Some("a".into()), ..job("archive", JobState::Ready, 5) },
-            Job { partial: true, ..job("of a day only", JobState::Ready, 6) },
-        ];
-        let id = |jobs: &[Job], gone: &[String]| choose(jobs, gone).map(|job| job.id.clone());
-        assert_eq!(id(&jobs, &[]).as_deref(), Some("ready"));
-        assert_eq!(id(&jobs, &["ready".to_owned()]).as_deref(), Some("old"));
-        jobs.drain(..2);
-        assert_eq!(id(&jobs, &[]).as_deref(), Some("waiting"));
-        jobs.remove(0);
-        assert_eq!(id(&jobs, &[]), None);
     }
 }

@@ -23,7 +23,7 @@ use serde::Serialize;
 use crate::catalog::scan::Skipped;
 use crate::error::{Error, Result};
 use crate::line::description::Kind;
-use crate::line::{Described, Line, MAX, Reader, Text, is_newer};
+use crate::line::{self, Described, Line, MAX, Reader, Text, is_newer};
 use crate::process;
 use crate::process::peers;
 use table::{Column, Table};
@@ -89,9 +89,7 @@ impl Printer {
 
 /// Prints a line, if it is one: what a service says may be of any length.
 fn put(line: &impl Serialize) -> Result<()> {
-    let mut text = serde_json::to_string(line)
-        .map_err(|e| Error::Bug(format!("a line could not be written as JSON: {e}")))?;
-    text.push('\n');
+    let text = line::json(line)?;
     if text.len() > MAX {
         let head: String = text.chars().take(200).collect();
         return Err(Error::Data(format!("an answer fits no line of {MAX} bytes: {head}")));

@@ -20,7 +20,7 @@ use crate::process;
 use crate::process::progress::Progress;
 use crate::storage::concurrency::Lanes;
 use crate::storage::retry::Trouble;
-use crate::storage::{Attempt, Failure, Inventoried, Inventory, Vault};
+use crate::storage::{Attempt, Failure, Inventoried, Inventory, Retrievals, Span, Want};
 use crate::tools::retrieve::Settings;
 use crate::tools::retrieve::jobs::{Archive, Jobs};
 
@@ -39,7 +39,7 @@ struct Download {
 /// # Errors
 /// When a manifest does not come, or standard output cannot take the lines.
 /// Data, when manifests were refused: the others are printed.
-pub async fn run<V: Vault>(
+pub async fn run<V: Retrievals>(
     vault: &V,
     inventory: &Inventory,
     settings: &Settings,
@@ -161,7 +161,7 @@ fn unusable(e: io::Error) -> Error {
 }
 
 /// Downloads a manifest until it equals the tree hash in the inventory.
-async fn fetch<V: Vault>(
+async fn fetch<V: Retrievals>(
     number: usize,
     archive: &Inventoried,
     jobs: &Jobs<'_, V>,
@@ -179,7 +179,7 @@ async fn fetch<V: Vault>(
             None => Download { file: temporary()?, hash: TreeHash::default(), size: 0 },
         };
         let now = download.insert(now);
-        let result = go_on(vault, &job, archive.size, now).await?;
+        let result = go_on(vault, (&job, of.want()), archive.size, now).await?;
         drop(lane);
         let failure = match result {
             Ok(()) => match whole(&mut download, archive.treehash)? {
@@ -204,9 +204,9 @@ async fn fetch<V: Vault>(
 }
 
 /// Downloads what lacks, a piece at a time.
-async fn go_on<V: Vault>(
+async fn go_on<V: Retrievals>(
     vault: &V,
-    job: &str,
+    (job, want): (&str, Want<'_>),
     size: u64,
     download: &mut Download,
 ) -> Result<Attempt<()>> {
@@ -215,7 +215,7 @@ async fn go_on<V: Vault>(
         let room = usize::try_from(piece).unwrap_or(usize::MAX);
         let mut bytes: Vec<u8> = Vec::new();
         let fetched = vault
-            .fetch(job, download.size, piece, &mut |got| {
+            .read(job, want, Span { offset: download.size, size: piece }, &mut |got| {
                 let fits = got.len().min(room.saturating_sub(bytes.len()));
                 bytes.extend_from_slice(got.get(..fits).unwrap_or_default());
             })

@@ -9,9 +9,10 @@ use super::table::{self, Column};
 use super::{Printer, what};
 use crate::error::Result;
 use crate::line::{Described, Line, StreamId, Upload};
-use crate::storage::glacier::Glacier;
 use crate::storage::retry::Patience;
-use crate::storage::{Dest, Failure, Job, JobState, Vault as _};
+use crate::storage::{
+    Dest, Destination, Failure, Job, JobState, Listings, Places, Retrievals, Uploads,
+};
 use crate::units;
 
 /// The columns of the table of vaults.
@@ -62,10 +63,15 @@ struct VaultLine {
 ///
 /// # Errors
 /// When the service refuses, or standard output cannot take the lines.
-pub async fn vaults(vault: &Glacier, patience: Patience, mut printer: Printer) -> Result<()> {
-    let vaults = patience.with(async || vault.vaults().await).await;
+pub async fn vaults<V: Places>(vault: &V, patience: Patience, mut printer: Printer) -> Result<()> {
+    let mut vaults = Vec::new();
+    let listed = patience.with(async || {
+        vaults.clear();
+        vault.places(&mut |found| vaults.push(found)).await
+    });
+    listed.await.map_err(|failure| failure.on("vaults"))?;
     let now = Timestamp::now();
-    for found in vaults.map_err(|failure| failure.on("vaults"))? {
+    for found in vaults {
         let dest: Dest = found.name.parse().map_err(|_| {
             let why = format!("\"{}\" is no name of a vault", found.name);
             Failure::Damaged(why).on("vaults")
@@ -154,7 +160,7 @@ struct Retrieval {
 }
 
 impl Retrieval {
-    fn new(job: Job, vault: &Glacier, names: &Names) -> Self {
+    fn new(job: Job, vault: &impl Destination, names: &Names) -> Self {
         let (state, message) = match job.state {
             JobState::Waiting => ("waiting", None),
             JobState::Ready => ("ready", None),
@@ -194,9 +200,14 @@ impl Retrieval {
 ///
 /// # Errors
 /// When the service refuses.
-pub async fn jobs(vault: &Glacier, patience: Patience) -> Result<Vec<Job>> {
-    let jobs = patience.with(async || vault.jobs().await).await;
-    jobs.map_err(|failure| failure.on(&vault.dest().to_string()))
+pub async fn jobs<V: Retrievals>(vault: &V, patience: Patience) -> Result<Vec<Job>> {
+    let mut jobs = Vec::new();
+    let listed = patience.with(async || {
+        jobs.clear();
+        vault.under_way(&mut |page| jobs.extend(page)).await
+    });
+    listed.await.map_err(|failure| failure.on(&vault.dest().to_string()))?;
+    Ok(jobs)
 }
 
 /// Prints jobs, with what `names` knows of their archives.
@@ -205,7 +216,7 @@ pub async fn jobs(vault: &Glacier, patience: Patience) -> Result<Vec<Job>> {
 /// When standard output cannot take the lines.
 pub fn print_jobs(
     jobs: Vec<Job>,
-    vault: &Glacier,
+    vault: &impl Destination,
     names: &Names,
     mut printer: Printer,
 ) -> Result<()> {
@@ -229,18 +240,24 @@ pub fn print_jobs(
 ///
 /// # Errors
 /// When the service refuses, or standard output cannot take the lines.
-pub async fn uploads(
-    vault: &Glacier,
+pub async fn uploads<V: Listings + Uploads>(
+    vault: &V,
     patience: Patience,
     own: &BTreeSet<String>,
     mut printer: Printer,
 ) -> Result<()> {
     let dest = vault.dest().to_string();
-    let uploads = patience.with(async || vault.uploads().await).await;
+    let mut uploads = Vec::new();
+    let listed = patience.with(async || {
+        uploads.clear();
+        vault.unfinished(&mut |upload| uploads.push(upload)).await
+    });
+    listed.await.map_err(|failure| failure.on(&dest))?;
     let now = Timestamp::now();
-    for upload in uploads.map_err(|failure| failure.on(&dest))? {
-        let size = match patience.with(async || vault.parts(&upload.id).await).await {
-            Ok(parts) => parts.iter().map(|part| part.size).fold(0, u64::saturating_add),
+    for upload in uploads {
+        let held = patience.with(async || vault.held(&upload.id, upload.part_size).await).await;
+        let size = match held {
+            Ok(held) => held.value.iter().map(|part| part.size).fold(0, u64::saturating_add),
             // Finished or dropped since it was listed.
             Err(Failure::Missing(_)) => continue,
             Err(failure) => return Err(failure.on(&dest)),
@@ -253,7 +270,7 @@ pub async fn uploads(
             begun: upload.created,
             part_size: upload.part_size,
             size,
-            of: Described::of(&upload.description),
+            of: Described::of(&upload.described),
         };
         let cells = vec![
             table::minute(line.begun),

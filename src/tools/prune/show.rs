@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::Fate;
 use super::orphans::Orphan;
 use crate::error::{Error, Result};
-use crate::line::{Guid, Line, MAX, StreamId};
+use crate::line::{self, Guid, Line, MAX, StreamId};
 use crate::prices::early_deletion::Early;
 use crate::prices::{Money, Prices};
 use crate::process::input::Span;
@@ -100,8 +100,8 @@ impl<'a> Cost<'a> {
 /// When it is no line any more.
 pub fn offered(text: &str, offer: &Offer, prices: &Prices) -> Result<String> {
     let cost = offer.early.map(|early| Cost::of(early, prices));
-    let more = json(&More { reason: &offer.reason, cost })?;
-    let fields = more.strip_prefix('{').unwrap_or_default();
+    let more = line::json(&More { reason: &offer.reason, cost })?;
+    let fields = more.trim_end().strip_prefix('{').unwrap_or_default();
     // No field comes twice.
     let names = ["reason", "early_days", "early_fee", "free_from", "currency", "prices_date"];
     let has = |name: &&str| text.contains(&format!("\"{name}\":"));
@@ -119,15 +119,6 @@ pub fn offered(text: &str, offer: &Offer, prices: &Prices) -> Result<String> {
 fn parsed(text: &str) -> Result<Line> {
     let changed = || Error::Data("stdin: was changed while it was read".to_owned());
     Line::parse(text).ok().flatten().ok_or_else(changed)
-}
-
-/// A line of JSON.
-///
-/// # Errors
-/// None that could happen.
-pub fn json(value: &impl Serialize) -> Result<String> {
-    serde_json::to_string(value)
-        .map_err(|e| Error::Bug(format!("a line could not be written as JSON: {e}")))
 }
 
 /// What `--explain` prints.

@@ -246,7 +246,7 @@ fn chain_of(made: &Made, text: &str) -> Option<Vec<Name>> {
 /// The calendar's label of a time: any two times of one day have the same.
 fn label(rule: usize, time: i64, zone: &str) -> String {
     let zone = TimeZone::get(zone).unwrap();
-    let local = Timestamp::from_second(time).unwrap().to_zoned(zone);
+    let local = Timestamp::from_second(time).unwrap().to_zoned_datetime(zone);
     let date = local.date();
     match RULES[rule] {
         "daily" => format!("{date}"),

@@ -42,14 +42,14 @@ struct Read {
 }
 
 impl Inbox {
-    /// Starts to read standard input.
-    pub fn of_stdin() -> Self {
+    /// Starts to read the input.
+    pub fn of(input: impl io::Read + Send + 'static) -> Self {
         let (sender, messages) = unbounded_channel();
         let read = Arc::<Read>::default();
         let seen = Arc::clone(&read);
         // It lives as long as the process: a read cannot be called off.
         std::thread::spawn(move || {
-            let mut lines = Reader::new(BufReader::with_capacity(64 << 10, io::stdin()));
+            let mut lines = Reader::new(BufReader::with_capacity(64 << 10, input));
             loop {
                 let message = match lines.read() {
                     Ok(None) => break,

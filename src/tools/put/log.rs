@@ -5,9 +5,10 @@ use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Seek as _};
 
+use crate::catalog::part_hashes::PartHashes;
 use crate::error::{Error, Result};
 use crate::hash::tree::Hash;
-use crate::line::{Deleted, Line, StreamId};
+use crate::line::{self, Deleted, Line, StreamId};
 use crate::process;
 use crate::spool::StreamDir;
 use crate::spool::append::{self, Append};
@@ -24,6 +25,9 @@ pub struct Ledger<'a> {
     region: String,
     /// A receipt tells of this stream; it is whole, and stays as it is.
     receipt: bool,
+    /// Beside it, a journal of another destination stays in the spool: chunk
+    /// learns of it what that one lacks.
+    is_awaited: bool,
     /// The attempt that only the catalog knows of: the journal of it was lost,
     /// or archives of the one before were deleted.
     generation: Option<u32>,
@@ -68,31 +72,34 @@ struct FromSpool {
     texts: Vec<String>,
     journal: Journal,
     is_under_way: bool,
+    /// A put to another destination has asked for the parts, and sent nothing.
+    is_awaited: bool,
 }
 
 impl FromSpool {
     fn read(stream: &StreamDir, receipts: Vec<File>, dest: &str) -> Result<Self> {
         let id = stream.id();
         let cannot = |e| Error::io(format!("stream {id}: journal: cannot read"), e);
+        let mut is_awaited = false;
         if let Some(file) = stream.existing_journal()? {
             // I2: the run that wrote it may have died before its fsync.
             append::settle(&file).map_err(cannot)?;
             let own = Self { is_under_way: true, ..Self::of(file).map_err(cannot)? };
             own.journal.is_of(id)?;
             match &own.journal.dest {
-                Some(other) if other != dest => {
+                Some(other) if other != dest && !own.journal.holds_nothing() => {
                     return Err(Error::Usage(format!(
                         "stream {id}: on its way to {other}; finish that first"
                     )));
                 }
-                Some(_) => return Ok(own),
-                None => {}
+                Some(other) if other == dest => return Ok(own),
+                other => is_awaited = other.is_some(),
             }
         }
         for file in receipts {
             let own = Self::of(file).map_err(cannot)?;
             if own.journal.dest.as_deref() == Some(dest) && own.journal.is_of(id).is_ok() {
-                return Ok(own);
+                return Ok(Self { is_awaited, ..own });
             }
         }
         Ok(Self::default())
@@ -104,7 +111,7 @@ impl FromSpool {
         let texts: Vec<String> =
             lines.into_iter().filter_map(|line| String::from_utf8(line).ok()).collect();
         let journal = Journal::read(texts.join("\n").as_bytes())?;
-        Ok(Self { texts, journal, is_under_way: false })
+        Ok(Self { texts, journal, is_under_way: false, is_awaited: false })
     }
 }
 
@@ -204,6 +211,7 @@ impl<'a> Ledger<'a> {
             dest: dest.to_owned(),
             region: region.unwrap_or_default().to_owned(),
             receipt: merged.receipt,
+            is_awaited: merged.receipt && own.is_awaited,
             generation: merged.generation,
             deletions: merged.deletions,
             in_journal: written.map(|text| fingerprint(text)).collect(),
@@ -217,6 +225,11 @@ impl<'a> Ledger<'a> {
     /// a journal.
     pub fn has_receipt(&self) -> bool {
         self.receipt
+    }
+
+    /// Whether what is left in the spool is for another destination.
+    pub fn is_awaited(&self) -> bool {
+        self.is_awaited
     }
 
     /// Writes what the catalog has lost of a stored stream again, as one of
@@ -248,12 +261,7 @@ impl<'a> Ledger<'a> {
         let id = self.stream.id();
         let mut journal = self.stream.journal()?;
         let (dest, region) = (self.dest.clone(), self.region.clone());
-        let written = |record: &Record| {
-            serde_json::to_string(record)
-                .map(|text| text + "\n")
-                .map_err(|e| Error::Bug(format!("a record could not be written as JSON: {e}")))
-        };
-        let mut text = written(&Record::Journal { v: 1, stream: id, dest, region })?;
+        let mut text = line::json(&Record::Journal { v: 1, stream: id, dest, region })?;
         if self.in_journal.contains(&fingerprint(&text)) {
             text.clear();
         }
@@ -263,7 +271,7 @@ impl<'a> Ledger<'a> {
         // an earlier attempt. Held by
         // plan::tests::cases::a_journal_that_was_lost_goes_on_with_the_attempt_of_the_catalog.
         if let Some(generation) = self.generation {
-            text += &written(&Record::Generation { generation })?;
+            text += &line::json(&Record::Generation { generation })?;
         }
         if !text.is_empty() {
             journal.append(&format!("stream {id}: journal"), &text)?;
@@ -277,9 +285,7 @@ impl<'a> Ledger<'a> {
     /// # Errors
     /// When the disk cannot take it.
     pub fn record(&mut self, record: &Record) -> Result<()> {
-        let text = serde_json::to_string(record)
-            .map_err(|e| Error::Bug(format!("a record could not be written as JSON: {e}")))?;
-        self.write_journal(&(text + "\n"))
+        self.write_journal(&line::json(record)?)
     }
 
     fn write_journal(&mut self, text: &str) -> Result<()> {
@@ -328,18 +334,14 @@ impl<'a> Ledger<'a> {
     /// When reading fails.
     pub fn hashes(&self, receipts: Vec<File>, volume: u32) -> Result<Vec<Hash>> {
         let id = self.stream.id();
-        let mut found = Vec::new();
+        let mut found = PartHashes::default();
         let mut take = |text: &str| {
             if let Ok(Some(Line::Hashes(line))) = Line::parse(text)
                 && line.stream == id
                 && line.volume == volume
                 && line.dest == self.dest
             {
-                let first = usize::try_from(line.part).unwrap_or(usize::MAX);
-                if found.len() >= first {
-                    found.truncate(first);
-                    found.extend(line.treehashes);
-                }
+                found.take(line.part, line.treehashes);
             }
         };
         self.catalog.scan(&id.to_string(), &mut take)?;
@@ -348,6 +350,6 @@ impl<'a> Ledger<'a> {
                 take(&text);
             }
         }
-        Ok(found)
+        Ok(found.in_order())
     }
 }

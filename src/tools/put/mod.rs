@@ -27,13 +27,14 @@ use crate::line::{Line, Stamp, Stored, Stream, StreamId};
 use crate::partsize;
 use crate::process;
 use crate::process::peers;
+use crate::process::worst::Worst;
 use crate::spool::catalog_file::Catalog;
 use crate::spool::journal::Journal;
 use crate::spool::underway::Underway;
 use crate::spool::{Holder, Spool, underway};
 use crate::storage::rate_limit::Uplink;
 use crate::storage::retry::Patience;
-use crate::storage::{Failure, Vault};
+use crate::storage::{Failure, Limits, Places, Uploads};
 use crate::tools::receipts;
 use forecast::Speed;
 use gate::Gates;
@@ -89,15 +90,20 @@ struct Estimated<'a> {
     done: Option<Timestamp>,
 }
 
-/// Stores the streams whose lines come on standard input.
+/// Stores the streams whose lines come on the input, which is standard input
+/// but in tests.
 ///
 /// # Errors
 /// The failure of a stream; those of others are printed, and none keeps the
 /// other streams from being stored.
-pub async fn run<V: Vault>(vault: &V, settings: &Settings) -> Result<()> {
+pub async fn run<V: Uploads + Places>(
+    vault: &V,
+    settings: &Settings,
+    input: impl io::Read + Send + 'static,
+) -> Result<()> {
     let spool = Spool::open(&settings.spool)?;
     let mut catalog = Catalog::open(&settings.catalog)?;
-    let mut inbox = Inbox::of_stdin();
+    let mut inbox = Inbox::of(input);
     if settings.create_vault {
         let patience = Patience { limit: settings.patience };
         let created = wanted(&mut inbox, patience.with(async || vault.create().await)).await?;
@@ -155,7 +161,11 @@ fn put_away(spool: &Spool) {
 ///
 /// # Errors
 /// When the lines are wrong, or the books cannot be read.
-pub async fn dry_run(settings: &Settings) -> Result<()> {
+pub async fn dry_run(
+    settings: &Settings,
+    limits: &Limits,
+    input: impl io::Read + Send + 'static,
+) -> Result<()> {
     let scratch = tempfile::tempdir()
         .map_err(|e| Error::io("a scratch directory: cannot create (see TMPDIR)", e))?;
     let there = |path: &Path, name: &str| {
@@ -164,11 +174,12 @@ pub async fn dry_run(settings: &Settings) -> Result<()> {
     let empty = Spool::open(&scratch.path().join("spool"))?;
     let spool = Spool::open(&there(&settings.spool, "spool"))?;
     let mut catalog = Catalog::open(&there(&settings.catalog, "catalog.jsonl"))?;
-    let mut inbox = Inbox::of_stdin();
+    let mut inbox = Inbox::of(input);
     each(&mut inbox, settings, async |inbox, stream, stamp| {
         let mut gates = Gates::default();
         gates.number(stamp).map_err(|e| inbox.blame(e))?;
         let id = stream.stream;
+        limits.take(stream.part_size, stream.volume_size).map_err(Error::Usage)?;
         let directory = match spool.existing(id)? {
             Some(directory) => directory,
             None => empty.stream(id)?,
@@ -176,7 +187,8 @@ pub async fn dry_run(settings: &Settings) -> Result<()> {
         let receipts = spool.receipts(id)?;
         let (_, journal) = Ledger::open(&directory, receipts, &mut catalog, &settings.dest, None)?;
         let name = stream.name.clone();
-        let mut plan = Plan::new(stream, settings.dest.clone(), String::new(), journal);
+        let place = (settings.dest.clone(), String::new());
+        let mut plan = Plan::new(stream, place, limits, journal);
         while let Some(message) = inbox.next_of(id).await {
             let (_, line, stamp) = message?;
             if let Line::Failed(failed) = line {
@@ -220,7 +232,7 @@ async fn each(
     settings: &Settings,
     mut work: impl AsyncFnMut(&mut Inbox, Stream, Stamp) -> Result<()>,
 ) -> Result<()> {
-    let mut failure = None;
+    let mut worst = Worst::default();
     let mut streams = 0;
     while let Some(message) = inbox.next().await {
         streams += 1;
@@ -239,18 +251,7 @@ async fn each(
         let Err(error) = result else { continue };
         // Without credentials no other stream does better.
         let last = matches!(error, Error::Credentials(_));
-        // What the same command does not cure is what the exit code tells.
-        failure = Some(match failure {
-            None => error,
-            Some(Error::Unfinished(earlier)) => {
-                process::complain(&Error::Unfinished(earlier));
-                error
-            }
-            Some(earlier) => {
-                process::complain(&error);
-                earlier
-            }
-        });
+        worst.add(error);
         if last {
             break;
         }
@@ -263,7 +264,7 @@ async fn each(
         let is_piped = peers::may_be_cut(io::stdin());
         return Err(if is_piped { Error::Unfinished(why) } else { Error::Data(why) });
     }
-    failure.map_or(Ok(()), Err)
+    worst.finish()
 }
 
 /// Whether a stream's sizes and names are those of a stream.
@@ -272,7 +273,7 @@ fn check(stream: &Stream) -> Result<(), String> {
     description::fits(stream)
 }
 
-async fn store<V: Vault>(
+async fn store<V: Uploads>(
     vault: &V,
     settings: &Settings,
     spool: &Spool,
@@ -282,6 +283,7 @@ async fn store<V: Vault>(
     (stream, stamp): (Stream, Stamp),
 ) -> Result<()> {
     let id = stream.stream;
+    vault.limits().take(stream.part_size, stream.volume_size).map_err(Error::Usage)?;
     let directory = spool.stream(id)?;
     let _lock = directory.lock(Holder::Put)?;
     if !settings.assume_new {
@@ -296,7 +298,8 @@ async fn store<V: Vault>(
     // A stamp that cannot be obeyed is told before anything is sent.
     Gates::default().number(stamp).map_err(|e| inbox.blame(e))?;
     let (name, based) = (stream.name.clone(), stream.from_guid.is_some() || stream.compound);
-    let plan = Plan::new(stream, settings.dest.clone(), vault.region().to_owned(), journal);
+    let place = (settings.dest.clone(), vault.region().to_owned());
+    let plan = Plan::new(stream, place, vault.limits(), journal);
     let worker = Worker::new(vault, spool, &directory, settings, plan, ledger, uplink.clone());
     worker.run(inbox).await?;
     if based { look_for_bases(spool, catalog, id, &name) } else { Ok(()) }
@@ -345,7 +348,7 @@ async fn wanted<T>(inbox: &mut Inbox, answer: impl Future<Output = T>) -> Result
 
 /// Refuses a destination that holds archives while nothing here knows of any:
 /// catalog and spool are lost, and all would be stored a second time.
-async fn refuse_strangers<V: Vault>(
+async fn refuse_strangers<V: Uploads>(
     vault: &V,
     settings: &Settings,
     spool: &Spool,
@@ -362,8 +365,8 @@ async fn refuse_strangers<V: Vault>(
         return Ok(());
     }
     let patience = Patience { limit: settings.patience };
-    let archives = patience.with(async || vault.archives().await).await;
-    match archives {
+    let archives = patience.with(async || vault.holds().await).await;
+    match archives.map(|answer| answer.value) {
         Ok(0) => Ok(()),
         Ok(archives) => Err(Error::Configuration(format!(
             "{}: holds {archives} archives, and neither catalog nor spool knows of any; bring the catalog back (glacier-ls inventory --rebuild), or say --assume-new",

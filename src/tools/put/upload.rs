@@ -7,7 +7,8 @@ use std::io::{self, Read};
 use sha2::{Digest as _, Sha256};
 
 use crate::hash::tree::{Fold, Hash, LEAF, TreeHash};
-use crate::storage::Listed;
+use crate::spool::journal::Upload;
+use crate::storage::{Held, Seal, Sealed};
 
 /// A part that was announced.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -105,7 +106,11 @@ pub struct Item {
     first_here: usize,
     there: usize,
     /// What the service held when it was asked, by offset.
-    held: BTreeMap<u64, Listed>,
+    held: BTreeMap<u64, Held>,
+    /// What the service calls the parts that it holds, if it names them.
+    tags: Vec<Option<String>>,
+    /// The hashes and names of parts that earlier runs sent.
+    told: BTreeMap<u32, (Hash, String)>,
 }
 
 impl Item {
@@ -122,7 +127,14 @@ impl Item {
             first_here: 0,
             there: 0,
             held: BTreeMap::new(),
+            tags: Vec::new(),
+            told: BTreeMap::new(),
         }
+    }
+
+    /// An upload that an earlier run began, and what it wrote down of it.
+    pub fn resumed(upload: &Upload) -> Self {
+        Self { told: upload.sent.clone(), ..Self::new(Phase::Resumed(upload.id.clone())) }
     }
 
     /// Bytes announced.
@@ -132,19 +144,31 @@ impl Item {
 
     /// Takes a part that begins at `offset`.
     pub fn push(&mut self, piece: Piece, offset: u64) {
-        let way = match self.held.get(&offset) {
-            Some(held) if held.size == piece.size && held.treehash == piece.treehash => Way::There,
-            _ => Way::Here,
-        };
+        let held = self.held.get(&offset);
+        let held = held.filter(|held| match held.is(piece.size, piece.treehash, piece.sha256) {
+            Some(is) => is,
+            None => self.was_told(&piece, held.sent.tag.as_deref()),
+        });
+        let way = if held.is_some() { Way::There } else { Way::Here };
+        self.tags.push(held.and_then(|held| held.sent.tag.clone()));
         self.there += usize::from(way == Way::There);
         self.ways.push(way);
         self.parts.push(piece);
     }
 
+    /// Whether the next part was sent by an earlier run, which wrote down that
+    /// the service gave it this name.
+    fn was_told(&self, piece: &Piece, tag: Option<&str>) -> bool {
+        let part = u32::try_from(self.parts.len()).ok();
+        let told = part.and_then(|part| self.told.get(&part));
+        told.is_some_and(|(sha256, told)| *sha256 == piece.sha256 && tag == Some(told))
+    }
+
     /// Takes what the service holds.
-    pub fn hold(&mut self, listed: &[Listed]) {
-        self.held = listed.iter().map(|part| (part.offset, *part)).collect();
+    pub fn hold(&mut self, held: Vec<Held>) {
+        self.held = held.into_iter().map(|part| (part.offset, part)).collect();
         self.ways.clear();
+        self.tags.clear();
         (self.first_here, self.there) = (0, 0);
         let mut offset = 0;
         for piece in std::mem::take(&mut self.parts) {
@@ -159,6 +183,15 @@ impl Item {
         self.kept = self.treehashes();
         self.parts = Vec::new();
         self.ways = Vec::new();
+        self.tags = Vec::new();
+    }
+
+    /// What its archive must come to, once its end is known.
+    pub fn seal(&self) -> Option<Seal> {
+        let Closed { size, treehash } = self.closed?;
+        let parts = self.parts.iter().zip(&self.tags);
+        let sealed = parts.map(|(piece, tag)| Sealed { sha256: piece.sha256, tag: tag.clone() });
+        Some(Seal::of(size, treehash, sealed.collect()))
     }
 
     /// The tree hashes of the parts.
@@ -176,7 +209,8 @@ impl Item {
         let mut offset = 0;
         for piece in &self.parts {
             let held = self.held.get(&offset);
-            if held.is_some_and(|held| held.size != piece.size || held.treehash != piece.treehash) {
+            let is = held.and_then(|held| held.is(piece.size, piece.treehash, piece.sha256));
+            if is == Some(false) {
                 return true;
             }
             offset += piece.size;
@@ -212,8 +246,11 @@ impl Item {
     }
 
     /// Marks a part as held by the service.
-    pub fn arrived(&mut self, part: usize) {
+    pub fn arrived(&mut self, part: usize, tag: Option<String>) {
         self.set(part, Way::There);
+        if let Some(known) = self.tags.get_mut(part) {
+            *known = tag;
+        }
         self.there += 1;
     }
 
@@ -245,6 +282,8 @@ impl Item {
     pub fn restart(&mut self) {
         self.phase = Phase::Fresh;
         self.held.clear();
+        self.told.clear();
+        self.tags.iter_mut().for_each(|tag| *tag = None);
         self.ways.iter_mut().for_each(|way| *way = Way::Here);
         (self.first_here, self.there) = (0, 0);
     }

@@ -20,7 +20,7 @@ use super::plan::{Action, Ask, Effect, Outcome, Plan};
 use super::{Settings, manifest};
 use crate::error::{Error, Result};
 use crate::hash::tree::Hash;
-use crate::line::{Failed, Line, Stamp, now};
+use crate::line::{Failed, Line, Stamp};
 use crate::process;
 use crate::process::peers;
 use crate::process::progress::Progress;
@@ -29,7 +29,7 @@ use crate::spool::{Spool, StreamDir};
 use crate::storage::concurrency::Lanes;
 use crate::storage::rate_limit::Uplink;
 use crate::storage::retry::{Patience, Trouble};
-use crate::storage::{Attempt, Body, Failure, JobState, Vault};
+use crate::storage::{Attempt, Body, Failure, Place, Terms, Uploads};
 use crate::tools::put::log::Ledger;
 use crate::tools::put::upload::Piece;
 use crate::tools::receipts;
@@ -84,7 +84,7 @@ pub struct Worker<'a, V> {
     progress: Progress,
 }
 
-impl<'a, V: Vault> Worker<'a, V> {
+impl<'a, V: Uploads> Worker<'a, V> {
     /// Prepares the work on a stream.
     pub fn new(
         vault: &'a V,
@@ -244,7 +244,7 @@ impl<'a, V: Vault> Worker<'a, V> {
         let target = action.target;
         let taken = Arc::new(AtomicU64::new(0));
         let mut body = None;
-        if let Ask::Send { part, piece, .. } = &action.ask {
+        if let Ask::Send { part, offset, piece, .. } = &action.ask {
             let file = self.file(target, *part, piece.size)?;
             let start = match target {
                 Target::Volume(_) => 0,
@@ -253,8 +253,10 @@ impl<'a, V: Vault> Worker<'a, V> {
             self.moving.push(Arc::clone(&taken));
             let gate = self.gates.gate(piece.stamp);
             let pace = self.uplink.pace(gate.rate());
+            let at = Place { part: number(target, *part)?, offset: *offset };
             body = Some((
                 gate,
+                at,
                 Body {
                     file: Arc::new(file),
                     start,
@@ -273,32 +275,31 @@ impl<'a, V: Vault> Worker<'a, V> {
             tokio::time::sleep(pause).await;
             let _lane = lanes.enter().await;
             let result = match &action.ask {
-                Ask::Initiate { description } => {
-                    vault.initiate(description, part_size).await.map(Outcome::Initiated)
+                Ask::Begin { about } => vault
+                    .begin(about, part_size, &Terms::default())
+                    .await
+                    .map(|begun| Outcome::Begun(begun.value.upload)),
+                Ask::List { upload } => {
+                    vault.held(upload, part_size).await.map(|held| Outcome::Held(held.value))
                 }
-                Ask::List { upload } => vault.parts(upload).await.map(Outcome::Listed),
-                Ask::Send { upload, offset, .. } => match &body {
+                Ask::Send { upload, .. } => match &body {
                     // I7: the window is looked at when the request starts,
                     // and while its bytes flow.  Held by
                     // tests/put.rs::sends_nothing_while_the_window_is_closed
                     // and a_clock_that_jumps_sends_nothing_outside_of_the_window.
-                    Some((gate, body)) if gate.is_open() => tokio::select! {
-                        sent = vault.send(upload, *offset, body) => sent.map(|()| Outcome::Sent),
+                    Some((gate, at, body)) if gate.is_open() => tokio::select! {
+                        sent = vault.send(upload, *at, body) => {
+                            sent.map(|sent| Outcome::Sent(sent.value))
+                        }
                         () = gate.closed(grace) => Ok(Outcome::Stopped),
                     },
                     _ => Ok(Outcome::Stopped),
                 },
-                Ask::Complete { upload, size, treehash, .. } => vault
-                    .complete(upload, *size, *treehash)
-                    .await
-                    .map(|archive_id| Outcome::Completed { archive_id, at: now() }),
-                Ask::Find { description, size, treehash, job } => {
-                    let archive = |made: &crate::storage::Inventoried| {
-                        description.identifies(&made.description)
-                            && made.size == *size
-                            && made.treehash == *treehash
-                    };
-                    find(vault, job.as_deref(), archive).await
+                Ask::Complete { upload, seal, .. } => {
+                    vault.complete(upload, seal).await.map(Outcome::Completed)
+                }
+                Ask::LookUp { about, seal, ticket } => {
+                    vault.look_up(about, seal, ticket.as_deref()).await.map(Outcome::LookedUp)
                 }
             };
             Done { action: Some((action, taken)), result }
@@ -308,11 +309,7 @@ impl<'a, V: Vault> Worker<'a, V> {
     /// The file that holds a part.
     fn file(&self, target: Target, part: usize, size: u64) -> Result<std::fs::File> {
         let file = match target {
-            Target::Volume(volume) => {
-                let part = u32::try_from(part)
-                    .map_err(|_| Error::Bug(format!("{target}: part {part} is too many")))?;
-                self.directory.part(volume, part, size)?
-            }
+            Target::Volume(volume) => self.directory.part(volume, number(target, part)?, size)?,
             Target::Manifest => self.directory.manifest()?,
         };
         file.ok_or_else(|| {
@@ -369,7 +366,7 @@ impl<'a, V: Vault> Worker<'a, V> {
                 self.running.push(attempt);
                 Ok(())
             }
-            Err(Failure::Missing(why)) if matches!(action.ask, Ask::Initiate { .. }) => Err(
+            Err(Failure::Missing(why)) if matches!(action.ask, Ask::Begin { .. }) => Err(
                 Error::Refused(format!("{}: {why}; --create-vault makes one", self.vault.dest())),
             ),
             Err(failure) => match self.read_again(&action)? {
@@ -423,7 +420,7 @@ impl<'a, V: Vault> Worker<'a, V> {
                 Effect::Abort(upload) => {
                     let vault = self.vault;
                     self.running.push(Box::pin(async move {
-                        let result = vault.abort(&upload).await.map(|()| Outcome::Stopped);
+                        let result = vault.abort(&upload).await.map(|_| Outcome::Stopped);
                         Done { action: None, result }
                     }));
                 }
@@ -432,6 +429,7 @@ impl<'a, V: Vault> Worker<'a, V> {
                     let effects = self.plan.manifest(manifest)?;
                     self.perform(effects)?;
                 }
+                Effect::Retire if self.ledger.is_awaited() => {}
                 Effect::Retire => {
                     let (id, dest) = (self.directory.id(), &self.settings.dest);
                     let name = || receipts::name(self.spool, id, dest, self.vault.region());
@@ -539,35 +537,7 @@ impl<'a, V: Vault> Worker<'a, V> {
     }
 }
 
-/// Looks for an archive in the vault's inventory, or asks for one.
-async fn find<V: Vault>(
-    vault: &V,
-    job: Option<&str>,
-    archive: impl Fn(&crate::storage::Inventoried) -> bool,
-) -> Attempt<Outcome> {
-    if let Some(job) = job {
-        match vault.job(job).await {
-            Ok(found) => match found.state {
-                JobState::Waiting => return Ok(Outcome::NoInventory),
-                JobState::Ready => match vault.inventory(job).await {
-                    Ok(inventory) => {
-                        let found = inventory.archives.into_iter().find(archive);
-                        let archive = found.map(|found| (found.archive_id, found.created));
-                        return Ok(Outcome::Searched { made: inventory.made, archive });
-                    }
-                    Err(failure) if vault.is_gone(job, &failure).await => {}
-                    Err(failure) => return Err(failure),
-                },
-                JobState::Failed(_) => {}
-            },
-            // It has expired: another is asked for.
-            Err(Failure::Missing(_)) => {}
-            Err(failure) => return Err(failure),
-        }
-    }
-    match vault.request_inventory().await {
-        Ok(job) => Ok(Outcome::Requested { job, at: now() }),
-        Err(Failure::Missing(_)) => Ok(Outcome::NoInventory),
-        Err(failure) => Err(failure),
-    }
+/// The number of a part.
+fn number(target: Target, part: usize) -> Result<u32> {
+    u32::try_from(part).map_err(|_| Error::Bug(format!("{target}: part {part} is too many")))
 }

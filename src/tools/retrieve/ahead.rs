@@ -1,19 +1,20 @@
 //! How far ahead archives are asked for.
 //!
-//! The output of a job can be fetched for about a day. On a slow line only
-//! what can be fetched within that time is asked for; the rest follows as
-//! room is made. The first archive that is needed is always asked for, or
+//! What was brought up can be read for a time only, that of a vault for about
+//! a day. On a slow line only what can be fetched within that time is asked
+//! for; the rest follows as room is made. The first archive that is needed is always asked for, or
 //! nothing would ever come.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
-/// What is asked for must be fetched within this time, of the 24 hours.
-pub const DAY: Duration = Duration::from_hours(20);
+use jiff::SignedDuration;
 
-/// Bytes that are asked for while nothing is known of the line: 20 hours at
-/// 7.6 Mbit/s.
-pub const FIRST: u64 = 64 << 30;
+/// Bytes a second while nothing is known of the line: 64 GiB in 20 hours.
+const FIRST: u64 = (64 << 30) / (20 * 3600);
+
+/// Seconds in a day.
+const DAY: u64 = 86_400;
 
 /// How long bytes must have come before their rate says something: a small
 /// archive is over before the line is full, and would make it look slow.
@@ -50,9 +51,19 @@ pub fn due(archives: impl Iterator<Item = Standing> + Clone, allowance: u64) -> 
 }
 
 /// How many bytes may be asked for and not be fetched, at a rate in bytes a
-/// second.
-pub fn allowance(rate: Option<u64>) -> u64 {
-    rate.map_or(FIRST, |rate| rate.saturating_mul(DAY.as_secs()))
+/// second, where they can be read for so long: what comes in five sixths of
+/// that time.
+pub fn allowance(rate: Option<u64>, lasts: Option<SignedDuration>) -> u64 {
+    let Some(lasts) = lasts else { return u64::MAX };
+    let seconds = u64::try_from(lasts.as_secs()).unwrap_or(0) / 6 * 5;
+    rate.unwrap_or(FIRST).saturating_mul(seconds)
+}
+
+/// For how many days what is asked for should be kept, where that can be
+/// chosen: until so many bytes are fetched at a rate, and two more.
+pub fn days(bytes: u64, rate: Option<u64>) -> u16 {
+    let days = bytes / rate.unwrap_or(FIRST).max(1) / DAY;
+    u16::try_from(days).unwrap_or(u16::MAX).saturating_add(3)
 }
 
 /// Measures how fast bytes come, over the time in which some were under way.
@@ -141,10 +152,19 @@ mod tests {
     }
 
     #[test]
-    fn an_allowance_is_what_twenty_hours_bring() {
-        assert_eq!(allowance(Some(1)), 72_000);
-        assert_eq!(allowance(Some(u64::MAX)), u64::MAX);
-        assert_eq!(allowance(None), FIRST);
+    fn an_allowance_is_what_five_sixths_of_the_time_bring() {
+        let day = Some(SignedDuration::from_hours(24));
+        assert_eq!(allowance(Some(1), day), 72_000);
+        assert_eq!(allowance(Some(u64::MAX), day), u64::MAX);
+        assert_eq!(allowance(None, day) >> 29, (64 << 30 >> 29) - 1, "some 64 GiB");
+        assert_eq!(allowance(Some(1), None), u64::MAX);
+    }
+
+    #[test]
+    fn what_is_asked_for_is_kept_until_it_is_fetched() {
+        assert_eq!(days(0, None), 3);
+        assert_eq!(days(10 * DAY, Some(2)), 8);
+        assert_eq!(days(u64::MAX, Some(0)), u16::MAX);
     }
 
     #[test]

@@ -8,18 +8,8 @@ use serde::Serialize;
 
 use crate::error::{Error, Result};
 use crate::prices::{Money, Prices};
-use crate::storage::Tier;
+use crate::storage::{Tier, class};
 use crate::units;
-
-/// Minutes from the request to the output, at least and at most (Amazon
-/// Glacier Developer Guide, "Archive Retrieval Options").
-fn minutes(tier: Tier) -> (u64, u64) {
-    match tier {
-        Tier::Expedited => (1, 5),
-        Tier::Standard => (3 * 60, 5 * 60),
-        Tier::Bulk => (5 * 60, 12 * 60),
-    }
-}
 
 /// What is needed of the service, and of the disk.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -74,7 +64,7 @@ pub struct Restore {
 impl Restore {
     /// What it takes in a tier.
     pub fn new(needs: &Needs, tier: Tier, rate: Option<u64>, prices: &Prices) -> Self {
-        let (minutes_least, minutes_most) = minutes(tier);
+        let (minutes_least, minutes_most) = class::VAULT.minutes(tier).unwrap_or_default();
         let retrieval_price = retrieval(prices, tier, needs.jobs.iter().copied());
         let transfer_price = prices.transfer(needs.size);
         Self {

@@ -14,9 +14,9 @@ use tokio::sync::Notify;
 use tokio::time::sleep;
 
 use crate::error::{Error, Result};
-use crate::storage::{Failure, Job, JobState, Span, Tier, Vault};
+use crate::storage::{Readiness, Retrievals, Sought, Span, Tier, Unit, Want};
 use crate::tools::retrieve::Settings;
-use crate::tools::retrieve::ahead::{Meter, Standing, allowance, due};
+use crate::tools::retrieve::ahead::{self, Meter, Standing, allowance, due};
 use crate::tools::retrieve::estimate::Budget;
 
 /// The first and the longest pause between two looks at the service's list;
@@ -37,6 +37,13 @@ pub struct Archive {
     pub range: Option<Span>,
     /// What the user knows it as: stream and volume.
     pub thing: String,
+}
+
+impl Archive {
+    /// What the service is asked for.
+    pub fn want(&self) -> Want<'_> {
+        Want { archive: &self.id, version: None, span: self.range }
+    }
 }
 
 /// The jobs of all archives.
@@ -86,6 +93,8 @@ struct State {
     is_useful: bool,
     /// A job that somebody was told of in an earlier run.
     known: Option<String>,
+    /// The archive is not there, and what the service says.
+    missing: Option<String>,
     /// Bytes that are still to be fetched; not counted without a bound.
     left: u64,
 }
@@ -94,11 +103,21 @@ impl State {
     fn id(&self) -> Option<&str> {
         self.job.as_ref().map(|job| job.id.as_str())
     }
+
+    /// What is asked after, of an archive in this state.
+    fn sought<'s>(&'s self, archive: &'s Archive) -> Sought<'s> {
+        let ticket = self.id().or(self.known.as_deref());
+        Sought { want: archive.want(), ticket, gone: &self.gone }
+    }
 }
 
-impl<'a, V: Vault> Jobs<'a, V> {
+impl<'a, V: Retrievals> Jobs<'a, V> {
     /// Nothing is asked yet.
-    pub fn new(vaults: &'a [V], archives: Vec<Archive>, settings: &'a Settings) -> Self {
+    pub fn new(vaults: &'a [V], mut archives: Vec<Archive>, settings: &'a Settings) -> Self {
+        for archive in &mut archives {
+            let unit = vaults.get(archive.place).map(|vault| vault.unit(None));
+            archive.range = archive.range.filter(|_| unit == Some(Unit::Span));
+        }
         let states = RefCell::new(vec![State::default(); archives.len()]);
         Self {
             vaults,
@@ -147,6 +166,11 @@ impl<'a, V: Vault> Jobs<'a, V> {
         let archive = self.archives.get(index);
         let vault = archive.and_then(|archive| self.vaults.get(archive.place));
         vault.zip(archive).ok_or_else(|| Error::Bug("an archive is not in the plan".to_owned()))
+    }
+
+    /// What the service says of an archive that is not there.
+    pub fn missing(&self, index: usize) -> Option<String> {
+        self.state(index).missing
     }
 
     /// Measures how fast bytes come.
@@ -241,75 +265,62 @@ impl<'a, V: Vault> Jobs<'a, V> {
         let all = states
             .iter()
             .map(|state| Standing { left: state.left, asked: state.job.is_some() || state.asking });
-        let rate = self.meter.rate().or(self.assumed);
-        due(all, if self.bounded { allowance(rate) } else { u64::MAX })
+        let lasts = self.vaults.iter().filter_map(|vault| vault.limits().output_lasts).min();
+        due(all, if self.bounded { allowance(self.rate(), lasts) } else { u64::MAX })
     }
 
-    /// Reads a vault's list of jobs into the states.
+    /// Bytes a second, measured or assumed.
+    fn rate(&self) -> Option<u64> {
+        self.meter.rate().or(self.assumed)
+    }
+
+    /// For how many days an archive should be kept that is asked for now.
+    fn days(&self) -> u16 {
+        let left = self.states.borrow().iter().map(|state| state.left).fold(0, u64::saturating_add);
+        ahead::days(left, self.rate())
+    }
+
+    /// Asks a vault how far its archives are.
     async fn look(&self, place: usize) -> Result<()> {
         let Some(vault) = self.vaults.get(place) else { return Ok(()) };
-        let jobs = self.settings.patience.with(async || vault.jobs().await).await;
-        let jobs = jobs.map_err(|failure| failure.on(&vault.dest().to_string()))?;
-        for (index, archive) in self.archives.iter().enumerate() {
-            let state = self.state(index);
-            if archive.place != place || state.ready {
-                continue;
-            }
-            match state.id() {
-                None => {
-                    if let Some(job) = job_for(&jobs, archive, &state) {
-                        self.take(index, job);
-                    } else if let Some(known) = state.known {
-                        self.recall(index, &known).await?;
-                    }
+        let all = self.archives.iter().enumerate().filter(|(_, archive)| archive.place == place);
+        let all = all.map(|(index, archive)| (index, archive, self.state(index)));
+        let waiting: Vec<_> = all.filter(|(_, _, state)| !state.ready).collect();
+        let sought = waiting.iter().map(|(_, archive, state)| state.sought(archive));
+        let sought: Vec<Sought<'_>> = sought.collect();
+        let found = self.settings.patience.with(async || vault.readiness(&sought).await).await;
+        let found = found.map_err(|failure| failure.on(&vault.dest().to_string()))?;
+        for ((index, _, before), readiness) in waiting.iter().zip(found.value) {
+            match (readiness, before.id()) {
+                (Readiness::Failed(why), Some(id)) => self.renew(*index, id, &why).await?,
+                // What an earlier run told of is asked after once: what is gone
+                // does not come back.
+                (Readiness::Failed(_) | Readiness::Cold, None) => {
+                    self.change(*index, |state| state.known = None);
                 }
-                Some(id) => match jobs.iter().find(|job| job.id == id) {
-                    Some(Job { state: JobState::Waiting, .. }) => {}
-                    Some(job @ Job { state: JobState::Ready, .. }) => self.take(index, job),
-                    Some(Job { state: JobState::Failed(why), .. }) => {
-                        self.renew(index, id, why).await?;
-                    }
-                    // A list may be behind; a new job costs money.
-                    None => {
-                        if let Err(failure @ Failure::Missing(_)) = vault.job(id).await {
-                            self.renew(index, id, &failure.to_string()).await?;
-                        }
-                    }
-                },
+                (readiness, _) => {
+                    self.take(*index, &readiness);
+                }
             }
         }
         Ok(())
     }
 
-    /// Takes the job that an earlier run has told of, if the service knows it
-    /// though its list does not: a list may be behind, and a new job costs
-    /// money.
-    async fn recall(&self, index: usize, known: &str) -> Result<()> {
-        let (vault, archive) = self.archive(index)?;
-        // It is asked for once: what is gone does not come back.
-        self.change(index, |state| state.known = None);
-        let found = self.settings.patience.with(async || vault.job(known).await).await;
-        match found {
-            Ok(job) => {
-                if job_for(std::slice::from_ref(&job), archive, &self.state(index)).is_some() {
-                    self.take(index, &job);
-                }
-                Ok(())
-            }
-            // What is no job of this vault is asked for anew.
-            Err(Failure::Missing(_) | Failure::Refused(_)) => Ok(()),
-            Err(failure) => Err(failure.on(&archive.thing)),
-        }
-    }
-
-    fn take(&self, index: usize, job: &Job) {
+    /// Takes what brings an archive up, if there is anything.
+    fn take(&self, index: usize, readiness: &Readiness) -> bool {
+        let is_ready = matches!(readiness, Readiness::Ready { .. });
+        let (id, requested, tier) = match readiness {
+            Readiness::Coming { ticket, since, tier }
+            | Readiness::Ready { ticket, since, tier, .. } => (ticket, since, tier),
+            Readiness::Cold | Readiness::Failed(_) => return false,
+        };
         self.change(index, |state| {
-            if state.id() != Some(job.id.as_str()) {
-                let Job { id, tier, created: requested, .. } = job.clone();
-                state.job = Some(Begun { id, tier, requested });
+            if state.id() != Some(id.as_str()) {
+                state.job = Some(Begun { id: id.clone(), tier: *tier, requested: *requested });
             }
-            state.ready = job.state == JobState::Ready;
+            state.ready = is_ready;
         });
+        true
     }
 
     /// Gives up a job that failed or whose output is gone, and asks again:
@@ -384,18 +395,4 @@ impl<'a, V: Vault> Jobs<'a, V> {
             }
         }
     }
-}
-
-/// The job that brings up what is needed of an archive and has not failed; one
-/// that is ready before one that is not, and the one that was told of before
-/// others.
-fn job_for<'j>(jobs: &'j [Job], archive: &Archive, state: &State) -> Option<&'j Job> {
-    jobs.iter()
-        .filter(|job| job.range == archive.range)
-        .filter(|job| job.archive_id.as_deref() == Some(archive.id.as_str()))
-        .filter(|job| !state.gone.contains(&job.id))
-        .filter(|job| !matches!(job.state, JobState::Failed(_)))
-        .max_by_key(|job| {
-            (job.state == JobState::Ready, state.known.as_deref() == Some(job.id.as_str()))
-        })
 }

@@ -4,7 +4,6 @@
 pub mod ahead;
 pub mod estimate;
 pub mod jobs;
-pub(crate) mod shared;
 
 use crate::storage::retry::Patience;
 use crate::storage::{Dest, Tier};

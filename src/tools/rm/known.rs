@@ -111,13 +111,13 @@ impl Known {
 
     /// The receipt of a stream that needs an archive, if the catalog has lost
     /// that it is stored.
-    pub fn lost_with(&self, archive_id: &str) -> Option<&Stored> {
-        self.lost.iter().find(|it| it.names(archive_id)).map(|it| &it.stored)
+    pub fn lost_with(&self, archive_id: &str) -> Option<&Receipt> {
+        self.lost.iter().find(|it| it.names(archive_id))
     }
 
-    /// Whether the catalog has lost that a stream is stored.
-    pub fn has_lost(&self, stream: StreamId) -> bool {
-        self.lost.iter().any(|it| it.stored.stream == stream)
+    /// The receipt of a stream, if the catalog has lost that it is stored.
+    pub fn lost_of(&self, stream: StreamId) -> Option<&Receipt> {
+        self.lost.iter().find(|it| it.stored.stream == stream)
     }
 
     /// Whether an archive was deleted before.

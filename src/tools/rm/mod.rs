@@ -24,9 +24,8 @@ use crate::process;
 use crate::spool::Spool;
 use crate::spool::catalog_file::Catalog;
 use crate::spool::underway;
-use crate::storage::glacier::Glacier;
 use crate::storage::retry::Patience;
-use crate::storage::{Failure, Vault as _};
+use crate::storage::{Failure, Listings, Places, Uploads};
 use crate::tools::receipts::{Place, Receipt};
 use crate::units;
 use input::Asked;
@@ -118,7 +117,7 @@ fn lost(spool: &Spool, stored: Vec<(Place, Stored)>, known: &Known) -> Result<Ve
 ///
 /// # Errors
 /// When something must stay, or did not go.
-pub async fn run(vault: &Glacier, settings: &Settings) -> Result<()> {
+pub async fn run<V: Uploads + Listings + Places>(vault: &V, settings: &Settings) -> Result<()> {
     let asked = Asked::read(io::stdin().lock())?;
     asked.warnings().iter().for_each(|warning| process::warn(warning));
     if asked.is_empty() {
@@ -229,11 +228,11 @@ fn foretell(plan: &Plan, spool: Option<&Spool>, here: &Here) -> Result<()> {
 ///
 /// # Errors
 /// When it is not there, or the service does not believe that it is empty.
-pub async fn delete_vault(vault: &Glacier, settings: &Settings) -> Result<()> {
+pub async fn delete_vault<V: Places>(vault: &V, settings: &Settings) -> Result<()> {
     let patience = Patience { limit: settings.patience };
     let dest = vault.dest().to_string();
     let described = patience.with(async || vault.describe().await).await;
-    let described = described.map_err(|failure| failure.on(&dest))?;
+    let described = described.map_err(|failure| failure.on(&dest))?.value;
     let said =
         Said { inventory: described.inventory, archives: described.archives, size: described.size };
     if !settings.yes {
@@ -246,12 +245,10 @@ pub async fn delete_vault(vault: &Glacier, settings: &Settings) -> Result<()> {
         process::warn(&format!("{dest}: {DRY}"));
         return Ok(());
     }
-    match patience.with(async || vault.delete_vault().await).await {
+    match patience.with(async || vault.remove().await).await {
         // An earlier attempt did it, and its answer was lost.
-        Ok(()) | Err(Failure::Missing(_)) => work::print_vault(vault),
-        Err(failure) if failure.is_invalid() => {
-            Err(vault::verdict(&dest, said, told(settings, &dest)?))
-        }
+        Ok(_) | Err(Failure::Missing(_)) => work::print_vault(vault),
+        Err(Failure::Invalid(_)) => Err(vault::verdict(&dest, said, told(settings, &dest)?)),
         Err(failure) => Err(failure.on(&dest)),
     }
 }

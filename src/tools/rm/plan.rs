@@ -10,6 +10,7 @@ use crate::catalog::Brief;
 use crate::error::{Error, Result};
 use crate::line::{Stream, StreamId, Upload};
 use crate::spool::journal::Journal;
+use crate::tools::receipts::Receipt;
 
 /// Names in a message, at most.
 const NAMES: usize = 5;
@@ -126,7 +127,8 @@ pub fn decide(
         }
         let lost = known.and_then(|known| known.lost_with(&wanted.archive_id));
         if let Some(lost) = lost.filter(|_| !break_chain) {
-            return Err(forgotten(&format!("stdin: line {}: {}", wanted.number, lost.name)));
+            let what = format!("stdin: line {}: {}", wanted.number, lost.stored.name);
+            return Err(forgotten(&what, lost));
         }
         let is_named = known.is_some_and(|known| known.names(wanted.stream, &wanted.archive_id));
         if !is_named && !break_chain {
@@ -150,9 +152,10 @@ pub fn decide(
         };
         let mut lost = known.lost(ids.into_iter());
         lost.retain(|stored| !goes(stored.stream));
-        if let Some(lost) = lost.iter().find(|stored| known.has_lost(stored.stream)) {
-            let name = &lost.name;
-            return Err(forgotten(&format!("stdin: {name} could not be restored any more: it")));
+        if let Some(lost) = lost.iter().find_map(|stored| known.lost_of(stored.stream)) {
+            let name = &lost.stored.name;
+            let what = format!("stdin: {name} could not be restored any more: it");
+            return Err(forgotten(&what, lost));
         }
         plan.first
             .extend(lost.extract_if(.., |it| dropped.contains(&it.stream)).map(|it| it.stream));
@@ -171,8 +174,13 @@ fn goes_on_with(stream: StreamId) -> String {
     format!("glacier-put goes on with stream {stream}; give its stream line too, to drop it")
 }
 
-/// Why nothing goes by a catalog that has lost a stream.
-fn forgotten(what: &str) -> Error {
+/// Why nothing goes by a catalog that has lost a stream, or never had it.
+fn forgotten(what: &str, receipt: &Receipt) -> Error {
+    if receipt.is_late {
+        return Error::Unfinished(format!(
+            "{what} is stored, and glacier-put was stopped before the catalog had that; run it on that stream again, then the same command (or glacier-ls receipts >>CATALOG)"
+        ));
+    }
     Error::Configuration(format!(
         "{what} is stored, as its receipt in the spool says, and the catalog has lost that; nothing is deleted before it is back (glacier-ls receipts >>CATALOG)"
     ))

@@ -16,13 +16,13 @@ use crate::error::{Error, Result};
 use crate::line::{Deleted, Line, Stream, now};
 use crate::process;
 use crate::process::peers;
+use crate::process::worst::Worst;
 use crate::spool::catalog_file::Catalog;
 use crate::spool::journal::{Journal, Target};
 use crate::spool::{Holder, Spool, StreamDir};
 use crate::storage::concurrency::Lanes;
-use crate::storage::glacier::Glacier;
 use crate::storage::retry::{Patience, Trouble};
-use crate::storage::{Attempt, Failure, Vault as _};
+use crate::storage::{Attempt, Destination, Failure, Freed, Listings, Places, Told, Uploads};
 use crate::tools::receipts;
 
 /// How often to look whether somebody reads what is printed.
@@ -35,15 +35,15 @@ const LAST: Duration = Duration::from_secs(10);
 type Running<'a> = Pin<Box<dyn Future<Output = (&'a Wanted, Attempt<()>)> + 'a>>;
 
 /// Deletes.
-pub struct Worker<'a> {
-    vault: &'a Glacier,
+pub struct Worker<'a, V> {
+    vault: &'a V,
     dest: String,
     spool: Option<&'a Spool>,
     catalog: Option<Catalog>,
     patience: Patience,
     lanes: Rc<Lanes>,
     /// What did not go, and does not keep the rest from going.
-    failure: Option<Error>,
+    worst: Worst,
     /// Whether the vault has a lock, once that was asked.
     has_lock: Option<bool>,
 }
@@ -57,7 +57,7 @@ fn gone() -> Deleted {
 ///
 /// # Errors
 /// When standard output cannot take it.
-pub fn print_vault(vault: &Glacier) -> Result<()> {
+pub fn print_vault(vault: &impl Destination) -> Result<()> {
     print(&Deleted {
         dest: Some(vault.dest().to_string()),
         region: Some(vault.region().to_owned()),
@@ -69,10 +69,10 @@ fn print(line: &Deleted) -> Result<()> {
     process::put_out(Line::Deleted(line.clone()).text()?.as_bytes())
 }
 
-impl<'a> Worker<'a> {
+impl<'a, V: Uploads + Listings + Places> Worker<'a, V> {
     /// Prepares the work; the catalog is that of archives that go.
     pub fn new(
-        vault: &'a Glacier,
+        vault: &'a V,
         spool: Option<&'a Spool>,
         catalog: Option<Catalog>,
         patience: Patience,
@@ -85,7 +85,7 @@ impl<'a> Worker<'a> {
             catalog,
             patience,
             lanes: Rc::new(Lanes::new(concurrency)),
-            failure: None,
+            worst: Worst::default(),
             has_lock: None,
         }
     }
@@ -98,9 +98,9 @@ impl<'a> Worker<'a> {
     pub async fn run(mut self, plan: &Plan) -> Result<()> {
         let result = self.all(plan).await;
         if let Err(error) = result {
-            self.note(error);
+            self.worst.add(error);
         }
-        self.failure.map_or(Ok(()), Err)
+        self.worst.finish()
     }
 
     async fn all(&mut self, plan: &Plan) -> Result<()> {
@@ -109,7 +109,7 @@ impl<'a> Worker<'a> {
             match self.drop_stream(stream).await {
                 // Somebody works on it.
                 Err(Error::Unfinished(why)) => {
-                    self.note(Error::Unfinished(why));
+                    self.worst.add(Error::Unfinished(why));
                     if plan.first.contains(&stream.stream) {
                         groups = &[];
                     }
@@ -142,21 +142,6 @@ impl<'a> Worker<'a> {
         Ok(())
     }
 
-    /// Keeps an error for the end.
-    fn note(&mut self, error: Error) {
-        self.failure = Some(match self.failure.take() {
-            None => error,
-            Some(Error::Unfinished(earlier)) => {
-                process::complain(&Error::Unfinished(earlier));
-                error
-            }
-            Some(earlier) => {
-                process::complain(&error);
-                earlier
-            }
-        });
-    }
-
     /// A call with patience, as long as somebody reads what is printed.
     async fn wanted<T>(&self, attempt: impl AsyncFnMut() -> Attempt<T>) -> Result<Attempt<T>> {
         tokio::select! {
@@ -167,7 +152,7 @@ impl<'a> Worker<'a> {
 
     async fn abort(&self, upload: &str) -> Result<()> {
         let aborted = self.wanted(async || self.vault.abort(upload).await).await?;
-        aborted.map_err(|failure| failure.on(&format!("upload {upload}")))
+        aborted.map(drop).map_err(|failure| failure.on(&format!("upload {upload}")))
     }
 
     /// Takes a stream out of the spool, and aborts its uploads.
@@ -206,10 +191,7 @@ impl<'a> Worker<'a> {
                 stream: Some(id),
                 name: Some(stream.name.clone()),
                 generation: upload.generation,
-                volume: match target {
-                    Target::Volume(volume) => Some(*volume),
-                    Target::Manifest => None,
-                },
+                volume: (*target).into(),
                 dest: journal.dest.clone(),
                 region: journal.region.clone(),
                 upload_id: Some(upload.id.clone()),
@@ -247,7 +229,7 @@ impl<'a> Worker<'a> {
                 match directory.lock(Holder::Put) {
                     Ok(lock) => Some((spool, directory, lock)),
                     Err(Error::Unfinished(why)) => {
-                        self.note(Error::Unfinished(why));
+                        self.worst.add(Error::Unfinished(why));
                         return Ok(());
                     }
                     Err(error) => return Err(error),
@@ -259,7 +241,7 @@ impl<'a> Worker<'a> {
             && journal.stored.is_none()
             && journal.dest.as_ref() == Some(&self.dest)
         {
-            self.note(Error::Unfinished(format!(
+            self.worst.add(Error::Unfinished(format!(
                 "{}: glacier-put goes on with it by now; run the same command later",
                 group.name
             )));
@@ -291,20 +273,20 @@ impl<'a> Worker<'a> {
                 format!("{}: {count} archives stay: {}", group.name, Target::from(wanted.volume))
             }
         };
-        if failure.is_denied() {
+        if let Failure::Denied(_) = failure {
             let error = self.denied(&thing, &failure).await?;
             // Without the right to delete no other stream does better.
             return match error {
                 Error::Refused(_) => {
-                    self.note(error);
+                    self.worst.add(error);
                     Ok(())
                 }
                 error => Err(error),
             };
         }
         match failure {
-            Failure::Refused(_) => {
-                self.note(failure.on(&thing));
+            Failure::Refused(_) | Failure::Invalid(_) | Failure::Locked(_) => {
+                self.worst.add(failure.on(&thing));
                 Ok(())
             }
             failure => Err(failure.on(&thing)),
@@ -316,7 +298,8 @@ impl<'a> Worker<'a> {
         let has_lock = if let Some(has_lock) = self.has_lock {
             has_lock
         } else {
-            self.wanted(async || self.vault.has_lock().await).await?.unwrap_or(false)
+            let told = self.wanted(async || self.vault.has_lock().await).await?;
+            told.is_ok_and(|told| told.value == Told::Is(true))
         };
         self.has_lock = Some(has_lock);
         Ok(if has_lock {
@@ -373,10 +356,7 @@ impl<'a> Worker<'a> {
                 },
             }
         }
-        match fatal {
-            Some(error) => Err(error),
-            None => Ok(failures),
-        }
+        fatal.map_or(Ok(failures), Err)
     }
 
     /// Writes down that an archive is gone: in the catalog, on disk, then on
@@ -418,20 +398,28 @@ pub fn journal(directory: &StreamDir) -> Result<Option<Journal>> {
 }
 
 /// Deletes one archive, with patience.
-async fn delete(vault: &Glacier, id: &str, patience: Patience, lanes: &Lanes) -> Attempt<()> {
+async fn delete<V: Listings>(
+    vault: &V,
+    id: &str,
+    patience: Patience,
+    lanes: &Lanes,
+) -> Attempt<()> {
     let mut trouble = Trouble::default();
     loop {
         let attempt = {
             let _lane = lanes.enter().await;
-            vault.delete(id).await
+            vault.delete(id, None, false).await
         };
-        match attempt {
-            Ok(()) => {
+        match attempt.map(|answer| answer.value) {
+            Ok(Freed::Freed) => {
                 lanes.worked();
                 return Ok(());
             }
-            // It is gone, as the vault is there.
-            Err(Failure::Missing(_)) => return Ok(()),
+            // A place that keeps versions hides it only.
+            Ok(Freed::Marker) => {
+                return Err(Failure::Refused("is hidden, and its version is there".to_owned()));
+            }
+            Ok(Freed::Locked(until)) => return Err(Failure::Locked(Some(until))),
             Err(failure) => {
                 lanes.failed(&failure);
                 tokio::time::sleep(patience.after(&mut trouble, failure)?).await;

@@ -194,9 +194,7 @@ impl Whole {
 
 /// Whether a volume may have this size, and parts of that.
 pub fn is_volume(size: u64, part_size: u64) -> bool {
-    part_size.is_power_of_two()
-        && (partsize::SMALLEST..=partsize::LARGEST).contains(&part_size)
-        && (1..=partsize::PARTS).contains(&size.div_ceil(part_size))
+    partsize::is_part(part_size) && (1..=partsize::PARTS).contains(&size.div_ceil(part_size))
 }
 
 impl Held {

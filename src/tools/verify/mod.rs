@@ -33,10 +33,9 @@ use crate::process::progress::Progress;
 use crate::spool::catalog_file::Catalog;
 use crate::storage::concurrency::Lanes;
 use crate::storage::retry::Trouble;
-use crate::storage::{Failure, Tier, Vault};
+use crate::storage::{Failure, Retrievals, Tier};
 use crate::tools::retrieve::Settings;
 use crate::tools::retrieve::jobs::{Archive, Begun, Jobs};
-use crate::tools::retrieve::shared::Shared;
 
 /// The `verified` line of parts that follow each other.
 fn line(sample: &Sample, parts: &[(u32, Hash)], verified: Timestamp) -> Result<Verified> {
@@ -71,7 +70,7 @@ enum Outcome {
 
 /// A run: the vaults, and what is shared by the samples.
 struct Run<'a, V> {
-    vaults: Vec<Shared<'a, V>>,
+    vaults: &'a [V],
     settings: &'a Settings,
     lanes: Lanes,
     catalog: RefCell<Option<&'a mut Catalog>>,
@@ -87,7 +86,7 @@ struct Run<'a, V> {
 ///
 /// # Errors
 /// What ended it, or the worst of what some samples met.
-pub async fn request<V: Vault>(plan: Plan, vaults: &[V], settings: &Settings) -> Result<()> {
+pub async fn request<V: Retrievals>(plan: Plan, vaults: &[V], settings: &Settings) -> Result<()> {
     let list = plan.samples.list;
     let run = Run::new(vaults, settings, None, plan.samples.wrong);
     let work = async {
@@ -134,7 +133,7 @@ fn requested(sample: &Sample, job: Begun, tier: Tier) -> Result<String> {
 ///
 /// # Errors
 /// What ended it, or the worst of what some samples met.
-pub async fn compare<V: Vault>(
+pub async fn compare<V: Retrievals>(
     plan: Plan,
     vaults: &[V],
     settings: &Settings,
@@ -177,7 +176,7 @@ pub async fn compare<V: Vault>(
     run.failures.into_inner().finish(list.len())
 }
 
-impl<'a, V: Vault> Run<'a, V> {
+impl<'a, V: Retrievals> Run<'a, V> {
     fn new(
         vaults: &'a [V],
         settings: &'a Settings,
@@ -185,7 +184,7 @@ impl<'a, V: Vault> Run<'a, V> {
         wrong: Vec<Error>,
     ) -> Self {
         Self {
-            vaults: vaults.iter().map(Shared::new).collect(),
+            vaults,
             settings,
             lanes: Lanes::new(settings.concurrency),
             catalog: RefCell::new(catalog),
@@ -195,13 +194,13 @@ impl<'a, V: Vault> Run<'a, V> {
         }
     }
 
-    fn vault(&self, sample: &Sample) -> Result<&Shared<'a, V>> {
+    fn vault(&self, sample: &Sample) -> Result<&'a V> {
         let vault = self.vaults.get(sample.place);
         vault.ok_or_else(|| Error::Bug("a sample has no place".to_owned()))
     }
 
     /// The jobs of one sample: of it alone, so that it ends no other.
-    fn jobs<'s>(&'s self, sample: &Sample) -> Result<Jobs<'s, Shared<'a, V>>> {
+    fn jobs(&self, sample: &Sample) -> Result<Jobs<'a, V>> {
         let archive = Archive {
             place: 0,
             id: sample.archive.archive_id.clone(),
@@ -213,10 +212,9 @@ impl<'a, V: Vault> Run<'a, V> {
     }
 
     /// An error, told as what it is if the archive is not there any more.
-    fn blame(&self, sample: &Sample, error: Error) -> Error {
+    fn blame(sample: &Sample, jobs: &Jobs<'_, V>, error: Error) -> Error {
         let id = &sample.archive.archive_id;
-        let missing = self.vaults.get(sample.place).and_then(|vault| vault.missing(id));
-        match (error, missing) {
+        match (error, jobs.missing(0)) {
             (Error::Refused(_), Some(why)) => Error::Data(format!(
                 "{}: its archive {id} is not in {}: {why}; {}",
                 sample.thing(),
@@ -233,7 +231,7 @@ impl<'a, V: Vault> Run<'a, V> {
         let lane = self.lanes.enter().await;
         let started = jobs.start().await;
         drop(lane);
-        started.map_err(|error| self.blame(sample, error))?;
+        started.map_err(|error| Self::blame(sample, &jobs, error))?;
         jobs.begun(0).ok_or_else(|| Error::Bug("what was asked for has no job".to_owned()))
     }
 
@@ -243,7 +241,7 @@ impl<'a, V: Vault> Run<'a, V> {
         let lane = self.lanes.enter().await;
         let started = jobs.start().await;
         drop(lane);
-        started.map_err(|error| self.blame(sample, error))?;
+        started.map_err(|error| Self::blame(sample, &jobs, error))?;
         if self.settings.no_wait && jobs.waiting() > 0 {
             return Ok(Outcome::NotReady);
         }
@@ -257,13 +255,13 @@ impl<'a, V: Vault> Run<'a, V> {
                 Ok(Outcome::NotReady)
             }
             Ok(()) => Ok(Outcome::Done),
-            Err(error) => Err(self.blame(sample, error)),
+            Err(error) => Err(Self::blame(sample, &jobs, error)),
         }
     }
 
     /// Compares the parts of a sample. One that differs is told, and the
     /// others go on.
-    async fn check(&self, sample: &Sample, jobs: &Jobs<'_, Shared<'a, V>>) -> Result<()> {
+    async fn check(&self, sample: &Sample, jobs: &Jobs<'_, V>) -> Result<()> {
         jobs.ready(0).await;
         self.ready.set(self.ready.get() + 1);
         let mut good: Vec<(u32, Hash)> = Vec::new();
@@ -309,25 +307,24 @@ impl<'a, V: Vault> Run<'a, V> {
         sample: &Sample,
         part: u32,
         expected: Hash,
-        jobs: &Jobs<'_, Shared<'a, V>>,
+        jobs: &Jobs<'_, V>,
     ) -> Result<Option<Error>> {
-        let vault = self.vault(sample)?;
+        let (vault, archive) = jobs.archive(0)?;
         let span = sample.span(part);
-        let offset = span.offset.saturating_sub(sample.range.offset);
         let mut trouble = Trouble::default();
         loop {
             let job = jobs.ready(0).await;
             let mut hash = TreeHash::default();
             let lane = self.lanes.enter().await;
-            let fetched =
-                vault.fetch(&job, offset, span.size, &mut |piece| hash.update(piece)).await;
+            let sink = &mut |piece: &[u8]| hash.update(piece);
+            let fetched = vault.read(&job, archive.want(), span, sink).await;
             drop(lane);
             let failure = match fetched {
-                Ok(()) if hash.finish() == expected => {
+                Ok(_) if hash.finish() == expected => {
                     self.lanes.worked();
                     return Ok(None);
                 }
-                Ok(()) => Failure::Damaged("does not equal its hash".to_owned()),
+                Ok(_) => Failure::Damaged("does not equal its hash".to_owned()),
                 Err(failure) if vault.is_gone(&job, &failure).await => {
                     jobs.renew(0, &job, &failure.to_string()).await?;
                     continue;

@@ -1,10 +1,11 @@
 //! From what was chosen, or asked for before, to what is to be compared: the
 //! second pass over a catalog.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::io::BufRead;
 
 use super::choice::joined;
+use crate::catalog::part_hashes::PartHashes;
 use crate::catalog::scan::unreadable;
 use crate::catalog::scan::{is_bulk, stream_of};
 use crate::error::{Error, Result};
@@ -50,8 +51,7 @@ pub struct Wanted {
 /// Which `hashes` lines belong to a volume.
 type Key = (StreamId, u32, u32, String);
 
-/// The hashes of a volume, by the first part of each line.
-type Known = BTreeMap<u32, Vec<Hash>>;
+type Known = PartHashes<Vec<Hash>>;
 
 fn key(archive: &Archive) -> Key {
     (archive.stream, archive.generation, archive.volume, archive.dest.clone())
@@ -170,7 +170,7 @@ fn parts_of(job: &Job) -> Option<(Span, u32, u32)> {
 /// When reading fails.
 pub fn gather(input: impl BufRead, wanted: Vec<Wanted>, all: bool) -> Result<Samples> {
     let mut known: HashMap<Key, Known> =
-        wanted.iter().map(|wanted| (key(&wanted.archive), Known::new())).collect();
+        wanted.iter().map(|wanted| (key(&wanted.archive), Known::default())).collect();
     let streams: HashSet<StreamId> = wanted.iter().map(|wanted| wanted.archive.stream).collect();
     let mut reader = Reader::new(input);
     while let Some(text) = reader.read().map_err(unreadable)? {
@@ -181,7 +181,7 @@ pub fn gather(input: impl BufRead, wanted: Vec<Wanted>, all: bool) -> Result<Sam
         if let Ok(Some(Line::Hashes(line))) = Line::parse(&text) {
             let key = (line.stream, line.generation, line.volume, line.dest);
             if let Some(known) = known.get_mut(&key) {
-                known.insert(line.part, line.treehashes);
+                known.take(line.part, line.treehashes);
             }
         }
     }
@@ -205,12 +205,8 @@ pub fn gather(input: impl BufRead, wanted: Vec<Wanted>, all: bool) -> Result<Sam
 }
 
 /// The line that has the hash of a part, and the hash.
-fn find(known: &Known, part: u32) -> Result<(u32, Hash), String> {
-    let lacks = || format!("part {part}: no \"hashes\" line has its hash");
-    let (first, hashes) = known.range(..=part).next_back().ok_or_else(lacks)?;
-    let place = usize::try_from(part - first).ok();
-    let hash = place.and_then(|place| hashes.get(place)).ok_or_else(lacks)?;
-    Ok((*first, *hash))
+fn find(known: &Known, part: u32) -> Result<(u32, &[Hash], Hash), String> {
+    known.line_of(part).ok_or_else(|| format!("part {part}: no \"hashes\" line has its hash"))
 }
 
 /// Whether the hashes of all parts of a volume give its tree hash: one that
@@ -219,7 +215,7 @@ fn check(archive: &Archive, known: &Known) -> Result<(), String> {
     let parts = u32::try_from(archive.size.div_ceil(archive.part_size)).unwrap_or(u32::MAX);
     let mut fold = Fold::default();
     for part in 0..parts {
-        fold.push(find(known, part)?.1);
+        fold.push(find(known, part)?.2);
     }
     if fold.finish() == archive.treehash {
         Ok(())
@@ -230,26 +226,21 @@ fn check(archive: &Archive, known: &Known) -> Result<(), String> {
 
 fn wanted_with(wanted: &Wanted, known: &Known, places: &mut Vec<Place>) -> Result<Sample, String> {
     let archive = wanted.archive.clone();
-    let mut firsts: Vec<u32> = Vec::new();
-    let mut parts = Vec::new();
+    let (mut parts, mut lines): (Vec<_>, Vec<Hashes>) = (Vec::new(), Vec::new());
     for part in &wanted.parts {
-        let (first, hash) = find(known, *part)?;
-        if firsts.last() != Some(&first) {
-            firsts.push(first);
+        let (first, treehashes, hash) = find(known, *part)?;
+        if lines.last().is_none_or(|line| line.part != first) {
+            lines.push(Hashes {
+                stream: archive.stream,
+                generation: archive.generation,
+                volume: archive.volume,
+                part: first,
+                dest: archive.dest.clone(),
+                treehashes: treehashes.to_vec(),
+            });
         }
         parts.push((*part, hash));
     }
-    let lines = firsts.into_iter().filter_map(|part| {
-        Some(Hashes {
-            stream: archive.stream,
-            generation: archive.generation,
-            volume: archive.volume,
-            part,
-            dest: archive.dest.clone(),
-            treehashes: known.get(&part)?.clone(),
-        })
-    });
-    let lines = lines.collect();
     let place = Place { dest: archive.dest.parse()?, region: archive.region.clone() };
     let index = places.iter().position(|known| *known == place);
     let index = index.unwrap_or_else(|| {

@@ -5,9 +5,13 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use akashita::hash::tree::{Hash, TreeHash};
+use akashita::line::description::Description;
 use akashita::storage::glacier::Glacier;
 use akashita::storage::rate_limit::Pace;
-use akashita::storage::{Attempt, Body, Dest, Failure, Tier, Vault};
+use akashita::storage::{
+    Attempt, Body, Dest, Failure, Listings, Place, Places, Retrievals, Seal, Sought, Span, Terms,
+    Tier, Uploads, Want,
+};
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
@@ -86,10 +90,17 @@ fn told<T>(attempt: Attempt<T>) -> Option<T> {
 async fn all_calls(vault: &Glacier) {
     let hash = TreeHash::of(b"x");
     told(vault.create().await);
-    told(vault.archives().await);
-    if let Some(id) = told(vault.initiate("{}", 1 << 20).await) {
-        assert!(!id.is_empty() || id.is_empty());
-    }
+    told(vault.describe().await);
+    told(vault.remove().await);
+    told(vault.has_lock().await);
+    told(vault.places(&mut |_| {}).await);
+    told(vault.holds().await);
+    let stream = "0".repeat(32);
+    let about = format!(
+        r#"{{"v":1,"kind":"volume","stream":"{stream}","volume":0,"host":"nas","name":"t@m"}}"#
+    );
+    let about = Description::parse(&about).unwrap();
+    told(vault.begin(&about, 1 << 20, &Terms::default()).await);
     let body = Body {
         file: Arc::new(tempfile::tempfile().unwrap()),
         start: 0,
@@ -99,17 +110,24 @@ async fn all_calls(vault: &Glacier) {
         taken: Arc::new(AtomicU64::new(0)),
         pace: Pace::default(),
     };
-    told(vault.send("u", 0, &body).await);
-    told(vault.parts("u").await);
-    told(vault.complete("u", 1, hash).await);
+    told(vault.send("u", Place { part: 0, offset: 0 }, &body).await);
+    told(vault.held("u", 1 << 20).await);
+    let seal = Seal { size: 1, treehash: hash, composite: None, parts: [].into() };
+    told(vault.complete("u", &seal).await);
+    told(vault.look_up(&about, &seal, None).await);
+    told(vault.look_up(&about, &seal, Some("j")).await);
     told(vault.abort("u").await);
-    told(vault.retrieve("a", None, Tier::Bulk).await);
-    told(vault.request_inventory().await);
-    told(vault.job("j").await);
-    told(vault.jobs().await);
+    let want = Want { archive: "a", version: None, span: None };
+    told(vault.request(want, Tier::Bulk, 1).await);
+    told(vault.readiness(&[Sought { want, ticket: Some("j"), gone: &[] }]).await);
+    told(vault.under_way(&mut |_| {}).await);
     let mut came = 0;
-    let fetched = vault.fetch("j", 0, 100, &mut |piece| came += piece.len()).await;
-    assert!(came <= 100 && (fetched.is_err() || came == 100), "{came} bytes");
-    told(fetched);
-    told(vault.inventory("j").await);
+    let span = Span { offset: 0, size: 100 };
+    let read = vault.read("j", want, span, &mut |piece| came += piece.len()).await;
+    assert!(came <= 100 && (read.is_err() || came == 100), "{came} bytes");
+    told(read);
+    told(vault.list(None, &mut |_| {}).await);
+    told(vault.list(Some("j"), &mut |_| {}).await);
+    told(vault.unfinished(&mut |_| {}).await);
+    told(vault.delete("a", None, false).await);
 }

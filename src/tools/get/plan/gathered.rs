@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use super::{Plan, Stream, Volume};
 use crate::catalog::counted;
+use crate::catalog::part_hashes::PartHashes;
 use crate::error::{Error, Result};
 use crate::hash::tree::{Fold, Hash};
 use crate::line::{Archive, Hashes, Snapshot, Stored, StreamId};
@@ -37,7 +38,7 @@ struct Found<'l> {
     archive: Option<&'l Archive>,
     /// That archive was deleted.
     gone: bool,
-    hashes: BTreeMap<u32, &'l [Hash]>,
+    hashes: PartHashes<&'l [Hash]>,
 }
 
 impl Gathered {
@@ -142,7 +143,7 @@ fn lacking(partial: bool, plan: &mut Plan, why: String) -> Result<Option<Stream>
 }
 
 impl<'l> Attempt<'l> {
-    /// Of several lines for one place the last counts.
+    /// Of several archives of a volume the last counts.
     fn of(
         (generation, dest): (u32, &str),
         archives: impl Iterator<Item = &'l Archive>,
@@ -157,7 +158,7 @@ impl<'l> Attempt<'l> {
         }
         for line in hashes.filter(|it| it.generation == generation && it.dest == dest) {
             let found = volumes.entry(line.volume).or_default();
-            found.hashes.insert(line.part, &line.treehashes);
+            found.hashes.take(line.part, &line.treehashes);
         }
         Self { volumes, stored: None }
     }
@@ -214,28 +215,16 @@ impl Found<'_> {
             return Err(bad("its archive was deleted"));
         }
         let Archive { size, part_size, .. } = *archive;
-        if !part_size.is_power_of_two()
-            || !(partsize::SMALLEST..=partsize::LARGEST).contains(&part_size)
-        {
+        if !partsize::is_part(part_size) {
             return Err(bad("its part size is not 2^n MiB from 1 MiB to 4 GiB"));
         }
         if size == 0 {
             return Err(bad("has no bytes"));
         }
-        let mut hashes = Vec::new();
-        for (part, run) in &self.hashes {
-            if u32::try_from(hashes.len()) != Ok(*part) {
-                break;
-            }
-            hashes.extend_from_slice(run);
-        }
         let parts = size.div_ceil(part_size);
-        let known: usize = self.hashes.values().map(|run| run.len()).sum();
-        if hashes.len() != known || u64::try_from(known) != Ok(parts) {
-            return Err(bad(&format!(
-                "the hashes of its {parts} parts are not all there, or not once each"
-            )));
-        }
+        let hashes = self.hashes.all(parts).ok_or_else(|| {
+            bad(&format!("the hashes of its {parts} parts are not all there, or not once each"))
+        })?;
         if hashes.iter().copied().collect::<Fold>().finish() != archive.treehash {
             return Err(bad("its parts' hashes do not give its tree hash"));
         }

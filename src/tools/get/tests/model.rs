@@ -1,7 +1,8 @@
 //! The worker against a small model of the service's jobs, in sequences of
 //! runs in which anything may go wrong, kills among them.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::FutureExt as _;
 use proptest::prelude::*;
@@ -10,51 +11,36 @@ use tokio::sync::Notify;
 use super::*;
 use crate::dice::{Dice, cases, dice};
 use crate::error::Error;
-
-/// What is in the vault, and what went wrong with it for good.
-#[derive(Default)]
-struct Shelf {
-    archives: BTreeMap<String, Vec<u8>>,
-    /// It was deleted.
-    missing: Option<String>,
-    /// Its bytes are not those that were stored.
-    damaged: Option<String>,
-}
-
-/// A job at the service.
-struct Known {
-    job: Job,
-    /// Its output cannot be had any more, though it may still be listed.
-    expired: bool,
-    /// Its reply came in this run: the list may be behind.
-    told: bool,
-}
+use crate::storage::Job;
+use crate::tests::memory::Fault as Told;
 
 /// The service; it outlives the runs.
 struct Service {
-    dest: Dest,
-    shelf: Shelf,
-    jobs: RefCell<Vec<Known>>,
+    memory: MemoryStorage,
+    archives: BTreeMap<String, Vec<u8>>,
     dice: RefCell<Dice>,
     /// Calls until the process is killed, if it is.
     fuse: Cell<Option<usize>>,
     killed: Notify,
-    /// Jobs that were ever begun.
-    begun: Cell<usize>,
-    /// Whether this run was lied to about its jobs.
+    /// Jobs whose reply came in this run: the list may be behind.
+    told: RefCell<BTreeSet<String>>,
+    /// The calls of this run.
     calls: Cell<usize>,
 }
 
 impl Service {
-    fn new(shelf: Shelf) -> Self {
+    fn new(archives: BTreeMap<String, Vec<u8>>) -> Self {
+        let memory = MemoryStorage::new(Face::Vault);
+        for (id, bytes) in &archives {
+            memory.shelve(id, bytes);
+        }
         Self {
-            dest: "cold".parse().unwrap(),
-            shelf,
-            jobs: RefCell::default(),
+            memory,
+            archives,
             dice: RefCell::default(),
             fuse: Cell::default(),
             killed: Notify::new(),
-            begun: Cell::default(),
+            told: RefCell::default(),
             calls: Cell::default(),
         }
     }
@@ -63,163 +49,63 @@ impl Service {
         self.dice.borrow_mut().once_in(n)
     }
 
-    /// A call comes: the process may be killed, or the call not be taken.
-    async fn call(&self) -> Attempt<()> {
+    fn asked(&self) -> Failing<'_, MemoryStorage> {
+        Failing::new(&self.memory, |call, _, _| self.call(call))
+    }
+
+    /// A call comes: the process may be killed, the call not be taken, or its
+    /// answer be lost.
+    fn call(&self, call: Call) -> Option<Told> {
         self.calls.set(self.calls.get() + 1);
         assert!(self.calls.get() < 2000, "it ends");
         if let Some(left) = self.fuse.get() {
             if left == 0 {
                 self.killed.notify_one();
-                std::future::pending::<()>().await;
+                return Some(Told::Hang);
             }
             self.fuse.set(Some(left - 1));
         }
-        if self.once_in(5) {
-            sleep(Duration::from_millis(3)).await;
+        if self.once_in(15) {
+            return Some(Told::Before(Failure::overload("throttled")));
         }
         if self.once_in(15) {
-            return Err(Failure::Overload("throttled".into()));
+            return Some(Told::Before(Failure::Passing("connection reset".into())));
         }
-        self.lose()
-    }
-
-    /// An answer may be lost.
-    fn lose(&self) -> Attempt<()> {
-        if self.once_in(15) { Err(Failure::Passing("connection reset".into())) } else { Ok(()) }
-    }
-
-    /// Jobs go on, and fail; what is ready expires.
-    fn age(&self) {
-        for known in self.jobs.borrow_mut().iter_mut() {
-            if known.job.state == JobState::Waiting {
-                if self.once_in(20) {
-                    known.job.state = JobState::Failed("it was told to".into());
-                } else if !self.once_in(2) {
-                    known.job.state = JobState::Ready;
-                }
-            } else if self.once_in(30) {
-                known.expired = true;
+        let lost = || Told::After(Failure::Passing("connection reset".into()));
+        match call {
+            Call::Readiness => self.age(),
+            Call::Request if self.once_in(15) => return Some(lost()),
+            // At once, or another may be given the name.
+            Call::Request => {
+                self.told.borrow_mut().insert(self.memory.next_job());
+                return None;
             }
-        }
-        // Some of what has expired is forgotten.
-        self.jobs.borrow_mut().retain(|known| !known.expired || self.once_in(2));
-    }
-}
-
-impl Vault for Service {
-    fn dest(&self) -> &Dest {
-        &self.dest
-    }
-
-    fn region(&self) -> &'static str {
-        "eu-central-1"
-    }
-
-    async fn create(&self) -> Attempt<()> {
-        unreachable!()
-    }
-
-    async fn archives(&self) -> Attempt<u64> {
-        unreachable!()
-    }
-
-    async fn initiate(&self, _: &str, _: u64) -> Attempt<String> {
-        unreachable!()
-    }
-
-    async fn send(&self, _: &str, _: u64, _: &Body) -> Attempt<()> {
-        unreachable!()
-    }
-
-    async fn parts(&self, _: &str) -> Attempt<Vec<Listed>> {
-        unreachable!()
-    }
-
-    async fn complete(&self, _: &str, _: u64, _: Hash) -> Attempt<String> {
-        unreachable!()
-    }
-
-    async fn abort(&self, _: &str) -> Attempt<()> {
-        unreachable!()
-    }
-
-    async fn retrieve(&self, archive: &str, _: Option<Span>, _: Tier) -> Attempt<String> {
-        self.call().await?;
-        if self.shelf.missing.as_deref() == Some(archive) {
-            return Err(Failure::Missing(format!("no archive {archive}")));
-        }
-        // Each costs money.
-        let usable = self.jobs.borrow().iter().any(|known| {
-            known.job.archive_id.as_deref() == Some(archive)
-                && !known.expired
-                && !matches!(known.job.state, JobState::Failed(_))
-        });
-        assert!(!usable, "{archive} is asked for twice");
-        let id = format!("job {}", self.begun.replace(self.begun.get() + 1));
-        let told = self.lose();
-        let job = job(&id, archive, JobState::Waiting);
-        self.jobs.borrow_mut().push(Known { job, expired: false, told: told.is_ok() });
-        told.map(|()| id)
-    }
-
-    async fn request_inventory(&self) -> Attempt<String> {
-        unreachable!()
-    }
-
-    async fn job(&self, id: &str) -> Attempt<Job> {
-        self.call().await?;
-        let jobs = self.jobs.borrow();
-        let known = jobs.iter().find(|known| known.job.id == id);
-        known.map(|known| known.job.clone()).ok_or(Failure::Missing("no such job".into()))
-    }
-
-    async fn jobs(&self) -> Attempt<Vec<Job>> {
-        self.call().await?;
-        self.age();
-        // The list may be behind.
-        let listed = self.jobs.borrow();
-        let listed = listed.iter().filter(|known| {
-            let is_new = known.told && known.job.state == JobState::Waiting;
-            !(is_new && self.once_in(10))
-        });
-        Ok(listed.map(|known| known.job.clone()).collect())
-    }
-
-    async fn fetch(
-        &self,
-        id: &str,
-        offset: u64,
-        size: u64,
-        sink: &mut dyn FnMut(&[u8]),
-    ) -> Attempt<()> {
-        self.call().await?;
-        let archive = {
-            let jobs = self.jobs.borrow();
-            let known = jobs.iter().find(|known| known.job.id == id && !known.expired);
-            let known = known.ok_or(Failure::Missing("the output is gone".into()))?;
-            assert_eq!(known.job.state, JobState::Ready);
-            known.job.archive_id.clone().unwrap()
-        };
-        let at = |place: u64| usize::try_from(place).unwrap();
-        let mut bytes = self.shelf.archives[&archive][at(offset)..at(offset + size)].to_vec();
-        if self.shelf.damaged.as_ref() == Some(&archive) || self.once_in(15) {
-            *bytes.last_mut().unwrap() ^= 1;
-        }
-        if self.once_in(15) {
+            Call::Read if self.once_in(15) => return Some(Told::Flip),
             // Fewer bytes, or more, and nobody says so.
-            let length = self.dice.borrow_mut().below(2 * bytes.len());
-            bytes.resize(length, 0);
+            Call::Read if self.once_in(15) => {
+                return Some(Told::Length(self.dice.borrow_mut().below(4 * LEAF)));
+            }
+            Call::Read if self.once_in(15) => return Some(Told::Cut),
+            _ => {}
         }
-        if self.once_in(15) {
-            sink(&bytes[..bytes.len() / 2]);
-            return Err(Failure::Passing("connection reset".into()));
-        }
-        bytes.chunks(100_000).for_each(sink);
-        Ok(())
+        self.once_in(5).then_some(Told::Slow(Duration::from_millis(3)))
     }
 
-    async fn inventory(&self, _: &str) -> Attempt<Inventory> {
-        unreachable!()
+    /// Jobs go on, and fail; what is ready expires, and some of that is
+    /// forgotten. The list may be behind.
+    fn age(&self) {
+        let lost = self.memory.lost();
+        lost.iter().filter(|_| !self.once_in(2)).for_each(|job| self.memory.forget_job(job));
+        for Job { id, state, .. } in self.memory.jobs() {
+            match state {
+                JobState::Waiting if self.once_in(20) => self.memory.fail(&id),
+                JobState::Waiting if !self.once_in(2) => self.memory.ready(&id, true),
+                JobState::Ready if self.once_in(30) => self.memory.lose_output(&id),
+                _ => {}
+            }
+            let is_new = state == JobState::Waiting && self.told.borrow().contains(&id);
+            self.memory.hide(&id, is_new && self.once_in(10));
+        }
     }
 }
 
@@ -309,7 +195,7 @@ struct Model {
 
 impl Model {
     fn new(sizes: &[usize]) -> Self {
-        let mut shelf = Shelf::default();
+        let mut archives = BTreeMap::new();
         let (mut all, mut expected) = (Vec::new(), Vec::new());
         for (number, size) in (1..).zip(sizes) {
             let name = format!("s{number}");
@@ -318,13 +204,13 @@ impl Model {
                 *byte = byte.wrapping_add(number);
             }
             for (volume, bytes) in bytes.chunks(2 * LEAF).enumerate() {
-                shelf.archives.insert(format!("{name}/{volume}"), bytes.to_vec());
+                archives.insert(format!("{name}/{volume}"), bytes.to_vec());
             }
             all.extend(lines(number, &name, &bytes, 2));
             expected.extend_from_slice(&bytes);
             expected.extend_from_slice(b"end\n");
         }
-        Self { service: Service::new(shelf), lines: all, expected }
+        Self { service: Service::new(archives), lines: all, expected }
     }
 
     /// True if all came back, false if it was killed.
@@ -353,7 +239,7 @@ impl Model {
         service.calls.set(0);
         // The kill of an earlier run may have come as it ended.
         let _ = service.killed.notified().now_or_never();
-        service.jobs.borrow_mut().iter_mut().for_each(|known| known.told = false);
+        service.told.borrow_mut().clear();
         let settings =
             Settings { no_wait: run.no_wait, concurrency: run.concurrency, ..settings() };
         let collected = Collected::new();
@@ -372,7 +258,7 @@ impl Model {
             tokio::select! {
                 result = async {
                     let task = Task::prepare(&plan, &output, keep.as_ref(), &bounds, false).await?;
-                    task.run(std::slice::from_ref(service), &settings).await
+                    task.run(std::slice::from_ref(&service.asked()), &settings).await
                 } => result.map(|()| true),
                 () = service.killed.notified() => Ok(false),
             }
@@ -380,6 +266,7 @@ impl Model {
         drop(output);
         // What is being written holds its lock, as no dead process does.
         runtime.shutdown_timeout(Duration::from_secs(30));
+        assert_eq!(service.memory.needless.get(), 0, "asked for twice");
         // I5: nothing wrong was passed on, and no stream ended early.
         let bytes = match goal {
             Goal::File(path) => {
@@ -420,17 +307,17 @@ proptest! {
                 prop_assert!(matches!(error.code(), 65 | 75), "{error}");
             }
         }
-        let begun = model.service.begun.get();
+        let begun = model.service.memory.asked.get();
         // A job may be listed though its output is gone: one run finds out.
         if model.run(&quiet()).is_err() {
             prop_assert!(model.run(&quiet()).unwrap());
         }
-        let archives = model.service.shelf.archives.len();
-        prop_assert!(model.service.begun.get() <= begun + archives);
+        let archives = model.service.archives.len();
+        prop_assert!(model.service.memory.asked.get() <= begun + archives);
         // Once more, for nothing.
-        let begun = model.service.begun.get();
+        let begun = model.service.memory.asked.get();
         prop_assert!(model.run(&quiet()).unwrap());
-        prop_assert_eq!(model.service.begun.get(), begun);
+        prop_assert_eq!(model.service.memory.asked.get(), begun);
     }
 
     #[test]
@@ -450,7 +337,7 @@ proptest! {
                     model.expected.starts_with(&bytes)
                 } else {
                     let whole = path.extension().is_some_and(|end| end == "volume");
-                    let mut archives = model.service.shelf.archives.values();
+                    let mut archives = model.service.archives.values();
                     archives.any(|it| it.starts_with(&bytes) && (!whole || *it == bytes))
                 };
                 // What a power cut has left may be untouched.
@@ -472,7 +359,8 @@ proptest! {
         }
         right(&before)?;
         // Once more, when the service knows no job any more: nothing is asked.
-        model.service.jobs.borrow_mut().clear();
+        let memory = &model.service.memory;
+        memory.jobs().iter().for_each(|job| memory.forget_job(&job.id));
         prop_assert!(model.run_into(&quiet(), &goal).unwrap());
         prop_assert_eq!(model.service.calls.get(), 0);
     }
@@ -484,11 +372,11 @@ proptest! {
         which in any::<prop::sample::Index>(),
         missing in any::<bool>(),
     ) {
-        let mut model = Model::new(&sizes);
-        let shelf = &mut model.service.shelf;
-        prop_assume!(!shelf.archives.is_empty());
-        let name = shelf.archives.keys().nth(which.index(shelf.archives.len())).cloned();
-        *(if missing { &mut shelf.missing } else { &mut shelf.damaged }) = name;
+        let model = Model::new(&sizes);
+        let Service { archives, memory, .. } = &model.service;
+        prop_assume!(!archives.is_empty());
+        let name = archives.keys().nth(which.index(archives.len())).unwrap();
+        if missing { memory.unshelve(name) } else { memory.rot(name) }
         for run in &runs {
             match model.run(run) {
                 Ok(whole) => prop_assert!(!whole),

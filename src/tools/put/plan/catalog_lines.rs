@@ -65,18 +65,8 @@ impl Plan {
         let Some((end, _)) = &self.end else {
             return Err(Error::Bug("a manifest of a stream that has no end".to_owned()));
         };
-        let stream = &self.stream;
         Ok(Stored {
             v: VERSION,
-            stream: stream.stream,
-            host: stream.host.clone(),
-            name: stream.name.clone(),
-            format: stream.format,
-            guid: stream.guid,
-            from_guid: stream.from_guid,
-            compound: stream.compound,
-            resumed: stream.resumed,
-            filter: stream.filter.clone(),
             generation: self.journal.generation,
             volumes: end.volumes,
             size: end.size,
@@ -84,8 +74,8 @@ impl Plan {
             whole: end.whole.clone(),
             dest: self.dest.clone(),
             region: self.region.clone(),
-            manifest_id: None,
             stored: now,
+            ..Stored::of(self.stream.clone())
         })
     }
 

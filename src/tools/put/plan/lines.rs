@@ -211,10 +211,7 @@ impl Plan {
             .items
             .iter()
             .filter(|(_, item)| item.phase == Phase::Archived)
-            .filter_map(|(target, _)| match target {
-                Target::Volume(volume) => Some(*volume),
-                Target::Manifest => None,
-            })
+            .filter_map(|(target, _)| (*target).into())
             .collect();
         for volume in same {
             // What the Generation has just put by is the last of them.

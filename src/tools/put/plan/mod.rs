@@ -13,13 +13,11 @@ mod tests;
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
-
 use crate::hash::tree::{Fold, Hash};
 use crate::line::description::Description;
 use crate::line::{End, Line, Snapshot, Stored, Stream};
 use crate::spool::journal::{Journal, Record, Target};
-use crate::storage::Listed;
+use crate::storage::{Answer, Held, Limits, Lookup, Seal, Seen, Sent};
 use crate::tools::put::upload::{Item, Phase, Piece};
 
 /// A request to the service.
@@ -33,40 +31,35 @@ pub struct Action {
 
 /// What is asked of the service.
 #[derive(Clone, PartialEq, Eq, Debug)]
-#[expect(missing_docs, reason = "the fields are those of the calls of the Vault trait")]
+#[expect(missing_docs, reason = "the fields are those of the calls of Uploads")]
 pub enum Ask {
     /// Begin an upload.
-    Initiate { description: String },
+    Begin { about: Description },
     /// Which parts it holds.
     List { upload: String },
     /// Take a part.
     Send { upload: String, part: usize, offset: u64, piece: Piece },
     /// Make an archive of the upload.
-    Complete { upload: String, size: u64, treehash: Hash, repeated: bool },
-    /// Whether an archive is in the inventory.
-    Find { description: Description, size: u64, treehash: Hash, job: Option<String> },
+    Complete { upload: String, seal: Seal, repeated: bool },
+    /// Whether there is an archive.
+    LookUp { about: Description, seal: Seal, ticket: Option<String> },
 }
 
 /// What came of a request.
 #[derive(Clone, PartialEq, Eq, Debug)]
-#[expect(missing_docs, reason = "the fields are those of the calls of the Vault trait")]
 pub enum Outcome {
     /// The upload was begun.
-    Initiated(String),
+    Begun(String),
     /// It holds these.
-    Listed(Vec<Listed>),
+    Held(Vec<Held>),
     /// It has the part.
-    Sent,
+    Sent(Sent),
     /// The window closed; the part was not sent.
     Stopped,
     /// It is an archive.
-    Completed { archive_id: String, at: Timestamp },
-    /// The inventory that was made then has the archive, or not.
-    Searched { made: Timestamp, archive: Option<(String, Timestamp)> },
-    /// An inventory was asked for.
-    Requested { job: String, at: Timestamp },
-    /// There is no inventory yet.
-    NoInventory,
+    Completed(Answer<Seen>),
+    /// What the service says of whether there is one.
+    LookedUp(Answer<Lookup>),
 }
 
 /// What must be done here, in order, before anything else is asked.
@@ -124,6 +117,7 @@ pub struct Plan {
     stream: Stream,
     dest: String,
     region: String,
+    limits: Limits,
     journal: Journal,
     items: BTreeMap<Target, Item>,
     /// Everything before this is an archive.
@@ -146,16 +140,19 @@ pub struct Plan {
 impl Plan {
     /// The plan for a stream of which the journal (or receipt) and the
     /// catalog tell what is stored.
-    pub fn new(stream: Stream, dest: String, region: String, journal: Journal) -> Self {
-        let items = journal
-            .uploads
-            .iter()
-            .map(|(target, upload)| (*target, Item::new(Phase::Resumed(upload.id.clone()))))
-            .collect();
+    pub fn new(
+        stream: Stream,
+        (dest, region): (String, String),
+        limits: &Limits,
+        journal: Journal,
+    ) -> Self {
+        let uploads = journal.uploads.iter();
+        let items = uploads.map(|(target, upload)| (*target, Item::resumed(upload))).collect();
         Self {
             stream,
             dest,
             region,
+            limits: limits.clone(),
             journal,
             items,
             front: Target::Volume(0),

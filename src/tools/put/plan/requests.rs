@@ -10,13 +10,8 @@ use crate::hash::tree::Hash;
 use crate::line::Stored;
 use crate::line::description::Description;
 use crate::spool::journal::{Completing, Confirmed, Record, Target};
-use crate::storage::{Failure, INVENTORY_LAG};
-use crate::tools::put::upload::{Closed, Item, Phase, Piece};
-
-/// The service makes no new inventory of a vault that does not change. One
-/// that was asked for so long after a Complete is the last there will be:
-/// an archive would have been a change.
-const SILENCE: jiff::SignedDuration = jiff::SignedDuration::from_hours(72);
+use crate::storage::{Answer, Failure, Limits, Lookup, Seal};
+use crate::tools::put::upload::{Item, Phase, Piece};
 
 /// Uploads of one volume that the service may forget.
 const LOSSES: u32 = 2;
@@ -25,7 +20,7 @@ const LOSSES: u32 = 2;
 enum Step {
     /// Nothing, before an answer or a line comes.
     Wait,
-    Initiate {
+    Begin {
         stamp: usize,
     },
     List(String),
@@ -37,11 +32,10 @@ enum Step {
     },
     Complete {
         upload: String,
-        size: u64,
-        treehash: Hash,
+        seal: Seal,
         repeated: bool,
     },
-    Find(Completing),
+    LookUp(Completing),
 }
 
 impl Plan {
@@ -90,24 +84,25 @@ impl Plan {
             (Phase::Unconfirmed, None) => {
                 return Err(Error::Bug(format!("{target}: unconfirmed, yet never completed")));
             }
-            (Phase::Unconfirmed, Some(asked)) => Step::Find(asked),
-            (Phase::Resumed(_), Some(asked)) if asked.lost => Step::Find(asked),
+            (Phase::Unconfirmed, Some(asked)) => Step::LookUp(asked),
+            (Phase::Resumed(_), Some(asked)) if asked.lost => Step::LookUp(asked),
             // Repeated at once: it is idempotent for a short time only.
-            (Phase::Resumed(upload), Some(Completing { size, treehash, .. })) if !item.doubted => {
-                Step::Complete { upload: upload.clone(), size, treehash, repeated: true }
+            (Phase::Resumed(upload), Some(asked)) if !item.doubted => {
+                Step::Complete { upload: upload.clone(), seal: seal(&asked), repeated: true }
             }
             (Phase::Resumed(upload), _) if !item.parts.is_empty() => Step::List(upload.clone()),
             (Phase::Fresh | Phase::Open(_), _) if undecided => Step::Wait,
             (Phase::Fresh, _) => {
-                item.parts.first().map_or(Step::Wait, |first| Step::Initiate { stamp: first.stamp })
+                item.parts.first().map_or(Step::Wait, |first| Step::Begin { stamp: first.stamp })
             }
             (Phase::Open(upload), _) => {
-                match (item.next(self.stream.part_size), item.closed.filter(|_| item.is_sent())) {
+                let seal = item.is_sent().then(|| item.seal()).flatten();
+                match (item.next(self.stream.part_size), seal) {
                     (Some((part, offset, piece)), _) => {
                         Step::Send { upload: upload.clone(), part, offset, piece }
                     }
-                    (None, Some(Closed { size, treehash })) => {
-                        Step::Complete { upload: upload.clone(), size, treehash, repeated: false }
+                    (None, Some(seal)) => {
+                        Step::Complete { upload: upload.clone(), seal, repeated: false }
                     }
                     (None, None) => Step::Wait,
                 }
@@ -131,9 +126,9 @@ impl Plan {
         let mut effects = Vec::new();
         let ask = match step {
             Step::Wait => return Ok(None),
-            Step::Initiate { .. } => {
+            Step::Begin { .. } => {
                 item.phase = Phase::Opening;
-                Ask::Initiate { description: description.text().map_err(Error::Bug)? }
+                Ask::Begin { about: description }
             }
             Step::List(upload) => {
                 item.phase = Phase::Opening;
@@ -143,21 +138,23 @@ impl Plan {
                 item.going(part);
                 Ask::Send { upload, part, offset, piece }
             }
-            Step::Complete { upload, size, treehash, repeated } => {
+            Step::Complete { upload, seal, repeated } => {
                 item.phase = Phase::Completing;
+                let Seal { size, treehash, composite, .. } = seal;
                 // A repeated one may have its effect only now, and the
                 // inventory must be younger than that.
-                self.record(Record::complete(target, size, treehash, now), &mut effects);
-                Ask::Complete { upload, size, treehash, repeated }
+                let asked = Completing { size, treehash, composite, at: now, lost: false };
+                self.record(Record::complete(target, &asked), &mut effects);
+                Ask::Complete { upload, seal, repeated }
             }
-            Step::Find(Completing { size, treehash, .. }) => {
+            Step::LookUp(asked) => {
                 item.phase = Phase::Searching;
-                let job = self.journal.inventory.clone().map(|(job, _)| job);
+                let ticket = self.journal.inventory.clone().map(|(job, _)| job);
                 // It was described when its upload began.
                 let upload = self.journal.uploads.get(&target);
                 let generation = upload.map_or(description.generation, |of| of.generation);
-                let description = Description { generation, ..description };
-                Ask::Find { description, size, treehash, job }
+                let about = Description { generation, ..description };
+                Ask::LookUp { about, seal: seal(&asked), ticket }
             }
         };
         Ok(Some((effects, Action { target, ask })))
@@ -171,7 +168,7 @@ impl Plan {
         let target = action.target;
         let mut effects = Vec::new();
         match (&action.ask, outcome) {
-            (Ask::Initiate { .. }, Outcome::Initiated(upload)) => {
+            (Ask::Begin { .. }, Outcome::Begun(upload)) => {
                 if self.items.get(&target).is_some_and(|item| item.phase == Phase::Opening) {
                     self.phase(target, Phase::Open(upload.clone()));
                     self.record(Record::upload(target, upload), &mut effects);
@@ -179,29 +176,34 @@ impl Plan {
                     effects.push(Effect::Abort(upload));
                 }
             }
-            (Ask::List { upload }, Outcome::Listed(parts)) => {
+            (Ask::List { upload }, Outcome::Held(parts)) => {
                 let wanted = self.wants(action);
                 if let Some(item) = self.items.get_mut(&target).filter(|_| wanted) {
                     item.phase = Phase::Open(upload.clone());
-                    item.hold(&parts);
+                    item.hold(parts);
                 }
                 self.check_held(target, &mut effects);
             }
-            (Ask::Send { part, .. }, outcome) => {
+            (Ask::Send { part, piece, .. }, outcome) => {
                 let wanted = self.wants(action);
                 if let Some(item) = self.items.get_mut(&target).filter(|_| wanted) {
                     match outcome {
-                        Outcome::Sent => item.arrived(*part),
+                        Outcome::Sent(sent) => {
+                            item.arrived(*part, sent.tag.clone());
+                            if let (Some(tag), Ok(part)) = (sent.tag, u32::try_from(*part)) {
+                                let record = Record::sent(target, part, piece.sha256, tag);
+                                self.record(record, &mut effects);
+                            }
+                        }
                         _ => item.back(*part),
                     }
                 }
             }
             (
-                Ask::Complete { upload, size, treehash, .. },
-                Outcome::Completed { archive_id, at },
+                Ask::Complete { upload, seal, .. },
+                Outcome::Completed(Answer { at, value: seen }),
             ) => {
-                let archive =
-                    Confirmed { archive_id, size: *size, treehash: *treehash, uploaded: at };
+                let archive = confirmed(seal, seen.id, at);
                 match target {
                     // The upload was given up meanwhile, and another may be
                     // under way.
@@ -211,25 +213,26 @@ impl Plan {
                     _ => self.archived(target, archive, &mut effects)?,
                 }
             }
-            (Ask::Find { size, treehash, job, .. }, Outcome::Searched { made, archive }) => {
-                match archive {
-                    Some((archive_id, at)) => {
-                        let archive = Confirmed {
-                            archive_id,
-                            size: *size,
-                            treehash: *treehash,
-                            uploaded: at,
-                        };
+            (Ask::LookUp { seal, ticket, .. }, Outcome::LookedUp(Answer { at, value })) => {
+                match value {
+                    Lookup::Same(seen) | Lookup::Listed(seen) => {
+                        let archive = confirmed(seal, seen.id, seen.at.unwrap_or(at));
                         self.archived(target, archive, &mut effects)?;
                     }
-                    None => self.not_found(target, made, job.as_deref(), &mut effects),
+                    Lookup::Other(what) => {
+                        return Err(Error::Data(format!("{target}: {what}; nothing is replaced")));
+                    }
+                    Lookup::Absent { as_of } => {
+                        self.not_found(target, as_of, ticket.as_deref(), &mut effects);
+                    }
+                    Lookup::Later(job) => {
+                        self.phase(target, Phase::Waiting);
+                        if let Some(job_id) = job.filter(|job| ticket.as_ref() != Some(job)) {
+                            self.record(Record::Inventory { job_id, at }, &mut effects);
+                        }
+                    }
                 }
             }
-            (Ask::Find { .. }, Outcome::Requested { job, at }) => {
-                self.phase(target, Phase::Waiting);
-                self.record(Record::Inventory { job_id: job, at }, &mut effects);
-            }
-            (Ask::Find { .. }, Outcome::NoInventory) => self.phase(target, Phase::Waiting),
             (ask, outcome) => {
                 return Err(Error::Bug(format!("{target}: {ask:?} came to {outcome:?}")));
             }
@@ -250,12 +253,14 @@ impl Plan {
         let asked = upload.and_then(|upload| upload.completing).map(|asked| asked.at);
         let known = self.journal.inventory.as_ref().filter(|(known, _)| job == Some(known));
         let silence = known.zip(asked).map(|((_, wanted), at)| wanted.duration_since(at));
-        let is_silent = silence.is_some_and(|silence| silence >= SILENCE);
-        if !is_silent && asked.is_some_and(|at| made.duration_since(at) < INVENTORY_LAG) {
+        let Limits { list_lag, list_silence, .. } = self.limits;
+        let is_silent = silence.zip(list_silence).is_some_and(|(now, most)| now >= most);
+        let is_early = asked.is_some_and(|at| made.duration_since(at) < list_lag);
+        if is_early && !is_silent {
             self.phase(target, Phase::Unconfirmed);
             self.journal.inventory.take_if(|(known, _)| job == Some(known));
         } else {
-            if asked.is_some_and(|at| made.duration_since(at) < INVENTORY_LAG) {
+            if is_early {
                 effects.push(Effect::Warn(format!(
                     "{target}: the vault has not changed for three days, so it is not there; sent again"
                 )));
@@ -346,17 +351,23 @@ impl Plan {
         now: Timestamp,
     ) -> Option<Vec<Effect>> {
         let target = action.target;
-        if let (Ask::Complete { upload, .. }, Failure::Refused(_)) = (&action.ask, failure) {
+        if let (Ask::Complete { upload, .. }, Failure::Refused(_) | Failure::Invalid(_)) =
+            (&action.ask, failure)
+        {
             return self.doubt(target, upload);
         }
-        if !matches!(failure, Failure::Missing(_)) || matches!(action.ask, Ask::Initiate { .. }) {
+        // Something stands where the archive was to be: perhaps itself.
+        let is_there = matches!(failure, Failure::Exists(_));
+        if !is_there && !matches!(failure, Failure::Missing(_))
+            || matches!(action.ask, Ask::Begin { .. })
+        {
             return None;
         }
         let mut effects = Vec::new();
         match &action.ask {
             // It was given up meanwhile, and came to nothing.
             Ask::Complete { upload, .. } if !self.has(target, upload) => {}
-            Ask::Complete { repeated, .. } if tried || *repeated => {
+            Ask::Complete { repeated, .. } if is_there || tried || *repeated => {
                 self.phase(target, Phase::Unconfirmed);
                 self.record(Record::unconfirmed(target, now), &mut effects);
             }
@@ -399,11 +410,21 @@ impl Plan {
     }
 }
 
+/// The seal of what was asked for before, by this run or an earlier one.
+fn seal(asked: &Completing) -> Seal {
+    let Completing { size, treehash, composite, .. } = *asked;
+    Seal { size, treehash, composite, parts: [].into() }
+}
+
+fn confirmed(seal: &Seal, archive_id: String, uploaded: Timestamp) -> Confirmed {
+    Confirmed { archive_id, size: seal.size, treehash: seal.treehash, uploaded }
+}
+
 impl Step {
     /// The stamp in whose window it may be.
     fn stamp(&self) -> Option<usize> {
         match self {
-            Self::Initiate { stamp } => Some(*stamp),
+            Self::Begin { stamp } => Some(*stamp),
             Self::Send { piece, .. } => Some(piece.stamp),
             _ => None,
         }

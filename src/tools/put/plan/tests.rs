@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 use super::*;
 use crate::line::description::Description;
 use crate::line::{Format, Guid, StreamId, VERSION};
-use crate::storage::Failure;
+use crate::storage::{Failure, Proof, VAULT};
 use machine::stream;
 use service::time;
 

@@ -7,13 +7,13 @@ use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use jiff::Timestamp;
 use tokio::time::sleep;
 
-use super::{Begun, Jobs, PAUSES, job_for};
+use super::{Begun, Jobs, PAUSES};
 use crate::error::{Error, Result};
 use crate::process;
 use crate::storage::retry::Trouble;
-use crate::storage::{Failure, Tier, Vault};
+use crate::storage::{Attempt, Failure, Readiness, Requested, Retrievals, Sought, Tier};
 
-impl<V: Vault> Jobs<'_, V> {
+impl<V: Retrievals> Jobs<'_, V> {
     /// Asks for what is due. What the account's policy does not allow now
     /// stays due.
     pub(super) async fn ask_what_is_due(&self) -> Result<()> {
@@ -73,12 +73,9 @@ impl<V: Vault> Jobs<'_, V> {
         let mut unsure = renewed;
         loop {
             let failure = if unsure {
-                match vault.jobs().await {
-                    Ok(jobs) => {
-                        if let Some(job) = job_for(&jobs, archive, &self.state(index)) {
-                            self.take(index, job);
-                            return Ok(());
-                        }
+                match self.look_once(vault, index).await {
+                    Ok(readiness) if self.take(index, &readiness) => return Ok(()),
+                    Ok(_) => {
                         unsure = false;
                         continue;
                     }
@@ -89,9 +86,10 @@ impl<V: Vault> Jobs<'_, V> {
                 if let Some(budget) = self.budget.as_ref().filter(|_| renewed) {
                     budget.check(tier, [index])?;
                 }
-                match vault.retrieve(&archive.id, archive.range, tier).await {
-                    Ok(id) => {
-                        self.begins(index, id, tier);
+                let asked = vault.request(archive.want(), tier, self.days()).await;
+                match asked.map(|answer| answer.value) {
+                    Ok(requested) => {
+                        self.begins(index, requested, tier);
                         return Ok(());
                     }
                     Err(Failure::Capacity(why)) if tier == Tier::Expedited => {
@@ -101,7 +99,12 @@ impl<V: Vault> Jobs<'_, V> {
                     Err(failure @ Failure::Policy(_)) => {
                         return self.forbidden(vault, &archive.thing, failure).await;
                     }
-                    Err(failure) => failure,
+                    Err(failure) => {
+                        if let Failure::Missing(why) = &failure {
+                            self.change(index, |state| state.missing = Some(why.clone()));
+                        }
+                        failure
+                    }
                 }
             };
             let pause = self.settings.patience.after(&mut trouble, failure);
@@ -110,14 +113,25 @@ impl<V: Vault> Jobs<'_, V> {
         }
     }
 
-    fn begins(&self, index: usize, id: String, tier: Tier) {
+    /// How far an archive is, whoever asked for it.
+    async fn look_once(&self, vault: &V, index: usize) -> Attempt<Readiness> {
+        let (state, archive) = (self.state(index), self.archives.get(index));
+        let Some(archive) = archive else { return Ok(Readiness::Cold) };
+        let sought = Sought { ticket: None, ..state.sought(archive) };
+        let found = vault.readiness(&[sought]).await?;
+        Ok(found.value.into_iter().next().unwrap_or(Readiness::Cold))
+    }
+
+    fn begins(&self, index: usize, requested: Requested, tier: Tier) {
         self.last.set(Instant::now());
         self.policy.set(None);
-        if let Some(budget) = &self.budget {
+        let is_ready = matches!(requested, Requested::Readable(_));
+        if let (Requested::Begun(_), Some(budget)) = (&requested, &self.budget) {
             budget.spend(tier, index);
         }
+        let (Requested::Begun(id) | Requested::UnderWay(id) | Requested::Readable(id)) = requested;
         let job = Begun { id, tier: Some(tier), requested: Some(Timestamp::now()) };
-        self.change(index, |state| (state.job, state.ready) = (Some(job), false));
+        self.change(index, |state| (state.job, state.ready) = (Some(job), is_ready));
     }
 
     /// The other archives of this run go without an expedited job, too.
@@ -130,7 +144,7 @@ impl<V: Vault> Jobs<'_, V> {
     /// The account's policy allows no more for now: waits until it allows the
     /// next archive, as long as patience lasts.
     async fn forbidden(&self, vault: &V, thing: &str, failure: Failure) -> Result<()> {
-        let says = vault.retrieval_policy().await.map(|says| format!(" ({says})"));
+        let says = vault.allowance().await.map(|says| format!(" ({says})"));
         let text = format!("{failure}{}", says.unwrap_or_default());
         if self.settings.no_wait {
             return Err(Error::Unfinished(format!(

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use super::machine::{Books, Chunk, fold, hash, lines};
-use super::service::{Archive, DAY, Upload};
+use super::service::{self, Archive, DAY, Upload};
 use super::world::{PLACES, World};
 use super::*;
 use crate::dice::Dice;
 use crate::spool::Respool;
-use crate::spool::journal::Confirmed;
+use crate::spool::journal::{Completing, Confirmed};
 
 /// A run of put that is led by hand.
 struct Bench {
@@ -36,7 +36,7 @@ impl Bench {
     fn of(mut world: World) -> Self {
         let (dest, region) = PLACES[0];
         let (books, journal) = world.machine.open(dest, region).unwrap();
-        let plan = Plan::new(stream(), dest.into(), region.into(), journal);
+        let plan = Plan::new(stream(), (dest.into(), region.into()), &VAULT, journal);
         Self { world, plan, books }
     }
 
@@ -113,7 +113,8 @@ impl Bench {
 
 /// An archive, and what the journal says of it.
 fn archive(target: Target, id: &str, parts: &[u8]) -> (Archive, Confirmed) {
-    let plan = Plan::new(stream(), PLACES[0].0.into(), PLACES[0].1.into(), Journal::default());
+    let place = (PLACES[0].0.into(), PLACES[0].1.into());
+    let plan = Plan::new(stream(), place, &VAULT, Journal::default());
     let (size, treehash) = (PART * parts.len() as u64, fold(parts));
     let archive = Archive {
         description: plan.description(target),
@@ -134,7 +135,9 @@ fn archived(target: Target, id: &str, parts: &[u8]) -> Record {
 
 /// A Complete that was asked, and not answered.
 fn completing(target: Target, parts: &[u8]) -> Record {
-    Record::complete(target, PART * parts.len() as u64, fold(parts), time(2 * DAY))
+    let (size, treehash) = (PART * parts.len() as u64, fold(parts));
+    let at = time(2 * DAY);
+    Record::complete(target, &Completing { size, treehash, composite: None, at, lost: false })
 }
 
 fn upload(target: Target, id: &str) -> Record {
@@ -162,7 +165,8 @@ fn no_end_no_manifest() {
 
 #[test]
 fn nothing_is_asked_for_while_the_window_is_closed() {
-    let mut plan = Plan::new(stream(), "glacier://v".into(), "r".into(), Journal::default());
+    let mut plan =
+        Plan::new(stream(), ("glacier://v".into(), "r".into()), &VAULT, Journal::default());
     for line in lines(&vec![vec![1, 2]]) {
         plan.take(line, 7).unwrap();
     }
@@ -192,7 +196,8 @@ fn refuses_lines_that_do_not_follow_one_another() {
         lines
     });
     for (number, lines) in gaps.chain(swapped).enumerate() {
-        let mut plan = Plan::new(stream(), "glacier://v".into(), "r".into(), Journal::default());
+        let mut plan =
+            Plan::new(stream(), ("glacier://v".into(), "r".into()), &VAULT, Journal::default());
         let taken: Result<Vec<_>, _> = lines.into_iter().map(|line| plan.take(line, 0)).collect();
         // Without the last line the stream only lacks its end.
         match taken {
@@ -278,7 +283,8 @@ fn a_late_complete_of_what_was_given_up_leaves_the_new_upload_alone() {
     let initiate = bench.next().unwrap();
     bench.answer(&initiate);
     bench.world.services[0].archives.insert("late".into(), made);
-    let outcome = Outcome::Completed { archive_id: "late".into(), at: confirmed.uploaded };
+    let value = service::seen("late".into(), None);
+    let outcome = Outcome::Completed(Answer { at: confirmed.uploaded, value });
     let effects = bench.plan.done(&complete, outcome).unwrap();
     bench.perform(effects);
     bench.work();
@@ -299,10 +305,10 @@ fn an_upload_that_is_lost_twice_is_not_begun_a_third_time_whatever_the_runs() {
         bench.take_all(&vec![vec![1, 2]]);
         let ask = bench.next().unwrap();
         let missing = Failure::Missing("no upload".into());
-        let effects = bench.plan.heal(&ask, &missing, false, Timestamp::UNIX_EPOCH);
+        let effects = bench.plan.heal(&ask, &missing, false, time(0));
         let effects = effects.expect("a cure");
         assert!(effects.contains(&Effect::Record(lost.clone())), "{effects:?}");
-        let next = bench.plan.next(Timestamp::UNIX_EPOCH, |_| true);
+        let next = bench.plan.next(time(0), |_| true);
         assert_eq!(next.as_ref().err().map(crate::error::Error::code), given_up.then_some(69));
     }
 }
@@ -487,6 +493,30 @@ fn an_upload_that_is_lost_twice_ends_the_run_whatever_lies_between() {
     }
 }
 
+/// Some services list the names of parts, and not their hashes.
+#[test]
+fn a_part_without_a_hash_is_known_by_the_name_that_was_written_down() {
+    let lines = lines(&vec![vec![1, 2]]);
+    let Some(Line::Part(first)) = lines.iter().find(|line| matches!(line, Line::Part(_))) else {
+        panic!("a part")
+    };
+    for (sha256, name, next) in
+        [(first.sha256, "one", 1), (first.sha256, "other", 0), (hash(9), "one", 0)]
+    {
+        let records = [upload(ZERO, "u"), Record::sent(ZERO, 0, sha256, "one".into())];
+        let mut plan = Bench::after(&records).plan;
+        for line in lines.clone() {
+            plan.take(line, 0).unwrap();
+        }
+        let (_, list) = plan.next(time(0), |_| true).unwrap().unwrap();
+        let sent = Sent { proof: None, tag: Some(name.into()) };
+        let held = Outcome::Held(vec![Held { offset: 0, size: PART, sent }]);
+        assert_eq!(plan.done(&list, held).unwrap(), [], "nothing is dropped");
+        let (_, action) = plan.next(time(0), |_| true).unwrap().unwrap();
+        assert!(matches!(action.ask, Ask::Send { part, .. } if part == next), "{action:?}");
+    }
+}
+
 /// The service makes no inventory of a vault that does not change.
 #[test]
 fn a_vault_that_is_silent_for_three_days_has_no_archive_of_it() {
@@ -501,9 +531,10 @@ fn a_vault_that_is_silent_for_three_days_has_no_archive_of_it() {
         ] {
             plan.record(record, &mut Vec::new());
         }
-        let (description, treehash) = (plan.description(ZERO), fold(&[1]));
-        let find = Ask::Find { description, size: 1, treehash, job: Some(job) };
-        let made = Outcome::Searched { made: asked, archive: None };
+        let seal = Seal { size: 1, treehash: fold(&[1]), composite: None, parts: [].into() };
+        let find = Ask::LookUp { about: plan.description(ZERO), seal, ticket: Some(job) };
+        let value = Lookup::Absent { as_of: asked };
+        let made = Outcome::LookedUp(Answer { at: asked, value });
         let effects = plan.done(&Action { target: ZERO, ask: find }, made).unwrap();
         assert_eq!(effects.contains(&Effect::Record(Record::gone(ZERO))), is_proof, "{days}");
         assert_eq!(matches!(effects.first(), Some(Effect::Warn(_))), is_proof, "{effects:?}");

@@ -87,7 +87,7 @@ impl World {
         let chunk = (!run.alone).then(|| Chunk::new(&self.machine, run.content, run.whole));
         let recorded = self.machine.lines.clone().into_iter();
         let (books, journal) = self.machine.open(dest, region)?;
-        let plan = Plan::new(stream(), dest.into(), region.into(), journal);
+        let plan = Plan::new(stream(), (dest.into(), region.into()), &VAULT, journal);
         let open = !dice.once_in(3);
         let (flights, troubles) = (Vec::new(), BTreeSet::new());
         let mut put = Put {
@@ -290,11 +290,11 @@ impl Put<'_> {
             world.check_manifest(&text);
         }
         let mut answer = world.services[self.run.place].ask(action, *sent, &text);
-        if let Ok(Outcome::Listed(parts)) = &mut answer
+        if let Ok(Outcome::Held(parts)) = &mut answer
             && dice.once_in(10)
             && let Some(part) = parts.first_mut()
         {
-            part.treehash = Hash::of(b"a lie");
+            part.sent.proof = Some(Proof::Tree(Hash::of(b"a lie")));
         }
         if dice.once_in(10) { Err(lost()) } else { answer }
     }

@@ -4,6 +4,8 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
+
 use super::*;
 use crate::line::description::Kind;
 
@@ -102,23 +104,23 @@ impl Service {
         let missing = || Failure::Missing("no such upload".into());
         let now = self.now;
         match &action.ask {
-            Ask::Initiate { description } => {
+            Ask::Begin { about } => {
                 self.names += 1;
                 let id = format!("upload-{}", self.names);
-                let upload =
-                    Upload { description: description.clone(), touched: now, ..Upload::default() };
+                let description = about.text().unwrap();
+                let upload = Upload { description, touched: now, ..Upload::default() };
                 self.uploads.insert(id.clone(), upload);
-                Ok(Outcome::Initiated(id))
+                Ok(Outcome::Begun(id))
             }
             Ask::List { upload } => {
                 let upload = self.uploads.get(upload).ok_or_else(missing)?;
                 let listed = upload.parts.iter();
-                let listed = listed.map(|(offset, (size, treehash))| Listed {
+                let held = listed.map(|(offset, (size, treehash))| Held {
                     offset: *offset,
                     size: *size,
-                    treehash: *treehash,
+                    sent: Sent { proof: Some(Proof::Tree(*treehash)), tag: None },
                 });
-                Ok(Outcome::Listed(listed.collect()))
+                Ok(Outcome::Held(held.collect()))
             }
             Ask::Send { upload, offset, piece, .. } => {
                 let upload = self.uploads.get_mut(upload).ok_or_else(missing)?;
@@ -127,37 +129,40 @@ impl Service {
                     return Err(Failure::Refused("the hash is not that of the bytes".into()));
                 }
                 upload.parts.insert(*offset, (piece.size, piece.treehash));
-                Ok(Outcome::Sent)
+                Ok(Outcome::Sent(Sent::default()))
             }
-            Ask::Complete { upload, size, treehash, .. } => {
-                let archive_id = match self.completed.get(upload) {
+            Ask::Complete { upload, seal, .. } => {
+                let id = match self.completed.get(upload) {
                     Some((archive, _)) => archive.clone(),
-                    None => self.complete(action.target, upload, *size, *treehash, text)?,
+                    None => self.complete(action.target, upload, seal.size, seal.treehash, text)?,
                 };
-                Ok(Outcome::Completed { archive_id, at: time(now) })
+                Ok(Outcome::Completed(Answer { at: time(now), value: seen(id, None) }))
             }
-            Ask::Find { description, size, treehash, job } => {
-                if let Some(asked) = job.as_ref().and_then(|job| self.jobs.get(job)) {
+            Ask::LookUp { about, seal, ticket } => {
+                let looked_up = |value| Ok(Outcome::LookedUp(Answer { at: time(now), value }));
+                if let Some(asked) = ticket.as_ref().and_then(|job| self.jobs.get(job)) {
                     if now < asked + RETRIEVAL {
-                        return Ok(Outcome::NoInventory);
+                        return looked_up(Lookup::Later(ticket.clone()));
                     }
                     let made = Self::made(*asked).unwrap_or(0);
                     let found = self.archives.iter().find(|(_, archive)| {
                         archive.is_there(made)
-                            && archive.description == *description
-                            && archive.size == *size
-                            && archive.treehash == *treehash
+                            && archive.description == *about
+                            && archive.size == seal.size
+                            && archive.treehash == seal.treehash
                     });
-                    let archive = found.map(|(id, found)| (id.clone(), time(found.created)));
-                    return Ok(Outcome::Searched { made: time(made), archive });
+                    let absent = Lookup::Absent { as_of: time(made) };
+                    return looked_up(found.map_or(absent, |(id, found)| {
+                        Lookup::Same(seen(id.clone(), Some(time(found.created))))
+                    }));
                 }
                 if Self::made(now).is_none() {
-                    return Ok(Outcome::NoInventory);
+                    return looked_up(Lookup::Later(None));
                 }
                 self.names += 1;
                 let job = format!("job-{}", self.names);
                 self.jobs.insert(job.clone(), now);
-                Ok(Outcome::Requested { job, at: time(now) })
+                looked_up(Lookup::Later(Some(job)))
             }
         }
     }
@@ -211,6 +216,11 @@ impl Service {
             archive.forgotten |= !is_known(id, archive);
         }
     }
+}
+
+/// An archive as the service shows it.
+pub fn seen(id: String, at: Option<Timestamp>) -> Seen {
+    Seen { id, at, ..Seen::default() }
 }
 
 impl Archive {

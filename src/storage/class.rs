@@ -1,0 +1,71 @@
+//! Storage classes: how quickly an archive comes up, and for how many days it
+//! is paid. What that costs is in a table of prices.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// How quickly, and for how much money, an archive is brought up.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Tier {
+    /// Minutes.
+    Expedited,
+    /// Hours.
+    #[default]
+    Standard,
+    /// Half a day.
+    Bulk,
+}
+
+impl fmt::Display for Tier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Expedited => "Expedited",
+            Self::Standard => "Standard",
+            Self::Bulk => "Bulk",
+        })
+    }
+}
+
+impl FromStr for Tier {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        [Self::Expedited, Self::Standard, Self::Bulk]
+            .into_iter()
+            .find(|tier| tier.to_string().eq_ignore_ascii_case(text))
+            .ok_or_else(|| "a tier is Expedited, Standard or Bulk".to_owned())
+    }
+}
+
+/// A storage class.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Class {
+    /// Days of storage that are paid for even if an archive is deleted before.
+    pub minimum_days: u16,
+    /// Bytes that are billed for an archive beside its own.
+    pub overhead: u64,
+    /// Minutes from the request to the output, at least and at most: of
+    /// Expedited, Standard and Bulk. None for a tier that it does not have.
+    minutes: [Option<(u64, u64)>; 3],
+}
+
+/// A vault of Amazon Glacier (its developer guide, "Archive Retrieval
+/// Options"; its pricing page has the days and the bytes).
+pub const VAULT: Class = Class {
+    minimum_days: 90,
+    overhead: 32 << 10,
+    minutes: [Some((1, 5)), Some((3 * 60, 5 * 60)), Some((5 * 60, 12 * 60))],
+};
+
+impl Class {
+    /// Minutes from the request to the output, at least and at most; none for
+    /// a tier that it does not have.
+    pub fn minutes(&self, tier: Tier) -> Option<(u64, u64)> {
+        let [expedited, standard, bulk] = self.minutes;
+        match tier {
+            Tier::Expedited => expedited,
+            Tier::Standard => standard,
+            Tier::Bulk => bulk,
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! Amazon Glacier's vault service.
+
+mod listings;
+mod places;
+mod retrievals;
+mod uploads;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_config::SdkConfig;
+use aws_sdk_glacier::Client;
+use aws_sdk_glacier::config::Builder;
+use aws_smithy_types::timeout::TimeoutConfig;
+use jiff::Timestamp;
+
+use self::retrievals::JobList;
+use super::aws::{self, Access, credentials::Chain};
+use super::{Attempt, Dest, Destination, Failure, Limits, Span, VAULT};
+use crate::error::{Error, Result};
+use crate::hash::tree::Hash;
+
+/// How long a call without archive bytes may take, at most.
+const CALL: Duration = Duration::from_mins(1);
+
+/// How many times as long as a body may stand still the service may take to
+/// make an archive of its parts (for one of terabytes, minutes), or an
+/// inventory to come.
+const LONGER: u32 = 3;
+
+/// A vault of Amazon Glacier, or of whatever speaks its API.
+#[derive(Clone, Debug)]
+pub struct Glacier {
+    /// For calls that are over within [`CALL`].
+    client: Client,
+    /// For calls that carry bytes, however long that takes.
+    bulk: Client,
+    dest: Dest,
+    vault: String,
+    region: String,
+    /// How long a body may stand still, either way.
+    stall: Duration,
+    jobs: Arc<JobList>,
+}
+
+/// Makes a call, and gives what came of it with the service's time.
+macro_rules! ask {
+    ($call:expr) => {{
+        let dated = $crate::storage::aws::Dated::default();
+        let answer = $call.customize().interceptor(dated.clone()).send().await;
+        answer.map(|value| dated.answer(value)).map_err($crate::storage::aws::classify)
+    }};
+}
+use ask;
+
+impl Glacier {
+    /// Loads the configuration; nothing is asked of the service yet.
+    ///
+    /// # Errors
+    /// As [`aws::load`].
+    pub async fn open(dest: Dest, access: &Access) -> Result<Self> {
+        let (config, chain) = aws::load(access).await?;
+        Self::new(&config, Some(chain), dest, access.timeout)
+    }
+
+    /// The same, with a configuration that is loaded already.
+    ///
+    /// # Errors
+    /// When it names no region: a bug.
+    pub fn with(config: &SdkConfig, dest: Dest) -> Result<Self> {
+        Self::new(config, None, dest, aws::STALL)
+    }
+
+    fn new(config: &SdkConfig, chain: Option<Chain>, dest: Dest, stall: Duration) -> Result<Self> {
+        let region = config
+            .region()
+            .map(ToString::to_string)
+            .ok_or_else(|| Error::Bug("a region that was there is gone".to_owned()))?;
+        let mut common = Builder::from(config);
+        if let Some(chain) = chain {
+            common = common.interceptor(chain);
+        }
+        let bulk = Client::from_conf(common.clone().build());
+        let client = Client::from_conf(common.timeout_config(within(stall.min(CALL))).build());
+        let Dest::Glacier { vault } = &dest;
+        let (vault, jobs) = (vault.clone(), Arc::default());
+        Ok(Self { client, bulk, dest, vault, region, stall, jobs })
+    }
+}
+
+impl Destination for Glacier {
+    fn dest(&self) -> &Dest {
+        &self.dest
+    }
+
+    fn region(&self) -> &str {
+        &self.region
+    }
+
+    fn limits(&self) -> &Limits {
+        &VAULT
+    }
+}
+
+/// The timeouts of a call that is over within `limit`.
+fn within(limit: Duration) -> TimeoutConfig {
+    TimeoutConfig::builder().connect_timeout(aws::CONNECT).operation_timeout(limit).build()
+}
+
+/// A field that the API reference promises.
+fn promised<T>(field: Option<T>, name: &str) -> Attempt<T> {
+    field.ok_or_else(|| Failure::Damaged(format!("the service's answer has no {name}")))
+}
+
+/// A hash in an answer; what is not one is damage.
+fn hash(text: Option<&str>) -> Attempt<Hash> {
+    promised(text, "tree hash")?.parse().map_err(Failure::Damaged)
+}
+
+/// A time in an answer.
+fn time(text: Option<&str>) -> Option<Timestamp> {
+    text.and_then(|text| text.parse().ok())
+}
+
+/// Goes on to the page that an answer names, if there is one more. One that
+/// names itself would never end.
+fn turn(marker: &mut Option<String>, next: Option<String>) -> Attempt<bool> {
+    if next.is_some() && next == *marker {
+        return Err(Failure::Damaged("the service's list goes round in a circle".to_owned()));
+    }
+    *marker = next;
+    Ok(marker.is_some())
+}
+
+/// A range such as `0-1048575`.
+fn range(text: &str) -> Option<Span> {
+    let (first, last) = text.split_once('-')?;
+    let (first, last): (u64, u64) = (first.parse().ok()?, last.parse().ok()?);
+    Some(Span { offset: first, size: last.checked_sub(first)?.checked_add(1)? })
+}
+
+fn late() -> Failure {
+    Failure::overload("no answer in time")
+}
