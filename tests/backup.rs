@@ -1,28 +1,15 @@
 //! akashita-backup(8) and akashita-status(8), with a pool that is a file and a Glacier on this
 //! machine.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
-
-#[path = "backup/choice.rs"]
 mod choice;
-#[path = "common/mod.rs"]
-mod common;
-#[path = "common/local.rs"]
-mod local;
-#[path = "backup/machine.rs"]
-mod machine;
-mod skip;
-#[path = "backup/stages.rs"]
 mod stages;
-#[path = "backup/two.rs"]
 mod two;
 
 use std::fs;
 use std::time::{Duration, Instant};
 
-use common::until;
-use machine::{GUIDS, Machine, silent};
-use skip::skip;
+use crate::common::machine::{GUIDS, Machine, silent};
+use crate::common::{self, skip, until};
 
 #[test]
 fn stores_a_snapshot_and_then_what_has_changed_in_any_sh() {

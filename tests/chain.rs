@@ -1,7 +1,5 @@
 //! glacier-chain, from the outside.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
-
 use std::fs::{self, File};
 use std::io::Write;
 use std::process::{Command, Output, Stdio};

@@ -1,7 +1,5 @@
 //! akashita-choose, from the outside.
 
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
-
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::Write as _;

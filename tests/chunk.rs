@@ -1,36 +1,18 @@
 //! glacier-chunk(1), run as a program.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test that cannot go on has failed"
-)]
-
-mod common;
-mod skip;
-#[path = "common/stranger.rs"]
-mod stranger;
-
-#[path = "chunk/again.rs"]
 mod again;
-#[path = "chunk/attacks.rs"]
 mod attacks;
-#[path = "chunk/inspect.rs"]
 mod inspect;
-#[path = "chunk/pipes.rs"]
 mod pipes;
-#[path = "chunk/proofs.rs"]
 mod proofs;
-#[path = "chunk/room.rs"]
 mod room;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::common::{self, Ended, Place, run, run_on, run_with};
 use akashita::hash::tree::{Fold, Hash, TreeHash};
-use common::{Ended, Place, run, run_on, run_with};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 

@@ -5,23 +5,6 @@
 //! The other way round, tests/common looks up every status that a test sees:
 //! one that its manual does not list fails the test.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test that cannot go on has failed"
-)]
-
-mod common;
-#[path = "common/local.rs"]
-mod local;
-#[path = "man/page.rs"]
-#[allow(dead_code, reason = "tests/man.rs uses the rest")]
-mod page;
-mod skip;
-#[path = "codes/source.rs"]
-mod source;
-
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt as _;
@@ -29,11 +12,10 @@ use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use common::{Ended, Place, run, run_on, run_with};
-use local::{Local, pattern};
-use page::Page;
-use skip::skip;
-use source::Source;
+use crate::common::local::{Local, pattern};
+use crate::common::page::Page;
+use crate::common::source::Source;
+use crate::common::{Ended, Place, run, run_on, run_with, skip};
 
 const MIB: usize = 1 << 20;
 

@@ -1,16 +1,12 @@
 //! akashita-conf(1) and akashita.conf(5).
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
-
-mod common;
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use common::{Ended, Place, run_with};
+use crate::common::{self, Ended, Place, run_with};
 
 /// A place with a configuration, which only its user may write.
 fn with(text: &str) -> (Place, PathBuf) {

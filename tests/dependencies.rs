@@ -1,22 +1,14 @@
 //! What is built in: the rules of deny.toml, as far as they can be held
 //! without cargo-deny and without a network.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test that cannot go on has failed"
-)]
-
-mod skip;
-
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
-use skip::skip;
 use spdx::{Expression, ParseMode};
+
+use crate::common::skip;
 
 fn top() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

@@ -1,18 +1,12 @@
 //! Clients that are not ours agree: boto3 and the AWS CLI with glacier-local,
 //! and boto3 with what glacier-put stores and glacier-get fetches.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
-
-mod common;
-mod skip;
-
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use common::{Place, run_on, run_with};
-use skip::skip;
+use crate::common::{Place, run_on, run_with, skip};
 
 const KEY: &str = "AKIAIOSFODNN7EXAMPLE";
 const SECRET: &str = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";

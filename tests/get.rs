@@ -1,30 +1,12 @@
 //! glacier-get, from the outside, against glacier-local.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test that cannot go on has failed"
-)]
-
-#[path = "get/chosen.rs"]
 mod chosen;
-mod common;
-#[path = "get/keep.rs"]
 mod keep;
-#[path = "common/local.rs"]
-mod local;
-#[path = "get/plans.rs"]
 mod plans;
-#[path = "get/resume.rs"]
 mod resume;
-#[path = "get/scene.rs"]
 mod scene;
-#[path = "get/steps.rs"]
 mod steps;
-#[path = "get/tiers.rs"]
 mod tiers;
-#[path = "get/whole.rs"]
 mod whole;
 
 use std::fs::{self, File};

@@ -1,13 +1,6 @@
 //! glacier-lines(5) against the programs: its examples, its tables of fields,
 //! and the types of `akashita::line` must be the same.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test that cannot go on has failed"
-)]
-
 use std::collections::{BTreeMap, BTreeSet};
 
 use akashita::line::description::Description;

@@ -1,15 +1,6 @@
 //! glacier-local from outside: options, restarts, kills, limits.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::format_collect,
-    reason = "a test may panic"
-)]
-
-#[path = "local/faults.rs"]
 mod faults;
-#[path = "local/limits.rs"]
 mod limits;
 
 use std::collections::HashMap;

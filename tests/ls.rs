@@ -1,18 +1,6 @@
 //! glacier-ls against glacier-local.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test that cannot go on has failed"
-)]
-
-mod common;
-#[path = "common/local.rs"]
-mod local;
-#[path = "ls/rebuild.rs"]
 mod rebuild;
-#[path = "ls/receipts.rs"]
 mod receipts;
 
 use std::collections::BTreeSet;
@@ -20,8 +8,8 @@ use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Stdio};
 
-use common::{Ended, Place, run, run_with, start, until};
-use local::{Local, catalog, files, pattern};
+use crate::common::local::{Local, catalog, files, pattern};
+use crate::common::{self, Ended, Place, run, run_with, start, until};
 use rustix::fs::{FlockOperation, flock};
 use serde_json::{Value, json};
 

@@ -1,27 +1,16 @@
 //! The manuals: each program has a page, the page and the program name the
 //! same options, and what stands under EXAMPLES does what the page says.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    reason = "a test that cannot go on has failed"
-)]
-
-#[path = "man/page.rs"]
-mod page;
-#[path = "man/sandbox.rs"]
 mod sandbox;
-mod skip;
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use page::Page;
+use crate::common::page::Page;
+use crate::common::skip;
 use sandbox::Sandbox;
-use skip::skip;
 
 /// What the examples may use that is not ours and need not be there.
 const OTHERS: [&str; 4] = ["age", "aws", "jq", "zstd"];

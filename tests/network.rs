@@ -1,17 +1,6 @@
 //! A network and a service that fail in every way: a share of the matrix,
 //! which `scripts/faultlab network` plays whole.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test that cannot go on has failed"
-)]
-
-mod common;
-#[path = "common/local.rs"]
-mod local;
-#[path = "network/matrix.rs"]
 mod matrix;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

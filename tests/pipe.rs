@@ -1,28 +1,16 @@
 //! Whole pipelines, as a plain sh runs them: only the last program is asked
 //! how it went. Cut short, and killed.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::print_stderr,
-    reason = "a test that cannot go on has failed"
-)]
-
-mod common;
-#[path = "pipe/dead.rs"]
 mod dead;
-#[path = "common/local.rs"]
-mod local;
 
 use std::fs::{self, File};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::{Ended, PATIENCE, Place, run, run_with};
+use crate::common::local::{self, Local, pattern};
+use crate::common::{Ended, PATIENCE, Place, run, run_with};
 use jiff::{SignedDuration, Timestamp};
-use local::{Local, pattern};
 
 const MIB: usize = 1 << 20;
 

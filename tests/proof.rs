@@ -1,19 +1,6 @@
 //! glacier-proof(1), run as a program.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test that cannot go on has failed"
-)]
-
-mod common;
-#[path = "proof/filter.rs"]
 mod filter;
-#[path = "common/local.rs"]
-mod local;
-mod skip;
-#[path = "proof/store.rs"]
 mod store;
 
 use std::fs::{self, File};
@@ -21,8 +8,8 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use common::made::Made;
-use common::{Ended, Place, after, run, run_on, start, start_into};
+use crate::common::made::Made;
+use crate::common::{self, Ended, Place, after, run, run_on, skip, start, start_into};
 use serde_json::{Value, json};
 
 /// The streams that prove themselves, and the compound ones.
@@ -261,7 +248,7 @@ fn refuses_a_wrong_command_line() {
     assert_eq!(run(&mut proof(&place, &[])).code(), 64);
     assert_eq!(run(&mut proof(&place, &["p", "q"])).code(), 64);
     let Ok(terminal) = File::options().read(true).write(true).open("/dev/ptmx") else {
-        skip::skip("a terminal: /dev/ptmx cannot be opened");
+        skip("a terminal: /dev/ptmx cannot be opened");
         return;
     };
     run(proof(&place, &["p"]).stdin(terminal))

@@ -1,22 +1,11 @@
 //! glacier-prune, from the outside. What it decides is held against a model
 //! in src/tools/prune/tests.rs.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test that cannot go on has failed"
-)]
-
-mod common;
-#[path = "common/local.rs"]
-mod local;
-
 use std::fs::{self, File};
 use std::process::{Command, Stdio};
 
-use common::{Ended, PATIENCE, Place, run, run_on, run_with, start, start_into};
-use local::{Local, pattern};
+use crate::common::local::{self, Local, pattern};
+use crate::common::{self, Ended, PATIENCE, Place, run, run_on, run_with, start, start_into};
 use serde_json::{Value, json};
 
 const HASH: &str = "9bc1b2a288b26af7257a36277ae3816a7d4f16e89c1e7e77d0a5c48bad62b360";

@@ -1,49 +1,22 @@
 //! glacier-put against glacier-local.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test that cannot go on has failed"
-)]
-
-#[path = "put/again.rs"]
 mod again;
-#[path = "put/attacks.rs"]
 mod attacks;
-#[path = "put/books.rs"]
 mod books;
-#[path = "put/clock.rs"]
 mod clock;
-mod common;
-#[path = "put/deleted.rs"]
 mod deleted;
-#[path = "put/edges.rs"]
 mod edges;
-#[path = "put/hours.rs"]
 mod hours;
-#[path = "put/input.rs"]
 mod input;
-#[path = "common/local.rs"]
-mod local;
-#[path = "put/network.rs"]
 mod network;
-#[path = "put/nights.rs"]
 mod nights;
-#[path = "put/rates.rs"]
 mod rates;
-mod skip;
-#[path = "put/stored.rs"]
 mod stored;
-#[path = "common/stranger.rs"]
-mod stranger;
-#[path = "put/upgrade.rs"]
 mod upgrade;
-#[path = "put/window.rs"]
 mod window;
 
-use common::{Ended, Place, run_with};
-use local::{Local, pattern};
+use crate::common::local::{Local, pattern};
+use crate::common::{Ended, Place, run_with};
 use serde_json::Value;
 
 const MIB: usize = 1 << 20;

@@ -1,15 +1,11 @@
 //! The way back of real ZFS streams: chunk, put, chain and get in a row,
 //! against glacier-local.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
-
-mod common;
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use common::{Ended, Place, Running, run_with, start};
+use crate::common::{Ended, Place, Running, run_with, start};
 
 const CHAIN: [&str; 3] = ["full.zfs", "incremental-1.zfs", "incremental-2.zfs"];
 

@@ -1,28 +1,15 @@
 //! docs/restore.md, word for word: its blocks of commands bring a chain back
 //! from glacier-local with the AWS CLI and a `zfs` that keeps what it receives.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    reason = "a test may panic"
-)]
-
-mod common;
-#[path = "common/local.rs"]
-mod local;
-mod skip;
-
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::made::Made;
-use common::{Place, run_with};
-use local::{Held, Local, REGION};
-use skip::skip;
+use crate::common::local::{Held, Local, REGION};
+use crate::common::made::Made;
+use crate::common::{Place, run_with, skip};
 
 /// How long the page may take: each call of the AWS CLI takes a second or two.
 const PATIENCE: Duration = Duration::from_mins(5);

@@ -1,31 +1,16 @@
 //! glacier-rm against glacier-local.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test that cannot go on has failed"
-)]
-
-#[path = "rm/bases.rs"]
 mod bases;
-mod common;
-#[path = "rm/crashes.rs"]
 mod crashes;
-#[path = "common/local.rs"]
-mod local;
-#[path = "rm/refusals.rs"]
 mod refusals;
-#[path = "rm/spooled.rs"]
 mod spooled;
-#[path = "rm/vaults.rs"]
 mod vaults;
 
 use std::fs;
 use std::process::Command;
 
-use common::{Ended, Place, run_with};
-use local::{Local, catalog, files, pattern};
+use crate::common::local::{Local, catalog, files, pattern};
+use crate::common::{Ended, Place, run_with};
 use serde_json::{Value, json};
 
 const MIB: usize = 1 << 20;

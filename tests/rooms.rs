@@ -1,13 +1,6 @@
 //! The rooms of the source are those of docs/design.md, with the arrows that
 //! it shows between them, and no circle.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test that cannot go on has failed"
-)]
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};

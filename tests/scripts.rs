@@ -1,16 +1,13 @@
 //! The scripts: how they are written, and what they refuse.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-
-mod skip;
-
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use akashita::tools::conf::Conf;
-use skip::skip;
+
+use crate::common::skip;
 
 /// Every script, .ci/run, and those of tests and etc/.
 fn scripts() -> Vec<PathBuf> {

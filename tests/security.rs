@@ -1,21 +1,8 @@
 //! What leaves this machine, and to whom: the real programs against networks
 //! that are not what they should be.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test that cannot go on has failed"
-)]
-
-#[path = "security/canary.rs"]
 mod canary;
-#[path = "security/clear.rs"]
 mod clear;
-mod common;
-#[path = "common/local.rs"]
-mod local;
-#[path = "security/tls.rs"]
 mod tls;
 
 use std::io::{Read, Write};
@@ -24,8 +11,8 @@ use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use common::{Place, run_with};
-use local::{Local, pattern};
+use crate::common::local::{self, Local, pattern};
+use crate::common::{Place, run_with};
 
 const MIB: usize = 1 << 20;
 

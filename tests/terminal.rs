@@ -1,15 +1,6 @@
 //! What reaches a terminal: every tool is given names, values and answers
 //! that a terminal would obey, and what it says is one line that shows them.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test that cannot go on has failed"
-)]
-
-mod common;
-
 use std::ffi::{OsStr, OsString};
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -18,7 +9,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 
-use common::{Place, run_with};
+use crate::common::{self, Place, run_with};
 
 /// More characters than any message has.
 const LONGEST: usize = 4096;

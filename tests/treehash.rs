@@ -1,9 +1,5 @@
 //! glacier-treehash, from the outside.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
-
-mod skip;
-
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::ffi::OsStrExt;
@@ -13,8 +9,9 @@ use std::time::{Duration, Instant};
 use std::{ffi::OsStr, str, thread};
 
 use akashita::hash::tree::{Hash, LEAF, TreeHash};
-use skip::skip;
 use tempfile::TempDir;
+
+use crate::common::skip;
 
 const HELLO: &str = "a591a6d40bf420404a011733cfb7b190d62c65bf0bcda32b57b277d9ad9f146e";
 

@@ -1,26 +1,13 @@
 //! glacier-verify, from the outside, against glacier-local.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test that cannot go on has failed"
-)]
-
-mod common;
-#[path = "common/local.rs"]
-mod local;
-mod skip;
-
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use common::{Ended, Place, run, run_on, run_with, start, until};
-use local::{Local, REGION, catalog, pattern, sorted};
+use crate::common::local::{Local, REGION, catalog, pattern, sorted};
+use crate::common::{self, Ended, Place, run, run_on, run_with, skip, start, until};
 use serde_json::Value;
-use skip::skip;
 
 const MIB: usize = 1 << 20;
 

@@ -1,18 +1,7 @@
 //! glacier-window(1), run as a program.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::print_stderr,
-    reason = "a test that cannot go on has failed"
-)]
-
-#[path = "window/command.rs"]
 mod command;
-mod common;
-#[path = "window/oracle.rs"]
 mod oracle;
-mod skip;
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -21,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
-use skip::skip;
+
+use crate::common::skip;
 
 fn tool(args: &[&str]) -> Command {
     let mut tool = Command::new(env!("CARGO_BIN_EXE_glacier-window"));

@@ -5,7 +5,7 @@ use std::fs;
 use std::process::Command;
 
 use crate::common;
-use crate::machine::{GUIDS, Machine, silent};
+use crate::common::machine::{GUIDS, Machine, silent};
 
 const CONF: &str = "dest=my-vault\ndataset=tank/home\npart_size=1M\nvolume_size=1M\n";
 

@@ -6,10 +6,9 @@ use std::process::Command;
 
 use serde_json::Value;
 
+use crate::common::machine::{GUIDS, Machine, silent};
 use crate::common::{Ended, run, run_with};
-use crate::local;
-use crate::machine::{GUIDS, Machine, silent};
-use crate::skip::skip;
+use crate::common::{local, skip};
 
 const CONF: &str = "dest=my-vault\ndataset=tank/home\npart_size=1M\nvolume_size=1M\n";
 

@@ -4,9 +4,9 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
+use crate::backup::stages::names;
+use crate::common::machine::{GUIDS, Machine, silent};
 use crate::common::{start, until};
-use crate::machine::{GUIDS, Machine, silent};
-use crate::stages::names;
 
 const CONF: &str = "dest=my-vault\ndataset=tank/home\npart_size=1M\nvolume_size=1M\n";
 

@@ -9,9 +9,8 @@ use rustix::fs::{FlockOperation, flock};
 use serde_json::json;
 
 use super::{MIB, bytes, chunk, id, stream, tells};
-use crate::common::{Ended, Place, run, run_on, run_with};
-use crate::skip::skip;
-use crate::stranger::Stranger;
+use crate::common::stranger::Stranger;
+use crate::common::{Ended, Place, run, run_on, run_with, skip};
 
 const NAMED: &str = "--part-size 1M --volume-size 2M --spool-limit none --name x --trust-eof";
 

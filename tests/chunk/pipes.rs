@@ -7,8 +7,7 @@ use std::time::Duration;
 use akashita::hash::tree::Hash;
 
 use super::{MIB, bytes, chunk, files, id, part_file, stream, tells};
-use crate::common::{Place, run, run_on, run_with, start, start_into};
-use crate::skip::skip;
+use crate::common::{Place, run, run_on, run_with, skip, start, start_into};
 
 const NAMED: &str = "--part-size 1M --volume-size 4M --spool-limit none --name x --trust-eof";
 const GONE: &str = "stdout: the program that reads it has ended; run the same command again";

@@ -9,8 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::{MIB, bytes, chunk, files, id, part_file, tells};
-use crate::common::{Ended, Place, Running, run, run_with, start, stays, until};
-use crate::skip::skip;
+use crate::common::{Ended, Place, Running, run, run_with, skip, start, stays, until};
 
 const SMALL: &str = "--part-size 1M --volume-size 2M --spool-limit 3M --name x --trust-eof";
 const FULL: &str = "spool: full (holds 3 MiB of this stream), and no glacier-put takes from it; start one, then run the same command again";

@@ -1,7 +1,6 @@
 //! Synthetic ZFS send streams: for what no sender at hand makes, such as those
 //! of the other byte order, `REDACT` and `WRITE_BYREF`.
 
-#![allow(dead_code, reason = "each test file uses its share")]
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,

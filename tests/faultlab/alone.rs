@@ -15,10 +15,10 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::common::local::{catalog, pattern};
+use crate::common::machine::{GUIDS, Machine, has};
 use crate::common::{Ended, Running, start};
 use crate::lab::{Chance, Lab, Tally};
-use crate::local::{catalog, pattern};
-use crate::machine::{GUIDS, Machine, has};
 
 /// How often the same script may have to be run again, and how long it may
 /// find that what was killed has left a program that is still at work.

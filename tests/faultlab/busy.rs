@@ -9,10 +9,10 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 use serde_json::Value;
 
+use crate::common::local::Local;
 use crate::common::{Ended, Place, run};
 use crate::judge;
 use crate::lab::{Chance, Lab, Tally};
-use crate::local::Local;
 use crate::rig::{Rig, VAULT};
 
 const MIB: usize = 1 << 20;

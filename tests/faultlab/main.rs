@@ -13,12 +13,9 @@
 )]
 
 #[path = "../common/mod.rs"]
+#[allow(dead_code, reason = "the laboratory uses its share")]
 mod common;
-#[path = "../common/local.rs"]
-mod local;
-#[path = "../backup/machine.rs"]
-mod machine;
-#[path = "../network/matrix.rs"]
+#[path = "../network/matrix/mod.rs"]
 mod matrix;
 
 #[path = "../../models/src/swap.rs"]

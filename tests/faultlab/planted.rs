@@ -8,7 +8,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use crate::swap::Swap;
+use super::swap::Swap;
 
 /// A fault, and who must find it.
 pub struct Planted {

@@ -14,8 +14,8 @@ use rustix::event::{PollFd, PollFlags, poll};
 use serde_json::Value;
 
 use crate::common::Place;
+use crate::common::local::{Local, files, pattern};
 use crate::lab::Chance;
-use crate::local::{Local, files, pattern};
 
 /// How long a pipeline may take before it is taken for hanging.
 const PATIENCE: Duration = Duration::from_mins(2);

@@ -13,9 +13,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::common::local::{REGION, pattern};
 use crate::judge;
 use crate::lab::{self, Chance, Lab, Tally};
-use crate::local::{REGION, pattern};
 use crate::rig::{Pipeline, Rig, VAULT};
 
 const MIB: usize = 1 << 20;

@@ -4,8 +4,8 @@ use std::fs::{self, File};
 use std::path::PathBuf;
 use std::process::Command;
 
+use crate::common::local::{Local, catalog, pattern};
 use crate::common::{Ended, Place, run_on, run_with, start_into};
-use crate::local::{Local, catalog, pattern};
 
 pub const MIB: usize = 1 << 20;
 
@@ -80,7 +80,7 @@ impl Scene {
 
     /// The files in the directory of the stream beneath `kept`, sorted.
     pub fn kept(&self) -> Vec<PathBuf> {
-        let mut files = crate::local::files(&self.place.path("kept"));
+        let mut files = crate::common::local::files(&self.place.path("kept"));
         files.sort();
         files
     }

@@ -3,9 +3,9 @@
 use std::fs::{self, File};
 use std::path::Path;
 
+use crate::common::local::{Local, catalog, pattern, sorted};
 use crate::common::{Ended, Place, run, run_with, start_into};
-use crate::local::{Local, catalog, pattern, sorted};
-use crate::{MIB, SPEED, again, ls, pass_a_day, store};
+use crate::ls::{MIB, SPEED, again, ls, pass_a_day, store};
 use serde_json::{Value, json};
 
 const CHAIN: [&str; 3] = ["full.zfs", "incremental-1.zfs", "incremental-2.zfs"];

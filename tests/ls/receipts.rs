@@ -3,9 +3,9 @@
 use std::fs;
 use std::path::PathBuf;
 
+use crate::common::local::{Local, catalog, files, pattern, sorted};
 use crate::common::{Ended, Place, program, run, run_on, run_with};
-use crate::local::{Local, catalog, files, pattern, sorted};
-use crate::{MIB, SIZES, store};
+use crate::ls::{MIB, SIZES, store};
 use serde_json::{Value, json};
 
 /// glacier-ls receipts.

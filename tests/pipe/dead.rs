@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::{MIB, is_stored_nowhere};
+use crate::common::local::{Local, pattern};
 use crate::common::{Place, until};
-use crate::local::{Local, pattern};
 
 /// How long the others may take: the longest is put's, which gives what is in
 /// flight ten seconds to move.
@@ -115,7 +115,7 @@ impl Pipes {
         let place = &self.place;
         let expected = if wait == Wait::Hour { 2 } else { 4 };
         until("the spool is full", || {
-            crate::local::files(&place.spool())
+            crate::common::local::files(&place.spool())
                 .iter()
                 .filter(|path| path.extension().is_some_and(|of| of == "part"))
                 .count()

@@ -7,9 +7,8 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use super::{bytes, sh};
-use crate::common::{Ended, Place, run, run_with, start};
-use crate::local::{Local, catalog, files, sorted};
-use crate::skip::skip;
+use crate::common::local::{Local, catalog, files, sorted};
+use crate::common::{Ended, Place, run, run_with, skip, start};
 
 const CHAIN: [&str; 3] = ["full.zfs", "incremental-1.zfs", "incremental-2.zfs"];
 

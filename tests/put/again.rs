@@ -2,9 +2,9 @@
 
 use std::fs;
 
+use crate::common::local::{Local, catalog, files, is_the_catalogs, pattern, sorted};
 use crate::common::{Place, run_with, start, until};
-use crate::local::{Local, catalog, files, is_the_catalogs, pattern, sorted};
-use crate::{MIB, NOT_WHOLE, before, chunk, chunk_as, id_of, one_stored, put, up_to};
+use crate::put::{MIB, NOT_WHOLE, before, chunk, chunk_as, id_of, one_stored, put, up_to};
 
 #[test]
 fn a_stream_that_is_stored_is_not_sent_again() {

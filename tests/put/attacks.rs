@@ -9,11 +9,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::stranger::Stranger;
 use super::{MIB, NOT_WHOLE, before, chunk, id_of, put};
-use crate::common::{Ended, Place, run, start};
-use crate::local::{Local, pattern};
-use crate::skip::skip;
+use crate::common::local::{Local, pattern};
+use crate::common::stranger::Stranger;
+use crate::common::{Ended, Place, run, skip, start};
 
 /// A stream of three parts in two volumes that waits in a spool, and a file
 /// outside that nothing may touch.

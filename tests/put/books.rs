@@ -8,9 +8,8 @@ use rustix::fs::{FlockOperation, flock};
 use serde_json::Value;
 
 use super::{MIB, before, chunk, id_of, one_stored, put, up_to};
-use crate::common::{Ended, Place, run, run_on, run_with, start, until};
-use crate::local::{Local, REGION, catalog, files, pattern, sorted};
-use crate::skip::skip;
+use crate::common::local::{Local, REGION, catalog, files, pattern, sorted};
+use crate::common::{Ended, Place, run, run_on, run_with, skip, start, until};
 
 /// Runs put on lines from within a shell, after some words of its.
 fn within(server: &Local, place: &Place, before: &str, lines: &str) -> Ended {
@@ -389,7 +388,7 @@ fn a_chunk_that_begins_while_put_clears_the_spool_harms_neither() {
     let mut putting = start(server.client(&mut traced));
     let lock = place.stream(&id).join("chunk.lock");
     until("put clears the spool or has ended", || !lock.exists() || !putting.runs());
-    let again = crate::chunk_as(&place, &bytes, &["--trust-eof", "--name", "x"]);
+    let again = crate::put::chunk_as(&place, &bytes, &["--trust-eof", "--name", "x"]);
     let ended = putting.finish();
     if ended.stderr.contains("ptrace") {
         skip("strace: not allowed, no two meet in a spool that is cleared");

@@ -10,11 +10,10 @@ use jiff::{SignedDuration, Timestamp};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::common::{Place, Running, start, stays, until};
-use crate::hours::{at, in_one_volume, part_lines};
-use crate::local::{Local, pattern};
-use crate::skip::skip;
-use crate::{MIB, chunk, with_fields};
+use crate::common::local::{Local, pattern};
+use crate::common::{Place, Running, skip, start, stays, until};
+use crate::put::hours::{at, in_one_volume, part_lines};
+use crate::put::{MIB, chunk, with_fields};
 
 /// A clock on the wall that a test sets, for all programs that share it. How
 /// long anything takes is still real.

@@ -5,9 +5,9 @@ use std::fs;
 
 use serde_json::{Value, json};
 
+use crate::common::local::{Local, catalog, files, pattern};
 use crate::common::{Ended, Place, run_with};
-use crate::local::{Local, catalog, files, pattern};
-use crate::{MIB, before, chunk, id_of, one_stored, put, up_to};
+use crate::put::{MIB, before, chunk, id_of, one_stored, put, up_to};
 
 /// Deletes archives, and says so in the catalog, as glacier-rm does.
 fn delete<'l>(server: &Local, place: &Place, lines: impl IntoIterator<Item = &'l Value>) {

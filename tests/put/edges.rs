@@ -4,10 +4,9 @@ use std::fs::{self, OpenOptions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Stdio;
 
-use crate::common::{Place, run, run_with, start, until};
-use crate::local::{Local, catalog, pattern, sorted};
-use crate::skip::skip;
-use crate::{MIB, NOT_WHOLE, before, chunk, one_stored, put, up_to};
+use crate::common::local::{Local, catalog, pattern, sorted};
+use crate::common::{Place, run, run_with, skip, start, until};
+use crate::put::{MIB, NOT_WHOLE, before, chunk, one_stored, put, up_to};
 
 #[test]
 fn a_wrong_command_line_is_64() {

@@ -7,10 +7,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::common::{Place, run_with, start, until};
-use crate::local::{Local, pattern};
-use crate::skip::skip;
-use crate::{MIB, before, chunk, put, with_fields};
+use crate::common::local::{Local, pattern};
+use crate::common::{Place, run_with, skip, start, until};
+use crate::put::{MIB, before, chunk, put, with_fields};
 
 const WAITS: &str = "volume 0: the service never said whether it is stored; looked for in the vault's next inventory, run the same command again tomorrow";
 const LOST_TWICE: &str =
@@ -134,9 +133,9 @@ fn two_losses_of_a_volume_end_it_though_nights_lie_between() {
     let bytes = pattern(3 * MIB);
     let lines = chunk(&place, "x", &bytes);
     let first_night = before(&lines, "volume");
-    put(&server, &place, &["--create-vault", "v"], first_night).failed(75, crate::NOT_WHOLE);
+    put(&server, &place, &["--create-vault", "v"], first_night).failed(75, crate::put::NOT_WHOLE);
     server.pass_a_day();
-    put(&server, &place, &["v"], first_night).failed(75, crate::NOT_WHOLE);
+    put(&server, &place, &["v"], first_night).failed(75, crate::put::NOT_WHOLE);
     server.pass_a_day();
     put(&server, &place, &["v"], &lines).failed(69, LOST_TWICE);
     put(&server, &place, &["v"], &lines).done();

@@ -5,9 +5,9 @@ use std::process::Stdio;
 
 use serde_json::json;
 
+use crate::common::local::{Local, files, pattern};
 use crate::common::{Place, run, run_on, run_with, start, until};
-use crate::local::{Local, files, pattern};
-use crate::{MIB, NOT_WHOLE, before, chunk, id_of, put};
+use crate::put::{MIB, NOT_WHOLE, before, chunk, id_of, put};
 
 #[test]
 fn no_line_at_all_is_a_failure_unless_it_is_allowed() {

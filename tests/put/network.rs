@@ -2,9 +2,9 @@
 
 use std::process::Stdio;
 
+use crate::common::local::{Local, Lossy, pattern};
 use crate::common::{Place, run_with, start, until};
-use crate::local::{Local, Lossy, pattern};
-use crate::{MIB, before, chunk, put, up_to};
+use crate::put::{MIB, before, chunk, put, up_to};
 
 #[test]
 fn goes_on_when_the_service_comes_back() {
@@ -35,7 +35,7 @@ fn patience_ends_and_nothing_is_lost() {
     let bytes = pattern(3 * MIB);
     let lines = chunk(&place, "x", &bytes);
     put(&server, &place, &["--create-vault", "v"], before(&lines, "volume"))
-        .failed(75, crate::NOT_WHOLE);
+        .failed(75, crate::put::NOT_WHOLE);
     server.kill();
     put(&server, &place, &["--patience", "1s", "v"], &lines).failed_like(
         75,

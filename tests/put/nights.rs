@@ -5,12 +5,11 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::clock::Wall;
-use crate::common::{Place, program, run_with, start, until};
-use crate::hours::in_one_volume;
-use crate::local::{Local, pattern};
-use crate::skip::skip;
-use crate::{MIB, chunk_as, put, with_fields};
+use crate::common::local::{Local, pattern};
+use crate::common::{Place, program, run_with, skip, start, until};
+use crate::put::clock::Wall;
+use crate::put::hours::in_one_volume;
+use crate::put::{MIB, chunk_as, put, with_fields};
 
 /// The plan line of some MiB in a window of Berlin.
 fn planned(size: usize, window: &str, rate: &[&str]) -> Option<Value> {

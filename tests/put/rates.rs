@@ -3,11 +3,11 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::clock::{Wall, start_put};
+use crate::common::local::{Local, pattern};
 use crate::common::{Place, until};
-use crate::hours::{at, at_once, in_one_volume, part_lines};
-use crate::local::{Local, pattern};
-use crate::{MIB, put, with_fields};
+use crate::put::clock::{Wall, start_put};
+use crate::put::hours::{at, at_once, in_one_volume, part_lines};
+use crate::put::{MIB, put, with_fields};
 
 /// The parts that were sent, without those of the manifest.
 fn parts(server: &Local) -> Vec<Value> {

@@ -4,10 +4,9 @@ use std::fs;
 
 use akashita::hash::tree::{Fold, Hash, TreeHash};
 
-use crate::common::{Place, start};
-use crate::local::{Local, REGION, catalog, files, pattern};
-use crate::skip::skip;
-use crate::{MIB, chunk, chunk_as, id_of, put};
+use crate::common::local::{Local, REGION, catalog, files, pattern};
+use crate::common::{Place, skip, start};
+use crate::put::{MIB, chunk, chunk_as, id_of, put};
 
 #[test]
 fn stores_real_streams() {
@@ -129,7 +128,8 @@ fn the_secret_is_nowhere_but_in_its_file() {
     let secret = server.secret();
     let mut said =
         put(&server, &place, &["nobody"], &lines).failed_like(69, "glacier://", "").stderr;
-    said += &put(&server, &place, &["--create-vault", "v"], crate::before(&lines, "end")).stderr;
+    said +=
+        &put(&server, &place, &["--create-vault", "v"], crate::put::before(&lines, "end")).stderr;
     server.kill();
     let late = put(&server, &place, &["--patience", "0s", "v"], &lines);
     said += &late.failed_like(75, "", "run the same command again").stderr;

@@ -6,9 +6,9 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::clock::Wall;
+use crate::common::local::{Local, catalog, sorted};
 use crate::common::{Place, run, run_with};
-use crate::local::{Local, catalog, sorted};
+use crate::put::clock::Wall;
 
 /// So many bytes as `yes` prints of a word.
 fn yes(word: &str, size: usize) -> Vec<u8> {

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
+use crate::common::local::{Local, pattern};
 use crate::common::{Place, start, until};
-use crate::local::{Local, pattern};
-use crate::{MIB, chunk, put, with_fields};
+use crate::put::{MIB, chunk, put, with_fields};
 
 /// The stamp of a window of UTC that begins and ends so many hours from now.
 fn stamp(begin: i64, end: i64) -> String {
@@ -69,8 +69,8 @@ fn what_is_not_whole_is_not_waited_for() {
     let place = Place::default();
     let server = Local::start(&place);
     let lines = with_fields(&chunk(&place, "x", &pattern(3 * MIB)), &stamp(2, 4));
-    let cut = crate::before(&lines, "end");
-    put(&server, &place, &["--create-vault", "v"], cut).failed(75, crate::NOT_WHOLE);
+    let cut = crate::put::before(&lines, "end");
+    put(&server, &place, &["--create-vault", "v"], cut).failed(75, crate::put::NOT_WHOLE);
     assert_eq!(server.calls("InitiateMultipartUpload"), 0);
 }
 

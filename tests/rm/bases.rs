@@ -8,9 +8,9 @@ use std::process::Stdio;
 use rustix::fs::{FlockOperation, flock};
 use serde_json::json;
 
+use crate::common::local::{catalog, files};
 use crate::common::{run, start, until};
-use crate::local::{catalog, files};
-use crate::{MIB, Scene, only, parsed, pattern};
+use crate::rm::{MIB, Scene, only, parsed, pattern};
 
 /// The lines of a snapshot of tests/streams, with its parts in the spool.
 fn spooled(scene: &Scene, name: &str) -> String {

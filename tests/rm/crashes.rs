@@ -4,9 +4,9 @@
 use std::fs::{self, File};
 use std::process::{Command, Stdio};
 
+use crate::common::local::{catalog, pattern};
 use crate::common::{run, run_with, start, start_into, until};
-use crate::local::{catalog, pattern};
-use crate::{MIB, Scene, ids, parsed};
+use crate::rm::{MIB, Scene, ids, parsed};
 
 /// The most requests that the deletion of the stream here takes.
 const REQUESTS: usize = 4;

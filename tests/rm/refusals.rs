@@ -5,9 +5,9 @@ use std::fs;
 
 use serde_json::{Value, json};
 
+use crate::common::local::{catalog, pattern};
 use crate::common::run_with;
-use crate::local::{catalog, pattern};
-use crate::{MIB, Scene, ids, only, parsed};
+use crate::rm::{MIB, Scene, ids, only, parsed};
 
 #[test]
 fn a_base_that_others_need_stays_unless_they_go_too() {

@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
+use crate::common::local::{files, pattern};
 use crate::common::{run_with, start, until};
-use crate::local::{files, pattern};
-use crate::{MIB, Scene, catalog, only, parsed};
+use crate::rm::{MIB, Scene, catalog, only, parsed};
 
 /// Lines of which put has stored two volumes and begun the third.
 fn begun(scene: &Scene) -> (String, String) {

@@ -2,9 +2,9 @@
 
 use serde_json::json;
 
+use crate::common::local::{catalog, pattern};
 use crate::common::run;
-use crate::local::{catalog, pattern};
-use crate::{MIB, Scene};
+use crate::rm::{MIB, Scene};
 
 #[test]
 fn a_vault_goes_when_an_inventory_proves_it_empty() {

@@ -6,9 +6,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::common::{Ended, Place, run};
-use crate::night::lines;
-use crate::skip::skip;
+use crate::common::{Ended, Place, run, skip};
+use crate::schedule::night::lines;
 
 pub fn etc(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("etc").join(name)

@@ -11,11 +11,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::common::{Running, program, start};
-use crate::installed::crontab_in_force;
-use crate::local::REGION;
-use crate::machine::{GUIDS, Machine};
-use crate::skip::skip;
+use crate::common::local::REGION;
+use crate::common::machine::{GUIDS, Machine};
+use crate::common::{Running, program, skip, start};
+use crate::schedule::installed::crontab_in_force;
 
 /// A minute of at(1), and what comes after it on a busy machine.
 const A_WHILE: Duration = Duration::from_mins(4);

@@ -4,9 +4,8 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use crate::common::{Ended, Place, run};
-use crate::installed::etc;
-use crate::skip::skip;
+use crate::common::{Ended, Place, run, skip};
+use crate::schedule::installed::etc;
 
 const SCRIPT: &str = "periodic/daily/490.akashita";
 

@@ -4,9 +4,8 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::common::{self, Ended};
-use crate::machine::Machine;
-use crate::skip::skip;
+use crate::common::machine::Machine;
+use crate::common::{self, Ended, skip};
 
 /// Keeps a job as a file, with its arguments and its environment before it.
 const AT: &str = r#"#!/bin/sh

@@ -6,8 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use crate::common::{Place, program};
-use crate::skip::skip;
+use crate::common::{Place, program, skip};
 
 const TOOLS: [&str; 12] = [
     "akashita-choose",

@@ -1,6 +1,8 @@
 //! Secrets that would be recognised anywhere, and are found nowhere: not in
 //! an argument, on standard output or error, nor in a file of ours (I8).
 
+use crate::common;
+use crate::common::local;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 

@@ -1,5 +1,6 @@
 //! A real TLS front before glacier-local, with an authority of its own.
 
+use crate::common;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 

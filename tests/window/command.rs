@@ -10,8 +10,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group, test_kill_process};
 
-use crate::common::{Place, Running, run, run_with, start, until};
-use crate::skip::skip;
+use crate::common::{Place, Running, run, run_with, skip, start, until};
 
 const NIGHT: &str = "22:00-06:00";
 
@@ -134,7 +133,7 @@ fn a_command_that_cannot_be_run_is_told_as_sh_tells_it() {
     ended("00:00-24:00", "./text").failed(126, "./text: cannot run: Permission denied");
     ended("00:00-24:00", "no-such").failed(127, "no-such: no such command");
     // Before anybody has waited a night for it.
-    ended(&crate::closed(), "./nothing").failed(127, "./nothing: no such command");
+    ended(&crate::window::closed(), "./nothing").failed(127, "./nothing: no such command");
     assert_eq!(strays(&place), Vec::<PathBuf>::new());
 }
 
@@ -360,7 +359,7 @@ fn the_interrupt_of_a_terminal_reaches_a_command() {
 #[test]
 fn a_command_that_waits_notices_that_nobody_reads() {
     let place = Place::default();
-    let arguments = format!("--tz UTC {}", crate::closed());
+    let arguments = format!("--tz UTC {}", crate::window::closed());
     let mut running = start(window(&place, &arguments, "echo never >never").stdin(Stdio::null()));
     running.close_output();
     let gone = "stdout: the program that reads it has ended; run the same command again";

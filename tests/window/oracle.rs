@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use akashita::window::{Flow, Window, Zone};
 use jiff::{SignedDuration, Timestamp};
 
-use crate::skip::skip;
+use crate::common::skip;
 
 const PYTHON: &str = include_str!("oracle.py");
 const SPECS: &str = include_str!("specs.txt");

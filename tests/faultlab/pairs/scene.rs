@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::pool::Pool;
+use crate::common::local::{Local, files, pattern};
 use crate::common::{Place, run, run_with};
-use crate::local::{Local, files, pattern};
 use crate::rig::VAULT;
 
 const MIB: usize = 1 << 20;

@@ -1,23 +1,11 @@
 //! akashita-prune(8), akashita-verify(8) and akashita-drill(8), with a pool that is a file and a Glacier on this machine.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
-
-#[path = "common/mod.rs"]
-mod common;
-#[path = "common/local.rs"]
-mod local;
-#[path = "backup/machine.rs"]
-mod machine;
-mod skip;
-#[path = "backup/tty.rs"]
-mod tty;
-
 use std::fs;
 
-use common::{Ended, start, until};
-use machine::{Machine, has, silent};
-use skip::skip;
-use tty::on_terminal;
+use crate::common::machine::{Machine, has, silent};
+use crate::common::tty::on_terminal;
+use crate::common::{self, Ended, start, until};
+use crate::common::{local, skip};
 
 const CONF: &str = "dest=my-vault\ndataset=tank/home\npart_size=1M\nvolume_size=1M\n";
 

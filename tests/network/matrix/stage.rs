@@ -11,8 +11,8 @@ use super::rows::Scene::{
     self, Begun, Changed, Counted, Denied, Doomed, Empty, Fresh, Given, Jobs, Limited, Listed,
     Manifest, Raised, Rebuilt, Resumed, Sampled, Searching, Stored, Unconfirmed, Uploads, Vaults,
 };
+use crate::common::local::{Local, catalog, pattern, sorted};
 use crate::common::{Ended, Place, run, run_on, run_with, until};
-use crate::local::{Local, catalog, pattern, sorted};
 
 const MIB: usize = 1 << 20;
 

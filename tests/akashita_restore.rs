@@ -1,28 +1,15 @@
 //! akashita-restore(8), with a pool that is a file and a Glacier on this machine.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
-
-#[path = "common/mod.rs"]
-mod common;
-#[path = "common/local.rs"]
-mod local;
-#[path = "backup/machine.rs"]
-mod machine;
-#[path = "restore/receive.rs"]
 mod receive;
-mod skip;
-#[path = "backup/tty.rs"]
-mod tty;
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 
-use common::{Ended, Running, start, until};
-use local::pattern;
-use machine::{GUIDS, Machine, has, silent};
-use skip::skip;
-use tty::on_terminal;
+use crate::common::local::pattern;
+use crate::common::machine::{GUIDS, Machine, has, silent};
+use crate::common::tty::on_terminal;
+use crate::common::{Ended, Running, skip, start, until};
 
 const CONF: &str = "dest=my-vault\ndataset=tank/home\npart_size=1M\nvolume_size=1M\n\
                     tier=Expedited\nmax_cost=5\n";

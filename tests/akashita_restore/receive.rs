@@ -4,8 +4,8 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
+use crate::common::machine::GUIDS;
 use crate::common::{Ended, Place, run, run_with};
-use crate::machine::GUIDS;
 
 const ID: &str = "9f2c000000000000000000000000000a";
 const OTHER: &str = "9f2c000000000000000000000000000b";

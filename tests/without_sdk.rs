@@ -1,13 +1,9 @@
 //! Tools that never talk to AWS do not carry its SDK.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-
-mod skip;
-
 use std::path::Path;
 use std::process::Command;
 
-use skip::skip;
+use crate::common::skip;
 
 /// Whether code or data of the SDK is in a program. What is about debugging
 /// is put aside: it names types of the library that no program uses.

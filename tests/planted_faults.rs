@@ -1,8 +1,6 @@
 //! The faults that the laboratory plants in a copy of the source
 //! (tests/faultlab) can still be planted, and are in no program that is used.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-
 #[path = "faultlab/planted.rs"]
 #[allow(dead_code, reason = "the laboratory uses the rest")]
 mod planted;

@@ -1,7 +1,6 @@
 //! A machine for tests of the scripts: a pool that is a file, a configuration,
 //! and a Glacier with a vault.
 
-#![allow(dead_code, reason = "each test file uses its share")]
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -14,8 +13,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 
+use crate::common::local::{self, Local};
 use crate::common::{self, Ended, Place, run, run_with};
-use crate::local::{self, Local};
 
 /// The guids of the snapshots of tests/streams, in their order.
 pub const GUIDS: [&str; 3] =

@@ -1,21 +1,13 @@
 //! Thirteen days of two datasets in one vault, beside an archive of somebody
 //! else's: every snapshot comes back, from the catalog and from the vault alone.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
-
-mod common;
-#[path = "common/local.rs"]
-mod local;
-mod skip;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use common::{Ended, Place, program, run};
-use local::{Local, catalog, files, sorted};
-use skip::skip;
+use crate::common::local::{Local, catalog, files, sorted};
+use crate::common::{Ended, Place, program, run, skip};
 
 const DATASETS: [&str; 2] = ["home", "mail"];
 const DAYS: usize = 13;

@@ -2,9 +2,8 @@
 
 use std::path::Path;
 
-use crate::common::{self, Ended, run_with};
-use crate::machine::Machine;
-use crate::skip::skip;
+use crate::common::machine::Machine;
+use crate::common::{self, Ended, run_with, skip};
 
 /// Runs a line of sh with the scripts, which were run before, on a terminal,
 /// if there can be one. All that is told is in what it prints.

@@ -1,14 +1,9 @@
 //! SECURITY.md names the tests that hold what it claims: each is there.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
-
-#[path = "codes/source.rs"]
-mod source;
-
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use source::Source;
+use crate::common::source::Source;
 
 #[test]
 fn every_test_that_a_claim_names_is_there() {
