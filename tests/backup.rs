@@ -6,10 +6,11 @@ mod stages;
 mod two;
 
 use std::fs;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::common::machine::{GUIDS, Machine, silent};
-use crate::common::{self, skip, until};
+use crate::common::{self, run, skip, until};
 
 #[test]
 fn stores_a_snapshot_and_then_what_has_changed_in_any_sh() {
@@ -201,6 +202,52 @@ fn names_are_never_commands() {
         assert_eq!(ended.code(), 64, "{hostile}: {}", ended.stderr);
     }
     assert!(!victim.exists() && machine.points().is_empty());
+}
+
+/// A caller can have any variables and know the number of its process.
+#[test]
+fn variables_of_a_caller_stand_in_for_no_configuration_in_any_sh() {
+    let machine = Machine::new();
+    silent(&machine.run(&[], &[]));
+    fs::write(machine.place.path("empty"), "").unwrap();
+    let empty = machine.place.path("empty").display().to_string();
+    for shell in ["sh", "dash", "bash", "busybox sh"] {
+        let Some(plain) = machine.script_in("akashita-status", shell, &[], &[]) else { continue };
+        assert_eq!(plain.code(), 0, "{shell}: {}", plain.stdout);
+        let forged = "AKASHITA CRITICAL - akashita-conf: AKASHITA_STARTED: is set, and not by akashita-conf; unset it\n";
+        for (proof, told) in [
+            ("AKASHITA_RUN=$$", plain.stdout.as_str()),
+            ("AKASHITA_RUN=0 AKASHITA_STARTED=0", &plain.stdout),
+            ("AKASHITA_STARTED=$$", forged),
+            ("AKASHITA_RUN=$$ AKASHITA_STARTED=$$", forged),
+        ] {
+            let script = machine.command_in("akashita-status", shell, &[], &[]).unwrap();
+            let mut caller = Command::new("sh");
+            // What it may read as its standard input is no proof, either.
+            let line = format!(
+                "printf %s $$ >proof; export {proof}; exec 8<proof; exec \"$0\" \"$@\" <proof"
+            );
+            caller.args(["-c", &line]).arg(script.get_program()).args(script.get_args());
+            caller.env_clear().current_dir(machine.place.path(""));
+            caller.envs(script.get_envs().filter_map(|(name, value)| Some((name, value?))));
+            caller.envs([
+                ("AKASHITA_DATASET", "tank/forged"),
+                ("AKASHITA_RECURSIVE", "no"),
+                ("AKASHITA_CONF", &empty),
+                ("AKASHITA_STATE", "/"),
+                ("AKASHITA_WARN_AGE", "1s"),
+                ("AKASHITA_FAIL_AGE", "1s"),
+                ("GLACIER_CATALOG", &empty),
+                ("GLACIER_SPOOL", "/none"),
+            ]);
+            let ended = run(&mut caller);
+            assert_eq!(
+                (ended.stdout.as_str(), ended.stderr.as_str()),
+                (told, ""),
+                "{shell}: {proof}"
+            );
+        }
+    }
 }
 
 #[test]

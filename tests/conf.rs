@@ -1,6 +1,6 @@
 //! akashita-conf(1) and akashita.conf(5).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::PathBuf;
@@ -62,6 +62,68 @@ fn a_command_gets_it_as_variables_and_none_of_it_is_run() {
     assert_eq!(run(&place, &["--", "sh", "-c", "exit 7"]).code(), 7);
 }
 
+/// What a caller has in the environment is neither in the place of what the
+/// configuration says, nor above it.
+#[test]
+fn the_environment_is_not_taken_for_the_configuration() {
+    let seen = |place: &Place, more: &[(&str, &str)]| {
+        let mut tool = place.tool("akashita-conf", &["--conf", "conf", "--", "env"]);
+        tool.current_dir(place.path("")).envs(more.iter().copied());
+        let told = run_with(&mut tool, b"").done().stdout;
+        let pairs = told.lines().filter_map(|line| line.split_once('='));
+        let pairs = pairs.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        pairs.collect::<BTreeMap<String, String>>()
+    };
+    let callers = [
+        ("AKASHITA_UNFILTER", "sh -c evil"),
+        ("AKASHITA_RECEIVE", "evil"),
+        ("AKASHITA_LOCK", "/evil"),
+        ("GLACIER_DEST", "evil"),
+        ("GLACIER_WHOLE", "/evil"),
+        ("GLACIER_CATALOG", "/evil"),
+        ("TAR_OPTIONS", "--evil"),
+        ("AWS_ENDPOINT_URL", "http://evil.invalid"),
+        ("AWS_ENDPOINT_URL_GLACIER", "http://evil.invalid"),
+        ("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "true"),
+        ("AWS_REGION", "evil-1"),
+        ("AWS_PROFILE", "evil"),
+        ("AWS_CA_BUNDLE", "/ca"),
+    ];
+    let (place, _) = with("");
+    let plain = seen(&place, &callers);
+    for name in
+        ["AKASHITA_RECEIVE", "AKASHITA_LOCK", "GLACIER_DEST", "GLACIER_WHOLE", "TAR_OPTIONS"]
+    {
+        assert_eq!(plain.get(name), None, "{name}");
+    }
+    assert_eq!(plain["AKASHITA_UNFILTER"], "");
+    assert_eq!(plain["GLACIER_CATALOG"], place.path("state/catalog.jsonl").to_str().unwrap());
+    // What the configuration does not name is found as the AWS CLI finds it.
+    for name in ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_GLACIER", "AWS_REGION", "AWS_CA_BUNDLE"] {
+        assert!(plain.contains_key(name), "{name}");
+    }
+    let (place, _) = with("endpoint_url=http://127.0.0.1:1\nregion=a-1\nprofile=b\ndest=c\n");
+    let named = seen(&place, &callers);
+    for (name, value) in [
+        ("AWS_ENDPOINT_URL", Some("http://127.0.0.1:1")),
+        ("AWS_ENDPOINT_URL_GLACIER", None),
+        ("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", None),
+        ("AWS_REGION", Some("a-1")),
+        ("AWS_PROFILE", Some("b")),
+        ("GLACIER_DEST", Some("glacier://c")),
+        ("AWS_CA_BUNDLE", Some("/ca")),
+    ] {
+        assert_eq!(named.get(name).map(String::as_str), value, "{name}");
+    }
+    // One page lists what counts.
+    let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/man/akashita.7")).unwrap();
+    let (_, page) = page.split_once(".Ss What the scripts trust of it\n").unwrap();
+    let page = page.split("\n.Sh ").next().unwrap();
+    for name in ["PATH", "TMPDIR", "HOME", "AKASHITA_CONF", "AWS_CA_BUNDLE", "TAR_OPTIONS"] {
+        assert!(page.contains(&format!(" {name}")), "{name}");
+    }
+}
+
 #[test]
 fn refuses_a_wrong_command_line() {
     let (place, _) = with("");
@@ -73,6 +135,8 @@ fn refuses_a_wrong_command_line() {
         &["--directory", "x"],
         &["--enter"],
         &["--enter", "--directory", "x", "--", "true"],
+        &["--started", "x"],
+        &["--started", "1", "--", "true"],
         &["--lock", "x"],
         &["true"],
     ] {

@@ -12,7 +12,7 @@ use std::time::Duration;
 use akashita::process::paths;
 use akashita::process::{self, Error, Result};
 use akashita::tools::conf::Conf;
-use akashita::tools::conf::exclusive;
+use akashita::tools::conf::{environment, exclusive, origin};
 use akashita::units;
 use clap::Parser;
 
@@ -46,6 +46,9 @@ struct Options {
     /// Run COMMAND in the directory that standard output is
     #[arg(long, requires = "command", conflicts_with_all = ["conf", "lock", "directory"])]
     enter: bool,
+    /// See whether standard input proves that PROCESS was started by this
+    #[arg(long, value_name = "PROCESS", exclusive = true)]
+    started: Option<u32>,
     /// Run this with what the configuration says as variables
     #[arg(last = true, value_name = "COMMAND")]
     command: Vec<OsString>,
@@ -62,6 +65,9 @@ fn name(text: &str) -> Result<String, &'static str> {
 
 fn main() -> ExitCode {
     process::run(|options: Options| {
+        if let Some(process) = options.started {
+            return origin::check(std::io::stdin(), process);
+        }
         let command = options.command.split_first();
         if let (true, Some((program, arguments))) = (options.enter, command) {
             rustix::process::fchdir(std::io::stdout())
@@ -86,6 +92,16 @@ fn main() -> ExitCode {
         };
         let directory = options.directory.as_deref().map(exclusive::directory).transpose()?;
         let mut command = Command::new(program);
+        let process = std::process::id();
+        let asks = std::env::var_os(origin::ASKS).is_some_and(|id| *id == *process.to_string());
+        let proof = asks.then(|| origin::prove(process)).transpose()?;
+        let has_endpoint = !conf.value("endpoint_url").is_empty();
+        for (name, _) in std::env::vars_os() {
+            if environment::is_kept_out(&name.to_string_lossy(), has_endpoint) {
+                command.env_remove(name);
+            }
+        }
+        command.envs(proof.as_ref().map(|_| (origin::STARTED, process.to_string())));
         // Whoever is told of it may be in another directory.
         let whole = std::path::absolute(&file).unwrap_or(file);
         command.args(arguments).envs(conf.variables()).env(VARIABLE, whole);
@@ -114,12 +130,10 @@ fn main() -> ExitCode {
         ] {
             command.env(variable, given(key).unwrap_or_else(|| state.join(file)));
         }
-        // One of the caller's is not the command's.
-        command.env_remove("AKASHITA_LOCK");
         command.envs(lock.as_ref().map(|lock| ("AKASHITA_LOCK", &lock.path)));
         let error = becomes(program, &mut command);
         // What could not become the command still holds its locks until here.
-        drop((lock, directory));
+        drop((proof, lock, directory));
         Err(error)
     })
 }

@@ -1,7 +1,7 @@
 //! What a stream goes through between ZFS and Glacier: filters, the spool, and tar.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::process::Command;
 
 use serde_json::Value;
@@ -298,6 +298,65 @@ fn files_that_are_not_there_are_no_backup() {
     assert_eq!(machine.records().len(), 2, "the unfinished one, then a new one");
     machine.configure(&format!("{conf}recursive=one\n"));
     assert_eq!(machine.run(&[], &[]).code(), 78);
+}
+
+#[test]
+fn files_behind_a_link_are_not_of_the_snapshot_in_any_sh() {
+    for shell in SHELLS {
+        let machine = Machine::new();
+        let (files, outside) = (machine.place.path("pool/files"), machine.place.path("outside"));
+        fs::create_dir_all(files.join("alice/real")).unwrap();
+        fs::create_dir_all(outside.join("2026")).unwrap();
+        fs::write(files.join("alice/real/mine"), "alice").unwrap();
+        fs::write(outside.join("2026/secret"), "root").unwrap();
+        symlink(&outside, files.join("alice/docs")).unwrap();
+        symlink("real", files.join("alice/near")).unwrap();
+        symlink("nowhere", files.join("alice/none")).unwrap();
+        let conf = format!("{CONF}format=tar\nlocal_keep=1\n");
+        for (path, link) in [
+            ("alice/docs/2026", "alice/docs"),
+            ("alice/docs", "alice/docs"),
+            ("alice/docs/", "alice/docs"),
+            ("./alice//docs/.", "./alice//docs"),
+            ("alice/near/mine", "alice/near"),
+            ("alice/none", "alice/none"),
+        ] {
+            machine.configure(&format!("{conf}path=alice/real\npath={path}\n"));
+            let Some(ended) = machine.run_in(shell, &[], &[]) else { break };
+            assert_eq!(ended.code(), 65, "{shell}: {path}: {}", ended.stderr);
+            let why = format!(
+                ": path={path}: {link} is a symbolic link, and what it leads to is not followed; "
+            );
+            assert!(ended.stderr.contains(&why), "{shell}: {path}: {}", ended.stderr);
+            assert!(machine.records().is_empty(), "{shell}: {path}");
+            let clones = machine.place.path("pool/clones");
+            assert_eq!(fs::read_to_string(clones).unwrap(), "", "{shell}: none stays");
+        }
+        // A link that is met on the way down is stored as the link that it is.
+        machine.configure(&format!("{conf}path=alice\n"));
+        let Some(ended) = machine.run_in(shell, &[], &[]) else {
+            skip(&format!("{shell}: not found, no links are stored with it"));
+            continue;
+        };
+        silent(&ended);
+        let name = machine.records()[0]["name"].as_str().unwrap().to_owned();
+        let held = names(&machine, &name, "cat");
+        assert!(held.contains(&"./alice/docs".to_owned()), "{shell}: {held:?}");
+        assert!(!held.iter().any(|name| name.contains("secret")), "{shell}: {held:?}");
+    }
+}
+
+/// What a user has in the environment is no part of what is stored.
+#[test]
+fn options_of_the_caller_are_not_those_of_tar() {
+    let machine = Machine::new();
+    fs::create_dir_all(machine.place.path("pool/files")).unwrap();
+    fs::write(machine.place.path("pool/files/here"), "here").unwrap();
+    machine.configure(&format!("{CONF}format=tar\n"));
+    let victim = machine.place.path("victim");
+    let run = format!("--checkpoint=1 --checkpoint-action=exec='touch {}'", victim.display());
+    silent(&machine.run(&[], &[("TAR_OPTIONS", &run)]));
+    assert!(!victim.exists(), "it was run");
 }
 
 #[test]

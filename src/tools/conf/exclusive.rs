@@ -161,7 +161,7 @@ pub fn directory(path: &Path) -> Result<OwnedFd> {
 
 /// The same open file for all that is started from here, with a number that
 /// is not less than `least`.
-fn inherited(file: impl std::os::fd::AsFd, least: i32) -> io::Result<OwnedFd> {
+pub(super) fn inherited(file: impl std::os::fd::AsFd, least: i32) -> io::Result<OwnedFd> {
     let file = fcntl_dupfd_cloexec(file, least)?;
     fcntl_setfd(&file, FdFlags::empty())?;
     Ok(file)

@@ -5,7 +5,9 @@
 //! line before anything begins. The scripts get it as variables, so no shell
 //! ever reads a value as a program.
 
+pub mod environment;
 pub mod exclusive;
+pub mod origin;
 
 use std::collections::BTreeMap;
 
