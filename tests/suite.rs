@@ -29,6 +29,7 @@ mod lines;
 mod local;
 mod ls;
 mod man;
+mod mend;
 mod network;
 mod pipe;
 mod planted_faults;

@@ -30,6 +30,7 @@ fn only_what_talks_to_aws_carries_its_sdk() {
         ("akashita-receive", false),
         ("glacier-treehash", false),
         ("glacier-chunk", false),
+        ("glacier-mend", false),
         ("glacier-proof", false),
         ("glacier-window", false),
         ("glacier-chain", false),

@@ -149,6 +149,15 @@ fn watch(fds: &mut [PollFd<'_>], longest: Duration) -> Result<bool> {
     Ok(news.any(|is| is))
 }
 
+/// Why a write to standard output failed.
+pub fn unwritten(e: io::Error) -> Error {
+    if e.kind() == io::ErrorKind::BrokenPipe {
+        gone()
+    } else {
+        Error::io("stdout: cannot write", e)
+    }
+}
+
 /// The error of one whose lines nobody reads any more.
 pub fn gone() -> Error {
     let gone = "stdout: the program that reads it has ended; run the same command again";

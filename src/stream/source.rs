@@ -54,7 +54,7 @@ const MISPLACED: &str = "zfs receive will lose its long link or its extended att
 
 /// What is wrong with a ZFS stream, told.
 #[expect(clippy::needless_pass_by_value, reason = "so that map_err takes it by name")]
-fn damaged(damage: Damage) -> Error {
+pub(crate) fn damaged(damage: Damage) -> Error {
     Error::Data(format!("stream: {damage}"))
 }
 

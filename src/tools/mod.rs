@@ -6,6 +6,7 @@ pub mod conf;
 pub mod get;
 pub mod local;
 pub mod ls;
+pub mod mend;
 pub mod proof;
 pub mod prune;
 pub mod put;

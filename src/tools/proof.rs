@@ -81,10 +81,7 @@ pub fn run(settings: &Settings) -> Result<()> {
         if block.is_empty() {
             break;
         }
-        output.write_all(&block).map_err(|e| match e.kind() {
-            io::ErrorKind::BrokenPipe => peers::gone(),
-            _ => Error::io("stdout: cannot write", e),
-        })?;
+        output.write_all(&block).map_err(peers::unwritten)?;
         // The shell starts the filter when it has made the pipe behind it. So
         // what is written now is not older than the pipe of a chunk there.
         if size == 0 {

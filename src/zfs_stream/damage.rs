@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::record::Kind;
+use super::spill;
 use crate::units;
 
 /// Where a stream is not as it should be.
@@ -58,6 +59,12 @@ pub enum What {
     LongHead(u64),
     /// Something comes after the end.
     Follows,
+    /// What no receiver puts in its place is no spill block, either.
+    NoSpill,
+    /// It has a compression of this number, which spill blocks do not have.
+    Compression(u8),
+    /// It does not unpack.
+    Packed(u8),
 }
 
 impl fmt::Display for What {
@@ -79,6 +86,13 @@ impl fmt::Display for What {
             Self::TooLong => "payload too long",
             Self::LongHead(size) => return write!(f, "header over {}", units::bytes(*size)),
             Self::Follows => "bytes follow",
+            Self::NoSpill => "cannot be mended: no spill block as zfs send embeds them",
+            Self::Compression(number) => {
+                return write!(f, "cannot be mended: compressed with {}", spill::name_of(*number));
+            }
+            Self::Packed(number) => {
+                return write!(f, "cannot be mended: its {} is damaged", spill::name_of(*number));
+            }
         })
     }
 }

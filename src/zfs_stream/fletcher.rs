@@ -26,6 +26,20 @@ impl Order {
             Self::Big => u64::from_be_bytes(bytes),
         }
     }
+
+    pub(super) fn bytes_of_u32(self, number: u32) -> [u8; 4] {
+        match self {
+            Self::Little => number.to_le_bytes(),
+            Self::Big => number.to_be_bytes(),
+        }
+    }
+
+    pub(super) fn bytes_of_u64(self, number: u64) -> [u8; 8] {
+        match self {
+            Self::Little => number.to_le_bytes(),
+            Self::Big => number.to_be_bytes(),
+        }
+    }
 }
 
 /// The running sum of bytes that come in pieces of any size.

@@ -19,12 +19,15 @@
 mod damage;
 mod fletcher;
 mod head;
+mod mend;
 mod record;
+mod spill;
 
 use sha2::{Digest, Sha256};
 
 pub use damage::{Damage, What};
 pub use head::{Ending, Head, RECOGNISED_BY, Recognised, Snapshot, recognise};
+pub use mend::{Mended, Mender};
 
 use fletcher::{Fletcher, Order};
 use record::{BEFORE_CHECKSUM, HEADER, Header, Kind, Package};
@@ -180,6 +183,21 @@ impl Walk {
             told.then(|| header.number())
         });
         Damage { offset: self.start, record: self.record, kind, what, unknown: self.unknown }
+    }
+
+    /// Damage that is found in another way than by walking, and ends the walk.
+    fn fail(&mut self, what: What) -> Damage {
+        let damage = self.damage(what);
+        self.damage = Some(damage.clone());
+        damage
+    }
+
+    /// Bytes that are still needed of a header, or of the payload behind it.
+    fn wanted(&self) -> usize {
+        match self.payload {
+            0 => HEADER - self.held,
+            payload => usize::try_from(payload).unwrap_or(usize::MAX),
+        }
     }
 
     fn walk(&mut self, mut bytes: &[u8]) -> Result<(), Damage> {

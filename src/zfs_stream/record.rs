@@ -9,6 +9,9 @@ pub(super) const HEADER: usize = 312;
 /// Bytes of a header before its checksum.
 pub(super) const BEFORE_CHECKSUM: usize = HEADER - 32;
 
+/// The number of a SPILL record.
+const SPILL: u32 = 7;
+
 /// What a BEGIN record has at byte 8.
 pub(super) const MAGIC: u64 = 0x2_F5BA_CBAC;
 
@@ -50,7 +53,7 @@ impl Kind {
             4 => Self::Free,
             5 => Self::End,
             6 => Self::WriteByRef,
-            7 => Self::Spill,
+            SPILL => Self::Spill,
             8 => Self::WriteEmbedded,
             9 => Self::ObjectRange,
             10 => Self::Redact,
@@ -93,6 +96,13 @@ pub(super) struct Header<'a> {
 /// The byte order in which these are the first bytes of a stream.
 pub(super) fn order_of(magic: [u8; 8]) -> Option<Order> {
     [Order::Little, Order::Big].into_iter().find(|order| order.u64(magic) == MAGIC)
+}
+
+/// Writes a field of a header.
+fn put<const N: usize>(header: &mut [u8; HEADER], at: usize, field: [u8; N]) {
+    for (to, from) in header.iter_mut().skip(at).zip(field) {
+        *to = from;
+    }
 }
 
 impl Header<'_> {
@@ -155,6 +165,19 @@ impl Header<'_> {
     /// it. All zero is "not filled in".
     pub(super) fn checksum(self) -> [u64; 4] {
         [self.u64::<280>(), self.u64::<288>(), self.u64::<296>(), self.u64::<304>()]
+    }
+
+    /// The same header with this checksum.
+    pub(super) fn with_checksum(self, sums: [u64; 4]) -> [u8; HEADER] {
+        self.with_sums(BEFORE_CHECKSUM, sums)
+    }
+
+    fn with_sums(self, at: usize, sums: [u64; 4]) -> [u8; HEADER] {
+        let mut bytes = *self.bytes;
+        for (at, sum) in (at..).step_by(8).zip(sums) {
+            put(&mut bytes, at, self.order.bytes_of_u64(sum));
+        }
+        bytes
     }
 
     // Fields of BEGIN.
@@ -220,11 +243,46 @@ impl Header<'_> {
         self.u64::<8>()
     }
 
+    /// Where in the object it writes.
+    pub(super) fn offset(self) -> u64 {
+        self.u64::<16>()
+    }
+
     /// Whether it stands where no byte of a file can: that is how some senders
     /// tell of what does not fit into the object's dnode, and no receiver
     /// takes it for that (openzfs#18239).
     pub(super) fn is_spill(self) -> bool {
-        self.u64::<16>() >= 1 << 63
+        self.offset() >= 1 << 63
+    }
+
+    /// Bytes that the block has in the object.
+    pub(super) fn embedded_length(self) -> u64 {
+        self.u64::<24>()
+    }
+
+    pub(super) fn embedded_guid(self) -> u64 {
+        self.u64::<32>()
+    }
+
+    /// How the payload is compressed, and what it is: 0 is data.
+    pub(super) fn embedded_kinds(self) -> (u8, u8) {
+        let [compression, kind] = self.bytes::<40, 2>();
+        (compression, kind)
+    }
+
+    /// Bytes of the block, and of the payload without what fills its last word.
+    pub(super) fn embedded_sizes(self) -> (u64, u64) {
+        (self.u32::<48>().into(), self.u32::<52>().into())
+    }
+
+    /// The header of a SPILL record, without its checksum.
+    pub(super) fn spill(order: Order, object: u64, length: u64, guid: u64) -> [u8; HEADER] {
+        let mut bytes = [0; HEADER];
+        put(&mut bytes, 0, order.bytes_of_u32(SPILL));
+        for (at, number) in [(8, object), (16, length), (24, guid)] {
+            put(&mut bytes, at, order.bytes_of_u64(number));
+        }
+        bytes
     }
 
     // Fields of END.
@@ -232,6 +290,11 @@ impl Header<'_> {
     /// The sum of everything before the END record.
     pub(super) fn end_checksum(self) -> [u64; 4] {
         [self.u64::<8>(), self.u64::<16>(), self.u64::<24>(), self.u64::<32>()]
+    }
+
+    /// The same END with this sum.
+    pub(super) fn with_end_checksum(self, sums: [u64; 4]) -> [u8; HEADER] {
+        self.with_sums(8, sums)
     }
 
     /// Whether all of END that is neither type, nor checksum, nor guid is 0.

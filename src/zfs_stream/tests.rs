@@ -303,36 +303,6 @@ fn misplaced(bytes: &[u8]) -> Misplaced {
     walk.misplaced()
 }
 
-/// The same stream of a volume: its BEGIN says so, and the sums are right.
-fn of_a_volume(bytes: &[u8]) -> Vec<u8> {
-    let mut made = bytes.to_vec();
-    let mut sum = Fletcher::new(Order::Little);
-    let mut at = 0;
-    while at < made.len() {
-        let header: &mut [u8; HEADER] = (&mut made[at..at + HEADER]).try_into().unwrap();
-        let of =
-            |sums: [u64; 4]| -> Vec<u8> { sums.into_iter().flat_map(u64::to_le_bytes).collect() };
-        let kind = Kind::of(u32::from_le_bytes(header[..4].try_into().unwrap())).unwrap();
-        match kind {
-            Kind::Begin => header[32] = 3,
-            Kind::End => header[8..40].copy_from_slice(&of(sum.sums())),
-            _ => {}
-        }
-        sum.update(&header[..BEFORE_CHECKSUM]);
-        if kind != Kind::Begin {
-            let sums = of(sum.sums());
-            header[BEFORE_CHECKSUM..].copy_from_slice(&sums);
-        }
-        sum.update(&header[BEFORE_CHECKSUM..]);
-        let payload = Header { bytes: header, order: Order::Little }.payload(kind);
-        let end = at + HEADER + usize::try_from(payload).unwrap();
-        sum.update(&made[at + HEADER..end]);
-        sum.end_run();
-        at = end;
-    }
-    made
-}
-
 #[test]
 fn sees_what_no_receiver_puts_in_its_place() {
     let two = Misplaced { first: Some(2), count: 2 };
@@ -348,17 +318,35 @@ fn sees_what_no_receiver_puts_in_its_place() {
     for file in REAL {
         assert_eq!(misplaced(&stream(file)), none, "{file}");
     }
-    // A volume may have bytes there.
-    let lossy = stream("spill-embedded-e.zfs");
-    let volume = of_a_volume(&lossy);
-    assert_eq!(volume.len(), lossy.len());
-    assert_ne!(volume, lossy);
-    assert_eq!(misplaced(&volume), none);
-    // Each snapshot of a compound stream is of its own kind.
-    let package = Made::new(false, true).begin(2, "p@s", (0, 0), b"").package_end(false).bytes;
-    let end = Made::new(false, true).package_end(true).bytes;
-    let both = [package, volume.clone(), lossy.clone(), volume, end].concat();
-    assert_eq!(misplaced(&both), two);
+    // A volume may have bytes there, and each snapshot of a compound stream is
+    // of its own kind.
+    for big in [false, true] {
+        let made = |begun: Made| begun.embedded(2, 7, 512, (15, b"packed")).end(7);
+        let volume = |made: Made| made.begin_volume("p/v@s", (7, 0));
+        let files = |made: Made| made.begin(1, "p/a@s", (7, 0), &[]);
+        assert_eq!(misplaced(&made(volume(Made::new(big, true))).bytes), none);
+        let package = Made::new(big, true).begin(2, "p@s", (0, 0), b"").package_end(false);
+        let all = made(volume(made(files(made(volume(package)))))).package_end(true);
+        assert_eq!(misplaced(&all.bytes), Misplaced { first: Some(2), count: 1 });
+    }
+}
+
+/// More of it in tests/mend.rs.
+#[test]
+fn puts_back_what_no_receiver_puts_in_its_place() {
+    let begun = || Made::new(true, true).begin(1, "p/a@s", (7, 0), &[]);
+    // Eight bytes, and as many copies of the last as a copy can have.
+    let packed = [&[0][..], b"abcdefgh", &[0xff], &[0xfc, 1].repeat(8)].concat();
+    let block = [b"abcdefgh".as_slice(), &[b'h'; 504]].concat();
+    let lossy = begun().embedded(2, 7, 512, (3, &packed)).every_type().end(7);
+    let (mut mender, mut out) = (Mender::new(), Vec::new());
+    mender.update(&lossy.bytes, &mut out).unwrap();
+    let one = Mended { snapshot: "p/a@s".to_owned(), object: 2, length: 512 };
+    assert_eq!((mender.take_mended(), mender.take_mended()), (vec![one], vec![]));
+    let should = begun().spill(2, 7, &block).every_type().end(7);
+    assert_eq!(out, should.bytes[..should.bytes.len() - HEADER], "END waits");
+    mender.finish(&mut out).unwrap();
+    assert_eq!(out, should.bytes);
 }
 
 #[test]

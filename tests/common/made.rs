@@ -66,19 +66,62 @@ impl Made {
     }
 
     /// The BEGIN of a package with this header type and feature flags, with the
-    /// snapshot's guid and that of its base.
-    pub fn begin(mut self, package: u64, name: &str, guids: (u64, u64), payload: &[u8]) -> Self {
+    /// snapshot's guid and that of its base. What it holds is a file system.
+    pub fn begin(self, package: u64, name: &str, guids: (u64, u64), payload: &[u8]) -> Self {
+        let kind = u64::from(package & 3 == 1) * 2;
+        self.begin_of(kind, package, name, guids, payload)
+    }
+
+    /// The BEGIN of a volume.
+    pub fn begin_volume(self, name: &str, guids: (u64, u64)) -> Self {
+        self.begin_of(3, 1, name, guids, &[])
+    }
+
+    fn begin_of(
+        mut self,
+        kind: u64,
+        package: u64,
+        name: &str,
+        guids: (u64, u64),
+        payload: &[u8],
+    ) -> Self {
         self.sums = [0; 4];
         let mut fields = vec![
             (4, 4, u64::try_from(payload.len()).unwrap()),
             (8, 8, 0x2_F5BA_CBAC),
             (16, 8, package),
             (24, 8, u64::from(package & 3 == 1) * 1_700_000_000),
+            (32, 4, kind),
             (40, 8, guids.0),
             (48, 8, guids.1),
         ];
         fields.extend(name.bytes().enumerate().map(|(i, byte)| (56 + i, 1, u64::from(byte))));
         self.record(0, &fields, payload)
+    }
+
+    /// What of an object does not fit into its dnode.
+    pub fn spill(self, object: u64, guid: u64, block: &[u8]) -> Self {
+        let length = u64::try_from(block.len()).unwrap();
+        self.record(7, &[(8, 8, object), (16, 8, length), (24, 8, guid)], block)
+    }
+
+    /// The same as OpenZFS 2.3 embeds it, where no receiver finds it: packed
+    /// with the compression of this number.
+    pub fn embedded(self, object: u64, guid: u64, length: u64, packed: (u64, &[u8])) -> Self {
+        let (compression, packed) = packed;
+        let size = u64::try_from(packed.len()).unwrap();
+        let mut payload = packed.to_vec();
+        payload.resize(packed.len().next_multiple_of(8), 0);
+        let fields = [
+            (8, 8, object),
+            (16, 8, (2 * length).wrapping_neg()),
+            (24, 8, length),
+            (32, 8, guid),
+            (40, 1, compression),
+            (48, 4, length),
+            (52, 4, size),
+        ];
+        self.record(8, &fields, &payload)
     }
 
     /// The END of what began.

@@ -1,6 +1,8 @@
 //! ZFS streams: any bytes, and streams that bytes tell how to make.
 
-use akashita::zfs_stream::{Damage, Ending, RECOGNISED_BY, Recognised, Snapshot, Walk, recognise};
+use akashita::zfs_stream::{
+    Damage, Ending, Mender, RECOGNISED_BY, Recognised, Snapshot, Walk, recognise,
+};
 use sha2::Digest;
 
 use super::is_a_message;
@@ -48,6 +50,7 @@ fn any(data: &[u8]) {
         is_a_message(&damage.to_string(), 400);
         assert!(damage.offset <= u64::try_from(data.len()).unwrap());
     }
+    mends(data);
     let known = recognise(data);
     for size in 0..data.len().min(RECOGNISED_BY) {
         let so_far = recognise(&data[..size]);
@@ -58,6 +61,28 @@ fn any(data: &[u8]) {
     }
     if matches!(known, Recognised::No | Recognised::Damaged) {
         assert!(walk(std::iter::once(data)).0.is_err());
+    }
+}
+
+/// What comes out is whole if what went in is, or cannot be mended.
+fn mends(data: &[u8]) {
+    let mended = |data: &[u8]| {
+        let (mut mender, mut out) = (Mender::new(), Vec::new());
+        let pieces = data.chunks(1000);
+        let taken = pieces.map(|piece| mender.update(piece, &mut out)).find(Result::is_err);
+        (taken.unwrap_or(Ok(())).and_then(|()| mender.finish(&mut out)), out)
+    };
+    let before = walk(std::iter::once(data)).0;
+    let (result, out) = mended(data);
+    match result {
+        Ok(()) => {
+            assert_eq!(walk(std::iter::once(&out[..])).0, before);
+            assert!(before.is_ok() && mended(&out) == (Ok(()), out));
+        }
+        Err(damage) => {
+            assert!(walk(std::iter::once(&out[..])).0.is_err());
+            is_a_message(&damage.to_string(), 400);
+        }
     }
 }
 
