@@ -95,6 +95,10 @@ fn lines(told: &[Told]) -> Vec<Line> {
                 })
             }
             Told::Stored { dest, generation, volumes, day } => Line::Stored(Stored {
+                created: None,
+                features: None,
+                clone: false,
+                misplaced: 0,
                 v: 1,
                 stream,
                 host,

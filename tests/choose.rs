@@ -216,3 +216,60 @@ fn what_cannot_be_read_or_written_gives_74() {
         assert_eq!(output.status.code(), Some(74));
     }
 }
+
+#[test]
+fn a_base_that_was_sent_with_other_flags_is_none() {
+    let place = tempfile::tempdir().unwrap();
+    let catalog = |features: &str, more: &str| {
+        let facts =
+            format!(r#""guid":"11","created":"2026-01-01T00:00:00Z","features":[{features}]"#);
+        let lines = stream(1, "tank/home@akashita:1Z", 11, None).replace(r#""guid":"11""#, &facts);
+        lines.replace(r#""whole":"zfs""#, &format!(r#""whole":"zfs"{more}"#))
+    };
+    let (plain, large) = (r#""sa_spill""#, r#""sa_spill","large_blocks""#);
+    let raw = r#""sa_spill","large_blocks","raw""#;
+    let of = "tank/home\ttank/home@akashita:1Z\t11";
+    let base = Ok(format!("base\t{of}"));
+    let unfit = |why: &str| Err(format!("unfit\t{of}\twas {why}"));
+    let wants_large = unfit("sent with large blocks (zfs send -L), and this without");
+    let wants_raw = unfit("sent raw (zfs send -w), and this was not");
+    let is_not_raw = unfit("not sent raw, and this was (zfs send -w)");
+    for (features, encrypted, send, how, expected) in [
+        (plain, false, "", "auto", &base),
+        (plain, false, "-Lec", "yes", &base),
+        (large, false, "-Lec", "auto", &base),
+        (large, false, "-e -cL", "no", &base),
+        (large, false, "--large-block", "no", &base),
+        (large, false, "-ec", "auto", &wants_large),
+        (large, false, "", "yes", &base),
+        (raw, true, "", "auto", &base),
+        (raw, true, "-L", "no", &wants_raw),
+        (large, true, "-L", "no", &base),
+        (large, true, "", "yes", &is_not_raw),
+        (plain, true, "", "auto", &is_not_raw),
+    ] {
+        let mut points = point("tank/home@akashita:1Z", 11, 1);
+        if encrypted {
+            points.push_str("tank/home@akashita:1Z\tencryption\ton\n");
+        }
+        fs::write(place.path().join("points"), points).unwrap();
+        let send = format!("--send={send}");
+        let options =
+            ["points", "--id", ID, "--keep", "3", "--full-every", "9", &send, "--raw", how];
+        let ran = run(place.path(), &options, &catalog(features, ""));
+        assert_eq!((ran.code, &*ran.err), (0, ""), "{features} {send} {how}");
+        let line =
+            ran.out.lines().find(|line| line.starts_with("base") || line.starts_with("unfit"));
+        match expected {
+            Ok(base) => assert_eq!(line, Some(&**base), "{features} {send} {how}"),
+            Err(unfit) => assert_eq!(line, Some(&**unfit), "{features} {send} {how}"),
+        }
+        assert!(expected.is_ok() || !ran.out.contains("base\t"), "{}", ran.out);
+    }
+    fs::write(place.path().join("points"), point("tank/home@akashita:1Z", 11, 1)).unwrap();
+    let options = ["points", "--id", ID, "--keep", "3", "--full-every", "9"];
+    let ran = run(place.path(), &options, &catalog(plain, r#","misplaced":2"#));
+    let why = "lost something on its way that an increment would lack, too";
+    assert!(ran.out.contains(&format!("unfit\t{of}\t{why}\n")), "{}", ran.out);
+    assert!(!ran.out.contains("base\t"), "{}", ran.out);
+}

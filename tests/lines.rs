@@ -35,6 +35,9 @@ mod mirror {
         format: String,
         guid: Option<Guid>,
         from_guid: Option<Guid>,
+        created: Option<Time>,
+        features: Option<Vec<String>>,
+        clone: Option<bool>,
         compound: Option<bool>,
         resumed: Option<bool>,
         filter: Option<String>,
@@ -94,6 +97,9 @@ mod mirror {
         name: String,
         guid: Guid,
         from_guid: Option<Guid>,
+        created: Option<Time>,
+        features: Option<Vec<String>>,
+        clone: Option<bool>,
         offset: u64,
     }
 
@@ -132,6 +138,7 @@ mod mirror {
         size: u64,
         treehash: Hash,
         whole: String,
+        misplaced: Option<u64>,
     }
 
     #[derive(Deserialize)]
@@ -374,6 +381,9 @@ mod mirror {
         format: String,
         guid: Option<Guid>,
         from_guid: Option<Guid>,
+        created: Option<Time>,
+        features: Option<Vec<String>>,
+        clone: Option<bool>,
         compound: Option<bool>,
         resumed: Option<bool>,
         filter: Option<String>,
@@ -382,6 +392,7 @@ mod mirror {
         size: u64,
         treehash: Hash,
         whole: String,
+        misplaced: Option<u64>,
         dest: String,
         region: String,
         manifest_id: Option<String>,
@@ -424,7 +435,11 @@ mod mirror {
         size: u64,
         dest: String,
         stored: Time,
+        created: Option<Time>,
         age_s: u64,
+        features: Option<Vec<String>>,
+        origin: Option<Guid>,
+        misplaced: Option<u64>,
     }
 
     #[derive(Deserialize)]
@@ -439,6 +454,7 @@ mod mirror {
         dest: String,
         region: String,
         stored: Time,
+        created: Option<Time>,
         reason: String,
     }
 
@@ -454,6 +470,7 @@ mod mirror {
         dest: String,
         region: String,
         stored: Option<Time>,
+        created: Option<Time>,
         reason: String,
         archives: u64,
         early_days: Option<u64>,
@@ -594,13 +611,14 @@ fn full() -> Vec<String> {
         let more = serde_json::to_string(&more).unwrap();
         format!("{text},{}", more.strip_prefix('{').unwrap())
     };
-    let flags =
-        json!({"from_guid": "987", "compound": true, "resumed": true, "filter": "age -r age1"});
-    lines.push(with("stream", flags));
-    lines.push(with("snapshot", json!({"from_guid": "18446744073709551615"})));
-    lines.push(with("part", json!({"spooled": false})));
-    let flags = json!({"from_guid": "987", "compound": true, "resumed": true, "generation": 2,
+    let flags = json!({"from_guid": "987", "clone": true, "compound": true, "resumed": true,
         "filter": "age -r age1"});
+    lines.push(with("stream", flags));
+    let base = json!({"from_guid": "18446744073709551615", "clone": true});
+    lines.push(with("snapshot", base));
+    lines.push(with("part", json!({"spooled": false})));
+    let flags = json!({"from_guid": "987", "clone": true, "compound": true, "resumed": true,
+        "generation": 2, "filter": "age -r age1", "misplaced": 2});
     lines.push(with("stored", flags));
     lines.push(with("archive", json!({"generation": 1})));
     lines.push(with("hashes", json!({"generation": 1})));
@@ -615,7 +633,8 @@ fn full() -> Vec<String> {
     upload["spooled"] = json!(true);
     lines.push(with("upload", upload));
     lines.push(with("inventoried", described));
-    lines.extend(["volume", "end", "failed", "chain", "recipe"].map(|of| example(of).to_owned()));
+    lines.push(with("end", json!({"misplaced": 2})));
+    lines.extend(["volume", "failed", "chain", "recipe"].map(|of| example(of).to_owned()));
     lines
 }
 

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use akashita::catalog::scan;
 use akashita::process::{self, Error, Result};
 use akashita::tools::choose::input::{Named, archives, spooled};
-use akashita::tools::choose::{Kind, Known, Rules, points};
+use akashita::tools::choose::{Kind, Known, Raw, Rules, Send, points};
 use clap::Parser;
 use jiff::Timestamp;
 
@@ -41,6 +41,12 @@ struct Options {
     /// How many streams a chain may have
     #[arg(long, value_name = "N", default_value_t = 0)]
     full_every: u32,
+    /// The flags of zfs send, with blanks between
+    #[arg(long, value_name = "FLAGS", default_value = "", allow_hyphen_values = true)]
+    send: Send,
+    /// What is sent raw
+    #[arg(long, default_value = "auto")]
+    raw: Raw,
     /// What is in the spool, as glacier-ls spool prints it
     #[arg(long, value_name = "FILE")]
     spool: Option<PathBuf>,
@@ -57,7 +63,8 @@ impl Options {
             _ => Kind::One,
         };
         let (prefix, id) = (self.prefix.clone(), self.id.clone());
-        Rules { prefix, kind, id, keep: self.keep, full_every: self.full_every }
+        let send = Send { raw: self.raw, ..self.send };
+        Rules { prefix, kind, id, keep: self.keep, full_every: self.full_every, send }
     }
 }
 

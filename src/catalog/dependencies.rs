@@ -1,9 +1,12 @@
 //! What each stored stream of a catalog needs, and which snapshots it brings
 //! back: what a retention must know.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+
+use jiff::Timestamp;
 
 use super::counted::Defect;
+use super::shortest::Ways;
 use super::{Catalog, Link};
 use crate::hash::tree::Hash;
 use crate::line::{Guid, StreamId};
@@ -18,9 +21,20 @@ pub struct Road {
     pub streams: u32,
     /// The snapshots that it brings back, in its order, with their names; one
     /// without a guid where it is not of ZFS. None if its chain is not whole.
-    pub holds: Vec<(String, Option<Guid>)>,
+    pub holds: Vec<Held>,
     /// Why it cannot be brought back.
     pub closed: Option<Closed>,
+}
+
+/// A snapshot that a stream brings back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// Its name.
+    pub name: String,
+    /// Its guid; none where the stream is not of ZFS.
+    pub guid: Option<Guid>,
+    /// When it was taken, where a line says so.
+    pub created: Option<Timestamp>,
 }
 
 /// Why a stream cannot be brought back.
@@ -74,6 +88,7 @@ impl Catalog {
             .filter(|index| ways.is_there(*index))
             .flat_map(|index| self.provides(index))
             .collect();
+        let times = self.times();
         let mut roads: Vec<Road> = (0..count)
             .map(|index| {
                 let bytes = !self.holds_snapshots(index);
@@ -82,7 +97,7 @@ impl Catalog {
                     before: ways.before(index).to_vec(),
                     streams: if bytes { 1 } else { ways.cost(index).1 },
                     holds: Vec::new(),
-                    closed: (!open).then(|| self.why_closed(index, &reached)),
+                    closed: (!open).then(|| self.why_closed(index, &reached, &ways)),
                 }
             })
             .collect();
@@ -105,7 +120,7 @@ impl Catalog {
                 let why = format!("no chain leads to {bad}, which it is based on");
                 closed.get_or_insert(Closed::Alone(why));
             }
-            let holds = if closed.is_none() { self.holds(index) } else { Vec::new() };
+            let holds = if closed.is_none() { self.holds(index, &times) } else { Vec::new() };
             if let Some(road) = roads.get_mut(index) {
                 (road.closed, road.holds) = (closed, holds);
             }
@@ -113,18 +128,22 @@ impl Catalog {
         roads
     }
 
-    fn holds(&self, index: usize) -> Vec<(String, Option<Guid>)> {
-        match self.stream(index) {
-            Some(stream) if !stream.holds_snapshots => vec![(stream.name.to_string(), None)],
-            _ => {
-                let mut seen = HashSet::new();
-                let named = self.named(index).filter(|(_, guid)| seen.insert(*guid));
-                named.map(|(name, guid)| (name.to_owned(), Some(guid))).collect()
-            }
+    fn holds(&self, index: usize, times: &HashMap<Guid, Timestamp>) -> Vec<Held> {
+        let Some(stream) = self.stream(index) else { return Vec::new() };
+        if !stream.holds_snapshots {
+            return vec![Held { name: stream.name.to_string(), guid: None, created: None }];
         }
+        let mut seen = HashSet::new();
+        let named = self.named(index).filter(|(_, guid)| seen.insert(*guid));
+        let held = named.map(|(name, guid)| Held {
+            name: name.to_owned(),
+            guid: Some(guid),
+            created: times.get(&guid).copied(),
+        });
+        held.collect()
     }
 
-    fn why_closed(&self, index: usize, reached: &HashSet<Guid>) -> Closed {
+    fn why_closed(&self, index: usize, reached: &HashSet<Guid>, ways: &Ways) -> Closed {
         match self.defect(index) {
             Some(Defect::Deleted(_)) => return Closed::Deleted,
             Some(defect) => return Closed::Lacks(defect.to_string()),
@@ -133,9 +152,15 @@ impl Catalog {
         if self.stream(index).is_some_and(|stream| stream.resumed) {
             return Closed::Lacks("it is the rest of another stream (zfs send -t)".to_owned());
         }
-        match self.needs(index).iter().find(|base| !reached.contains(base)) {
-            Some(base) => {
-                Closed::Alone(format!("no chain leads to snapshot {base}, which it is based on"))
+        let needs = self.needs(index);
+        if let Some(base) = needs.iter().find(|base| !reached.contains(base)) {
+            return Closed::Alone(format!(
+                "no chain leads to snapshot {base}, which it is based on"
+            ));
+        }
+        match self.refused(index, &needs, ways) {
+            Some((base, obstacle)) => {
+                Closed::Alone(format!("zfs receive does not take it: its base {base} {obstacle}"))
             }
             None => Closed::Lacks("the catalog has no \"snapshot\" line of it".to_owned()),
         }

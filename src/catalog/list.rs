@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::{Catalog, Target};
 use crate::error::{Error, Result};
-use crate::line::{Filter, Guid, StreamId};
+use crate::line::{Features, Filter, Guid, StreamId, is_default};
 use crate::process::escape::row;
 
 /// A snapshot, or a stream of other bytes, that can be restored.
@@ -35,13 +35,42 @@ pub struct Restorable {
     pub dest: String,
     /// When that was stored.
     pub stored: Timestamp,
-    /// How many seconds ago; 0 if a clock was wrong.
+    /// When the snapshot was taken; absent where no line says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub created: Option<Timestamp>,
+    /// How many seconds ago that was, or when it was stored if it does not say;
+    /// 0 if a clock was wrong.
     pub age_s: u64,
+    /// What a receiver must understand, and the next stream must fit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub features: Option<Features>,
+    /// The snapshot of another dataset that a stream of its chain is a clone
+    /// of: it is received first, and beside it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Guid>,
+    /// How many records of its chain `zfs receive` takes for something else:
+    /// it restores less than there was.
+    #[serde(skip_serializing_if = "is_default")]
+    pub misplaced: u64,
 }
 
 /// The fields of a [`Restorable`], as its line has them.
-pub const FIELDS: [&str; 10] =
-    ["name", "guid", "filter", "host", "stream", "streams", "size", "dest", "stored", "age_s"];
+pub const FIELDS: [&str; 14] = [
+    "name",
+    "guid",
+    "filter",
+    "host",
+    "stream",
+    "streams",
+    "size",
+    "dest",
+    "stored",
+    "created",
+    "age_s",
+    "features",
+    "origin",
+    "misplaced",
+];
 
 impl Restorable {
     /// The dataset it is a snapshot of; a stream without an `@` in its name is
@@ -60,6 +89,9 @@ impl Restorable {
         let texts = fields.iter().map(|field| match line.get(field) {
             None => String::new(),
             Some(Value::String(text)) => text.clone(),
+            Some(Value::Array(list)) => {
+                list.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(",")
+            }
             Some(number) => number.to_string(),
         });
         let texts: Vec<String> = texts.collect();
@@ -69,7 +101,7 @@ impl Restorable {
     /// By host, then by name up to the `@`, then by time.
     fn key(&self) -> impl Ord {
         let dataset = self.name.split('@').next().unwrap_or_default();
-        (&self.host, dataset, self.stored, &self.name)
+        (&self.host, dataset, self.created.unwrap_or(self.stored), &self.name)
     }
 }
 
@@ -77,7 +109,7 @@ impl Catalog {
     /// All that [`Catalog::chain`] finds a chain for, by host, then by name
     /// up to the `@`, then by time. `there` is as for that.
     pub fn list(&self, there: &HashSet<Guid>, now: Timestamp) -> Vec<Restorable> {
-        let ways = self.ways(there);
+        let (ways, times) = (self.ways(there), self.times());
         let mut best: BTreeMap<Target, usize> = BTreeMap::new();
         for index in 0..self.entries.len() {
             if !self.holds_snapshots(index) {
@@ -110,6 +142,8 @@ impl Catalog {
                     Target::Snapshot(guid) => (self.name_of(index, guid)?, Some(guid)),
                     Target::Stream(_) => (stream.name.to_string(), None),
                 };
+                let created = guid.and_then(|guid| times.get(&guid).copied());
+                let age = now.duration_since(created.unwrap_or(stream.stored));
                 Some(Restorable {
                     name,
                     guid,
@@ -120,7 +154,11 @@ impl Catalog {
                     size,
                     dest: stream.dest.to_string(),
                     stored: stream.stored,
-                    age_s: u64::try_from(now.duration_since(stream.stored).as_secs()).unwrap_or(0),
+                    created,
+                    age_s: u64::try_from(age.as_secs()).unwrap_or(0),
+                    features: guid.and_then(|guid| self.features(index, guid)),
+                    origin: ways.origin(index),
+                    misplaced: ways.misplaced(index),
                 })
             })
             .collect();
@@ -128,7 +166,7 @@ impl Catalog {
         all
     }
 
-    fn name_of(&self, index: usize, guid: Guid) -> Option<String> {
+    pub(super) fn name_of(&self, index: usize, guid: Guid) -> Option<String> {
         self.named(index).find(|(_, known)| *known == guid).map(|(name, _)| name.to_owned())
     }
 }

@@ -11,6 +11,7 @@ pub mod dependencies;
 pub mod list;
 pub mod part_hashes;
 pub mod rebuild;
+pub mod receivable;
 pub mod retention;
 pub mod scan;
 mod shortest;
@@ -22,10 +23,11 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use self::counted::{Defect, Lines, Named};
+use self::receivable::Obstacle;
 use self::shortest::{Cost, Ways};
 use crate::error::{Error, Result};
 use crate::hash::tree::Hash;
-use crate::line::{Deleted, Filter, Guid, Snapshot, Stored, StreamId};
+use crate::line::{Deleted, Features, Filter, Guid, Snapshot, Stored, StreamId};
 
 /// The streams of a catalog.
 #[derive(Debug, Default)]
@@ -54,6 +56,8 @@ pub struct Brief {
     pub host: Arc<str>,
     guid: Option<Guid>,
     from_guid: Option<Guid>,
+    facts: Facts,
+    misplaced: u64,
     filter: Option<Box<Filter>>,
     compound: bool,
     resumed: bool,
@@ -77,6 +81,15 @@ struct Inner {
     name: Arc<str>,
     guid: Guid,
     from_guid: Option<Guid>,
+    facts: Facts,
+}
+
+/// What a BEGIN record says beside names and guids.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Facts {
+    created: Option<Timestamp>,
+    features: Option<Features>,
+    clone: bool,
 }
 
 /// A stored stream.
@@ -127,6 +140,8 @@ impl Catalog {
             host: self.text(&line.host),
             guid: line.guid,
             from_guid: line.from_guid,
+            facts: Facts { created: line.created, features: line.features, clone: line.clone },
+            misplaced: line.misplaced,
             filter: line.filter.clone().map(Box::new),
             compound: line.compound,
             resumed: line.resumed,
@@ -298,9 +313,10 @@ impl Catalog {
 
     /// Takes a `snapshot` line.
     pub fn snapshot(&mut self, line: &Snapshot) {
-        let Snapshot { stream, offset, guid, from_guid, .. } = *line;
+        let Snapshot { stream, offset, guid, from_guid, created, features, clone, .. } = *line;
         let name = self.text(&line.name);
-        self.snapshots.push(Inner { stream, offset, name, guid, from_guid });
+        let facts = Facts { created, features, clone };
+        self.snapshots.push(Inner { stream, offset, name, guid, from_guid, facts });
     }
 
     /// The streams that restore `word` (the name of a snapshot or stream, a
@@ -330,7 +346,17 @@ impl Catalog {
         if matches!(target, Target::Snapshot(guid) if there.contains(&guid)) {
             return Err(Error::Data(format!("{word}: is there already, as --from says")));
         }
-        self.links(&self.way(word, target, &self.ways(there))?)
+        let ways = self.ways(there);
+        let chain = self.way(word, target, &ways)?;
+        if let Some(origin) = chain.last().and_then(|last| ways.origin(*last)) {
+            let holder = self.holders(Target::Snapshot(origin)).next();
+            let name = holder.and_then(|it| self.name_of(it, origin)).unwrap_or_default();
+            return Err(Error::Data(format!(
+                "{word}: is of a clone of {name}, which is another dataset; restore that, and then \
+                 this into a dataset of its own, with --from {origin}"
+            )));
+        }
+        self.links(&chain)
     }
 
     /// The guid that a word for a snapshot means: its own, or that of the
@@ -505,6 +531,73 @@ impl Catalog {
             }
         }
         needs
+    }
+
+    /// Each snapshot that a stream holds: its guid, that of its base, and what
+    /// its BEGIN record says.
+    fn facts(&self, index: usize) -> impl Iterator<Item = (Guid, Option<Guid>, Facts)> {
+        let own = self.stream(index).filter(|stream| stream.holds_snapshots);
+        let own = own.and_then(|it| Some((it.guid?, it.from_guid, it.facts)));
+        let inner = self.inner(index).map(|it| (it.guid, it.from_guid, it.facts));
+        own.into_iter().chain(inner)
+    }
+
+    /// What a stream says of the snapshot of this guid that it holds.
+    fn features(&self, index: usize, guid: Guid) -> Option<Features> {
+        let mut facts = self.facts(index);
+        facts.find_map(|(it, _, facts)| facts.features.filter(|_| it == guid))
+    }
+
+    /// Why `zfs receive` would not take a stream on the snapshot `base` as
+    /// another stream brings it.
+    fn obstacle(&self, next: usize, base: Guid, brought_by: usize) -> Option<Obstacle> {
+        let brought = self.features(brought_by, base);
+        self.facts(next).filter(|(_, from, _)| *from == Some(base)).find_map(|(_, _, facts)| {
+            // A clone is a dataset of its own, and never what is there.
+            if facts.clone { None } else { Obstacle::between(brought, facts.features) }
+        })
+    }
+
+    /// The snapshot of another dataset that a stream is a clone of: it cannot
+    /// be received where that is.
+    fn origin(&self, index: usize) -> Option<Guid> {
+        let needs = self.needs(index);
+        self.facts(index)
+            .find_map(|(_, from, facts)| from.filter(|from| facts.clone && needs.contains(from)))
+    }
+
+    /// When snapshots were taken, of those of which a line says so. None was
+    /// taken after it was stored, or before what it is based on: there the clock
+    /// of its sender was wrong.
+    pub fn times(&self) -> HashMap<Guid, Timestamp> {
+        let mut told: HashMap<Guid, (Timestamp, Option<Guid>)> = HashMap::new();
+        for index in 0..self.entries.len() {
+            let Some(stored) = self.time(index) else { continue };
+            for (guid, base, facts) in self.facts(index) {
+                let Some(created) = facts.created else { continue };
+                let time = created.min(stored);
+                let known = told.entry(guid).or_insert((time, base));
+                *known = (known.0.min(time), known.1.or(base));
+            }
+        }
+        let mut times: HashMap<Guid, Timestamp> = HashMap::new();
+        for guid in told.keys() {
+            // From here back to a base of which the time is settled, or that
+            // says nothing; a circle ends where it began.
+            let (mut path, mut seen, mut at) = (Vec::new(), HashSet::new(), Some(*guid));
+            while let Some(next) = at.filter(|it| !times.contains_key(it) && seen.insert(*it)) {
+                let Some((time, base)) = told.get(&next) else { break };
+                path.push((next, *time));
+                at = *base;
+            }
+            let mut least = at.and_then(|base| times.get(&base).copied());
+            for (guid, time) in path.into_iter().rev() {
+                let time = least.map_or(time, |least| time.max(least));
+                times.insert(guid, time);
+                least = Some(time);
+            }
+        }
+        times
     }
 
     fn holders(&self, target: Target) -> impl Iterator<Item = usize> {

@@ -4,6 +4,7 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet};
 
+use super::receivable::Obstacle;
 use super::{Catalog, Target};
 use crate::error::{Error, Result};
 use crate::line::Guid;
@@ -25,6 +26,10 @@ struct Chain {
     before: Vec<usize>,
     /// A stream of it is disputed.
     disputed: bool,
+    /// Of the last clone in it, the snapshot of another dataset that it is of.
+    origin: Option<Guid>,
+    /// Records of it that `zfs receive` takes for something else.
+    misplaced: u64,
 }
 
 impl Ways<'_> {
@@ -41,6 +46,16 @@ impl Ways<'_> {
     /// Whether what a stream of it holds is disputed.
     pub fn is_disputed(&self, index: usize) -> bool {
         self.get(index).is_some_and(|chain| chain.disputed)
+    }
+
+    /// Of the last clone on the way, the snapshot that it is of.
+    pub fn origin(&self, index: usize) -> Option<Guid> {
+        self.get(index).and_then(|chain| chain.origin)
+    }
+
+    /// How many records of the way to it `zfs receive` takes for something else.
+    pub fn misplaced(&self, index: usize) -> u64 {
+        self.get(index).map_or(0, |chain| chain.misplaced)
     }
 
     /// The streams that this one comes behind.
@@ -87,8 +102,7 @@ impl Catalog {
             .map(Iterator::collect)
             .collect();
         let mut followers: HashMap<Guid, Vec<usize>> = HashMap::new();
-        // The stream that brings a snapshot at the least cost.
-        let mut brought: HashMap<Guid, usize> = HashMap::new();
+        let mut brought: HashMap<Guid, Vec<usize>> = HashMap::new();
         let mut queue = BinaryHeap::new();
         for (index, needs) in needs.iter().enumerate() {
             if self.is_whole(index) && !self.provides(index).is_empty() {
@@ -107,18 +121,27 @@ impl Catalog {
             }
             let disputed =
                 self.is_disputed(index) || before.iter().any(|before| ways.is_disputed(*before));
+            let origin = self.origin(index).filter(|origin| !there.contains(origin));
+            let origin = origin.or_else(|| before.iter().find_map(|it| ways.origin(*it)));
+            let own = self.stream(index).map_or(0, |stream| stream.misplaced);
+            let misplaced = before.iter().fold(own, |sum, it| sum + ways.misplaced(*it));
             if let Some(way) = ways.chains.get_mut(index) {
-                *way = Some(Chain { cost, before, disputed });
+                *way = Some(Chain { cost, before, disputed, origin, misplaced });
             }
             for guid in self.provides(index) {
-                if brought.contains_key(&guid) {
+                // Those that bring it at the least cost: one for all that is
+                // taken on it.
+                let features = self.features(index, guid);
+                let known = brought.entry(guid).or_default();
+                if known.iter().any(|other| self.features(*other, guid) == features) {
                     continue;
                 }
-                brought.insert(guid, index);
+                known.push(index);
                 for next in followers.get(&guid).into_iter().flatten().copied() {
                     let needs = needs.get(next).map(Vec::as_slice).unwrap_or_default();
                     if !ways.is_there(next)
-                        && let Some(before) = self.bases(needs, index, &brought, &ways)
+                        && self.obstacle(next, guid, index).is_none()
+                        && let Some(before) = self.bases(next, needs, index, &brought, &ways)
                     {
                         let cost = self.cost_behind(&before, next, &ways);
                         queue.push((Reverse(cost), self.time(next), next, before));
@@ -144,9 +167,10 @@ impl Catalog {
     /// if its chain does; `None` if something is not brought yet.
     fn bases(
         &self,
+        next: usize,
         needs: &[Guid],
         last: usize,
-        brought: &HashMap<Guid, usize>,
+        brought: &HashMap<Guid, Vec<usize>>,
         ways: &Ways,
     ) -> Option<Vec<usize>> {
         let mut before = vec![last];
@@ -157,12 +181,31 @@ impl Catalog {
             let mut there = within(&before);
             for guid in needs {
                 if !there.contains(guid) {
-                    before.push(*brought.get(guid)?);
+                    let mut bringers = brought.get(guid)?.iter().copied();
+                    before.push(bringers.find(|it| self.obstacle(next, *guid, *it).is_none())?);
                     there = within(&before);
                 }
             }
         }
         Some(before)
+    }
+
+    /// The name of a base that is there, and on which `zfs receive` takes this
+    /// stream from nobody who brings it; and why not.
+    pub(super) fn refused(
+        &self,
+        index: usize,
+        needs: &[Guid],
+        ways: &Ways,
+    ) -> Option<(&str, Obstacle)> {
+        needs.iter().find_map(|base| {
+            let there = self.holders(Target::Snapshot(*base)).filter(|it| ways.is_there(*it));
+            let mut obstacles =
+                there.map(|it| self.obstacle(index, *base, it).map(|why| (it, why)));
+            let first = obstacles.next()??;
+            let (holder, why) = obstacles.all(|other| other.is_some()).then_some(first)?;
+            Some((self.name(holder)?, why))
+        })
     }
 
     /// Why no chain leads to `target`: walks back until it breaks.
@@ -193,6 +236,12 @@ impl Catalog {
             if let Some(guid) = wanted.iter().find(|guid| holder(guid).is_none()) {
                 return Error::Data(format!(
                     "{word}: snapshot {guid}, which {name} is based on, is in no stored stream"
+                ));
+            }
+            if let Some((base, obstacle)) = self.refused(index, &wanted, ways) {
+                let of = if name == word { String::new() } else { format!(": {name}") };
+                return Error::Data(format!(
+                    "{word}{of}: zfs receive does not take it: its base {base} {obstacle}"
                 ));
             }
             let reached =

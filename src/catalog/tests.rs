@@ -1,3 +1,4 @@
+use super::dependencies::Held;
 use super::scan::{select, survey};
 use super::*;
 use crate::hash::tree::Hash;
@@ -11,6 +12,10 @@ fn id(number: u64) -> StreamId {
 /// A stored stream: number, name, guid, base.
 fn stored(number: u64, name: &str, guid: u64, from: Option<u64>) -> Stored {
     Stored {
+        created: None,
+        features: None,
+        clone: false,
+        misplaced: 0,
         v: 1,
         stream: id(number),
         host: "nas".into(),
@@ -43,6 +48,9 @@ fn compound(number: u64, name: &str) -> Stored {
 
 fn inner(number: u64, name: &str, guid: u64, from: Option<u64>, offset: u64) -> Snapshot {
     Snapshot {
+        created: None,
+        features: None,
+        clone: false,
         stream: id(number),
         name: name.into(),
         guid: Guid(guid),
@@ -139,8 +147,9 @@ fn a_filtered_stream_is_a_link_as_a_plain_one_is() {
     let filters: Vec<bool> = listed.iter().map(|line| line.filter.is_some()).collect();
     assert_eq!(filters, [true, true, false, true], "photos, mon, tue, wed");
     let roads = catalog.roads(&HashSet::new());
-    assert_eq!(roads[2].holds, [("t@wed".to_owned(), Some(Guid(30)))]);
-    assert_eq!((roads[2].before.len(), roads[4].holds[0].1), (1, None));
+    let wed = Held { name: "t@wed".into(), guid: Some(Guid(30)), created: None };
+    assert_eq!(roads[2].holds, [wed]);
+    assert_eq!((roads[2].before.len(), roads[4].holds[0].guid), (1, None));
 }
 
 #[test]
@@ -530,5 +539,199 @@ fn an_archive_line_that_is_bad_is_none_in_either_pass() {
         assert!(skipped.warning().unwrap().contains("1 bad line"), "{bad}");
         let message = chain(&catalog, "t@mon").unwrap_err();
         assert_eq!(message, "t@mon: volume 1: no \"archive\" line", "{bad}");
+    }
+}
+
+const PLAIN: Features = Features(1 << 2);
+const LARGE: Features = Features(1 << 2 | 1 << 19);
+const RAW: Features = Features(1 << 2 | 1 << 19 | 1 << 24);
+
+fn sent(features: Features, stored: Stored) -> Stored {
+    Stored { features: Some(features), ..stored }
+}
+
+#[test]
+fn what_zfs_receive_would_refuse_is_in_no_chain() {
+    let lines = [
+        sent(LARGE, stored(1, "t@mon", 10, None)),
+        sent(PLAIN, stored(2, "t@tue", 20, Some(10))),
+        sent(PLAIN, stored(3, "t@wed", 30, Some(20))),
+    ];
+    let catalog = catalog(&lines, &[]);
+    assert_eq!(chain(&catalog, "t@mon").unwrap(), [1]);
+    let why = "zfs receive does not take it: its base t@mon was sent with large blocks \
+               (zfs send -L), and this without";
+    assert_eq!(chain(&catalog, "t@tue").unwrap_err(), format!("t@tue: {why}"));
+    assert_eq!(chain(&catalog, "t@wed").unwrap_err(), format!("t@wed: t@tue: {why}"));
+    assert_eq!(catalog.list(&HashSet::new(), now()).len(), 1);
+    let closed = Some(dependencies::Closed::Alone(why.to_owned()));
+    assert_eq!(catalog.roads(&HashSet::new())[1].closed, closed);
+    // Where the base is received already, who received it knows.
+    let there = HashSet::from([Guid(10)]);
+    assert_eq!(catalog.chain("t@wed", &there).unwrap().len(), 2);
+}
+
+#[test]
+fn a_base_is_taken_from_the_stream_that_fits() {
+    let lines = [
+        sent(LARGE, stored(1, "t@mon", 10, None)),
+        Stored { size: 9000, ..sent(PLAIN, stored(2, "t@mon", 10, None)) },
+        sent(PLAIN, stored(3, "t@tue", 20, Some(10))),
+        sent(RAW, stored(4, "t@wed", 30, Some(20))),
+    ];
+    let catalog = catalog(&lines, &[]);
+    assert_eq!(chain(&catalog, "t@mon").unwrap(), [1], "the cheaper");
+    assert_eq!(chain(&catalog, "t@tue").unwrap(), [2, 3]);
+    let why = "its base t@tue was not sent raw, and this was (zfs send -w)";
+    assert_eq!(
+        chain(&catalog, "t@wed").unwrap_err(),
+        format!("t@wed: zfs receive does not take it: {why}")
+    );
+}
+
+#[test]
+fn a_clone_comes_back_behind_its_origin_and_beside_it() {
+    let clone = Stored { clone: true, ..stored(3, "t/jail@1", 30, Some(20)) };
+    let lines = [
+        stored(1, "t/base@mon", 10, None),
+        stored(2, "t/base@tue", 20, Some(10)),
+        clone,
+        stored(4, "t/jail@2", 40, Some(30)),
+    ];
+    let catalog = catalog(&lines, &[]);
+    assert_eq!(
+        chain(&catalog, "t/jail@2").unwrap_err(),
+        "t/jail@2: is of a clone of t/base@tue, which is another dataset; restore that, and then \
+         this into a dataset of its own, with --from 20"
+    );
+    assert_eq!(catalog.chain("t/jail@2", &HashSet::from([Guid(20)])).unwrap().len(), 2);
+    let listed = catalog.list(&HashSet::new(), now());
+    let origins: Vec<_> = listed.iter().map(|it| (it.streams, it.origin)).collect();
+    let origin = Some(Guid(20));
+    assert_eq!(origins, [(1, None), (2, None), (3, origin), (4, origin)]);
+}
+
+#[test]
+fn what_a_receiver_misplaces_is_counted_along_the_chain() {
+    let lines = [
+        Stored { misplaced: 2, ..stored(1, "t@mon", 10, None) },
+        Stored { misplaced: 1, ..stored(2, "t@tue", 20, Some(10)) },
+        stored(3, "t@wed", 30, Some(20)),
+        stored(4, "t@wed", 30, None),
+    ];
+    let listed = catalog(&lines, &[]).list(&HashSet::new(), now());
+    assert_eq!(listed.iter().map(|it| it.misplaced).collect::<Vec<_>>(), [2, 3, 0]);
+}
+
+#[test]
+fn a_snapshot_was_taken_when_it_says_unless_that_cannot_be() {
+    let day = |day: u64| format!("2026-01-{day:02}T00:00:00Z").parse::<Timestamp>().unwrap();
+    let taken = |at: u64, stored: Stored| Stored { created: Some(day(at)), ..stored };
+    // They were stored on the 2nd to the 6th.
+    let lines = [
+        taken(1, stored(1, "t@a", 10, None)),
+        taken(9, stored(2, "t@b", 20, Some(10))),
+        taken(2, stored(3, "t@c", 30, Some(20))),
+        stored(4, "t@d", 40, Some(30)),
+        taken(3, stored(5, "t@e", 50, Some(40))),
+    ];
+    let known = catalog(&lines, &[]);
+    let times = known.times();
+    let expected = [(10, 1), (20, 3), (30, 3), (50, 3)];
+    assert_eq!(times, expected.map(|(guid, at)| (Guid(guid), day(at))).into());
+    let listed = known.list(&HashSet::new(), now());
+    let at: Vec<_> = listed.iter().map(|it| (&*it.name, it.created, it.age_s / 86_400)).collect();
+    let taken_on = |at| Some(day(at));
+    assert_eq!(
+        at,
+        [
+            ("t@a", taken_on(1), 31),
+            ("t@b", taken_on(3), 29),
+            ("t@c", taken_on(3), 29),
+            ("t@e", taken_on(3), 29),
+            ("t@d", None, 27)
+        ]
+    );
+    // A circle of bases is no endless loop.
+    let circle =
+        [taken(1, stored(1, "t@a", 10, Some(20))), taken(1, stored(2, "t@b", 20, Some(10)))];
+    assert_eq!(catalog(&circle, &[]).times().len(), 2);
+}
+
+/// A dataset that receives, after `module/zfs/dmu_recv.c` and in its words.
+#[derive(Default)]
+struct Dataset {
+    snapshots: Vec<u64>,
+    large_blocks_active: bool,
+    encrypted: bool,
+}
+
+impl Dataset {
+    fn receive(&mut self, guid: u64, from: Option<u64>, features: u64) -> bool {
+        let (large, raw) = (features & (1 << 19) != 0, features & (1 << 24) != 0);
+        let taken = match from {
+            None => self.snapshots.is_empty(),
+            Some(from) => {
+                self.snapshots.last() == Some(&from)
+                    && (large || !self.large_blocks_active)
+                    && raw == self.encrypted
+            }
+        };
+        if taken {
+            self.snapshots.push(guid);
+            self.large_blocks_active |= large;
+            self.encrypted = raw;
+        }
+        taken
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+    /// Random streams of a few snapshots, several of one snapshot: what chain
+    /// gives is received, and where it gives nothing no order of streams is.
+    #[test]
+    fn a_chain_is_what_is_received(
+        made in prop::collection::vec((0u64..5, prop::option::weighted(0.7, 0u64..5), 0usize..3), 1..9),
+    ) {
+        let features = [PLAIN, LARGE, RAW];
+        let lines: Vec<Stored> = (0..)
+            .zip(&made)
+            .map(|(number, (guid, from, kind))| {
+                sent(features[*kind], stored(number, &format!("t@{guid}"), *guid, *from))
+            })
+            .collect();
+        let catalog = catalog(&lines, &[]);
+        let of = |stream: StreamId| lines.iter().position(|line| line.stream == stream).unwrap();
+        let receive = |order: &[usize]| {
+            let mut dataset = Dataset::default();
+            order.iter().all(|index| {
+                let (guid, from, kind) = made[*index];
+                dataset.receive(guid, from, features[kind].0)
+            })
+        };
+        // All orders in which streams are received, each snapshot once.
+        let mut orders: Vec<Vec<usize>> = vec![Vec::new()];
+        let mut reached = HashSet::new();
+        while let Some(order) = orders.pop() {
+            for next in 0..made.len() {
+                let longer: Vec<usize> = order.iter().copied().chain([next]).collect();
+                let is_new = order.iter().all(|index| made[*index].0 != made[next].0);
+                if is_new && receive(&longer) {
+                    reached.insert(made[next].0);
+                    orders.push(longer);
+                }
+            }
+        }
+        for (guid, ..) in &made {
+            match catalog.chain(&guid.to_string(), &HashSet::new()) {
+                Ok(found) => {
+                    let order: Vec<usize> = found.iter().map(|link| of(link.stream)).collect();
+                    prop_assert!(receive(&order), "{order:?}");
+                    prop_assert_eq!(made[*order.last().unwrap()].0, *guid);
+                }
+                Err(error) => prop_assert!(!reached.contains(guid), "{error}"),
+            }
+        }
     }
 }

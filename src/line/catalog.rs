@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::hash::tree::{Fold, Hash};
 use crate::line::description::{Description, Kind};
+use crate::line::features::Features;
 use crate::line::ids::{Filter, Format, Guid, StreamId, is_default};
 use crate::line::stream::Stream;
 
@@ -83,6 +84,16 @@ pub struct Stored {
     /// Guid of the base; absent for full streams.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from_guid: Option<Guid>,
+    /// When the snapshot was taken, as its sender says; absent where that is
+    /// not known, as of a compound stream.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created: Option<Timestamp>,
+    /// What a receiver must understand; absent in lines of 0.1.0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub features: Option<Features>,
+    /// The base is a snapshot of another dataset, of which this is a clone.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub clone: bool,
     /// Holds several streams (`zfs send -R`, `-I`, `-p`).
     #[serde(default, skip_serializing_if = "is_default")]
     pub compound: bool,
@@ -103,6 +114,9 @@ pub struct Stored {
     pub treehash: Hash,
     /// The proofs that it is whole.
     pub whole: String,
+    /// How many records of it `zfs receive` takes for something else.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub misplaced: u64,
     /// Where it is stored.
     pub dest: String,
     /// In which region.
@@ -126,6 +140,9 @@ impl Stored {
             format: stream.format,
             guid: stream.guid,
             from_guid: stream.from_guid,
+            created: stream.created,
+            features: stream.features,
+            clone: stream.clone,
             compound: stream.compound,
             resumed: stream.resumed,
             filter: stream.filter,
@@ -134,6 +151,7 @@ impl Stored {
             size: 0,
             treehash: Fold::default().finish(),
             whole: String::new(),
+            misplaced: 0,
             dest: String::new(),
             region: String::new(),
             manifest_id: None,

@@ -6,6 +6,7 @@
 
 mod catalog;
 pub mod description;
+mod features;
 mod ids;
 pub(crate) mod json_error;
 mod reader;
@@ -18,6 +19,7 @@ pub use self::catalog::{
     Archive, Chain, Deleted, Described, HASHES, Hashes, Inventoried, Job, Recipe, Stored, Upload,
     Verified,
 };
+pub use self::features::Features;
 pub(crate) use self::ids::is_default;
 pub use self::ids::{Borrowed, Filter, Format, Guid, StreamId};
 pub use self::reader::{JUNK, MAX, Reader, Text, endless};

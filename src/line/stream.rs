@@ -1,9 +1,11 @@
 //! The lines of a stream, as glacier-chunk(1) prints them.
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::hash::tree::Hash;
+use crate::line::features::Features;
 use crate::line::ids::{Filter, Format, Guid, StreamId, is_default, is_true, yes};
 use crate::line::reader::MAX;
 
@@ -29,6 +31,16 @@ pub struct Stream {
     /// Guid of the base; absent for full streams.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from_guid: Option<Guid>,
+    /// When the snapshot was taken, as its sender says; absent where that is
+    /// not known, as of a compound stream.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created: Option<Timestamp>,
+    /// What a receiver must understand; absent in lines of 0.1.0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub features: Option<Features>,
+    /// The base is a snapshot of another dataset, of which this is a clone.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub clone: bool,
     /// Holds several streams (`zfs send -R`, `-I`, `-p`).
     #[serde(default, skip_serializing_if = "is_default")]
     pub compound: bool,
@@ -56,6 +68,16 @@ pub struct Snapshot {
     /// Guid of its base; absent for full streams.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from_guid: Option<Guid>,
+    /// When the snapshot was taken, as its sender says; absent in lines
+    /// of 0.1.0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created: Option<Timestamp>,
+    /// What a receiver must understand; absent in lines of 0.1.0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub features: Option<Features>,
+    /// The base is a snapshot of another dataset, of which this is a clone.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub clone: bool,
     /// Where its BEGIN record stands in the stream.
     pub offset: u64,
 }
@@ -113,6 +135,10 @@ pub struct End {
     /// The proofs that it is whole, joined by commas: `zfs`, `command`,
     /// `proof`, `marker`, `trusted`.
     pub whole: String,
+    /// How many records of it `zfs receive` takes for something else, so that
+    /// what they hold is lost there.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub misplaced: u64,
 }
 
 /// The end of a stream that is not whole.

@@ -10,12 +10,13 @@ use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use jiff::Timestamp;
 use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::line::json_error;
-use crate::line::{Format, Guid, Line, MAX, Snapshot, Stream, StreamId, VERSION};
+use crate::line::{Features, Format, Guid, Line, MAX, Snapshot, Stream, StreamId, VERSION};
+use crate::line::{is_default, json_error};
 use crate::process::paths;
 use crate::zfs_stream::Head;
 
@@ -37,6 +38,9 @@ pub struct End {
     pub size: u64,
     /// The proofs that it is whole.
     pub whole: String,
+    /// How many records of it `zfs receive` takes for something else.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub misplaced: u64,
 }
 
 /// The first line of the file.
@@ -49,12 +53,20 @@ pub fn stream(head: &Head) -> Stream {
         format: Format::Zfs,
         guid: head.guid.map(Guid),
         from_guid: head.from_guid.map(Guid),
+        created: head.created.and_then(time),
+        features: Some(Features(head.features)),
+        clone: head.clone,
         compound: head.compound,
         resumed: head.resumed,
         filter: None,
         part_size: PART_SIZE,
         volume_size: VOLUME_SIZE,
     }
+}
+
+/// A time in Unix seconds, if it is one that a line can have.
+pub fn time(seconds: u64) -> Option<Timestamp> {
+    Timestamp::from_second(seconds.try_into().ok()?).ok()
 }
 
 /// The file of glacier-proof(1), as far as it was read.
@@ -215,12 +227,12 @@ impl Lineage {
         if stream == self.stream.stream { Ok(()) } else { Err(format!("of stream {stream}")) }
     }
 
-    /// The proofs that the stream was whole. All of it must have been read,
-    /// and the file must still be the one that was looked at.
+    /// The last line, which proves that the stream was whole. All of the file
+    /// must have been read, and it must still be the one that was looked at.
     ///
     /// # Errors
     /// When it does not say so.
-    pub fn proofs(&self) -> Result<&str> {
+    pub fn end(&self) -> Result<&End> {
         let path = self.path.display();
         let now = fs::metadata(&self.path).map_err(|e| Error::io(format!("proof {path}"), e))?;
         if identity(&now) != self.identity || now.len() != self.read {
@@ -229,7 +241,7 @@ impl Lineage {
             )));
         }
         match &self.end {
-            Some(end) if self.held.is_empty() => Ok(&end.whole),
+            Some(end) if self.held.is_empty() => Ok(end),
             _ => Err(Error::Data(format!(
                 "proof {path}: no \"end\" line; glacier-proof failed, the stream is not whole"
             ))),

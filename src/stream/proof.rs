@@ -169,7 +169,7 @@ impl Proofs {
         if self.command {
             met.push("command");
         }
-        let told = lineage.map(Lineage::proofs).transpose()?;
+        let told = lineage.map(Lineage::end).transpose()?;
         self.accept_all(lineage)?;
         for marker in &self.markers {
             fs::remove_file(&marker.path).map_err(|e| {
@@ -183,7 +183,8 @@ impl Proofs {
             met.push("marker");
         }
         // The user's word stays that, on whichever side of a filter it is given.
-        if self.trust_eof || told.is_some_and(|told| told.split(',').any(|it| it == "trusted")) {
+        if self.trust_eof || told.is_some_and(|end| end.whole.split(',').any(|it| it == "trusted"))
+        {
             met.push("trusted");
         }
         if met.is_empty() {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
 use crate::hash::pool::{BLOCK, Block, BlockPool, Hashers, Pending};
-use crate::line::{Guid, Snapshot, Stream, StreamId};
+use crate::line::{Features, Guid, Snapshot, Stream, StreamId};
 use crate::process;
 use crate::process::peers;
 use crate::stream::input::{Input, is_stopped, stopped};
@@ -25,8 +25,18 @@ pub enum Order {
     Block(Arc<Block>),
     /// The part has all of its bytes.
     EndPart(Pending),
-    /// The stream is whole, and these are the proofs.
-    End(String),
+    /// The stream is whole.
+    End(Whole),
+}
+
+/// What is known of a stream once it is whole.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Whole {
+    /// The proofs that it is, joined by commas.
+    pub proofs: String,
+    /// How many records `zfs receive` takes for something else, with those
+    /// that were told of behind a filter.
+    pub misplaced: u64,
 }
 
 /// Bytes that the proof takes at a time, while they are still in the core's
@@ -259,6 +269,9 @@ impl Source {
             name: begun.name,
             guid: Guid(begun.guid),
             from_guid: begun.from_guid.map(Guid),
+            created: lineage::time(begun.created),
+            features: Some(Features(begun.features)),
+            clone: begun.clone,
             offset: begun.offset,
         };
         Ok(begun.into_iter().map(line).collect())
@@ -268,11 +281,14 @@ impl Source {
     ///
     /// # Errors
     /// When nothing does.
-    pub fn prove(&mut self, proofs: &Proofs) -> Result<String> {
+    pub fn prove(&mut self, proofs: &Proofs) -> Result<Whole> {
         self.input.finish(&self.stop)?;
         let ending = self.ending()?;
         self.demand(proofs)?;
-        let whole = proofs.at_end(ending, self.lineage.as_ref())?;
+        let told = self.lineage.as_ref().map(Lineage::end).transpose()?;
+        let told = told.map_or(0, |end| end.misplaced);
+        // It removes the file that has told it.
+        let met = proofs.at_end(ending, self.lineage.as_ref())?;
         let misplaced = self.walk.as_ref().map(Walk::misplaced).unwrap_or_default();
         if misplaced.count > 0 {
             let head = self.head_of_zfs().map_or("stream", |head| head.name.as_str());
@@ -281,7 +297,7 @@ impl Source {
                 misplaced.count
             ));
         }
-        Ok(whole)
+        Ok(Whole { proofs: met, misplaced: misplaced.count + told })
     }
 
     /// How a ZFS stream ended; an error if it is damaged or cut short.

@@ -55,6 +55,9 @@ impl Scene {
         let stream = StreamId::new(Sha256::new(), part_size, volume_size);
         let directory = Spool::open(&self.path("spool")).unwrap().stream(stream).unwrap();
         let mut lines = vec![Line::Stream(Stream {
+            created: None,
+            features: None,
+            clone: false,
             v: VERSION,
             stream,
             host: "nas".into(),
@@ -98,6 +101,7 @@ impl Scene {
             }));
         }
         lines.push(Line::End(End {
+            misplaced: 0,
             stream,
             volumes,
             size: self.bytes.len() as u64,

@@ -25,7 +25,7 @@ use crate::process::peers;
 use crate::stream::input::{Input, enlarge};
 use crate::stream::lineage::{self, End, PART_SIZE};
 use crate::stream::proof::Proofs;
-use crate::stream::source::Source;
+use crate::stream::source::{Source, Whole};
 
 /// The longest pause between two looks whether all was taken.
 const LOOK: Duration = Duration::from_millis(50);
@@ -95,8 +95,8 @@ pub fn run(settings: &Settings) -> Result<()> {
     // Held by tests/proof.rs::a_stream_cut_anywhere_gets_no_end and
     // tests/proof.rs::a_reader_that_ends_early_leaves_no_end.
     taken(&output, 1)?;
-    let whole = source.prove(&proofs)?;
-    record.end(&End { stream: stream.stream, size, whole })
+    let Whole { proofs: whole, misplaced } = source.prove(&proofs)?;
+    record.end(&End { stream: stream.stream, size, whole, misplaced })
 }
 
 /// Waits until what reads standard output has left less than this in the pipe:

@@ -52,8 +52,12 @@ pub struct Head {
     pub compound: bool,
     /// Whether this is the rest of an interrupted stream (`-t`).
     pub resumed: bool,
-    /// Whether blocks are as they are on disk, encrypted ones too (`-w`).
-    pub raw: bool,
+    /// The feature flags (`DMU_BACKUP_FEATURE_*`); of a compound stream those
+    /// of its header and of its first substream.
+    pub features: u64,
+    /// Whether the base is a snapshot of another dataset, of which this is a
+    /// clone (`DRR_FLAG_CLONE`).
+    pub clone: bool,
     /// When the snapshot was taken, in Unix seconds; not known of a compound
     /// stream.
     pub created: Option<u64>,
@@ -75,6 +79,12 @@ pub struct Snapshot {
     pub offset: u64,
     /// Whether this is the rest of an interrupted stream.
     pub resumed: bool,
+    /// When it was taken, in Unix seconds.
+    pub created: u64,
+    /// Its feature flags.
+    pub features: u64,
+    /// Whether it is of a clone, and its base of another dataset.
+    pub clone: bool,
 }
 
 /// How a stream that is not damaged ended.

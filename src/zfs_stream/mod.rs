@@ -32,9 +32,8 @@ pub use mend::{Mended, Mender};
 use fletcher::{Fletcher, Order};
 use record::{BEFORE_CHECKSUM, HEADER, Header, Kind, Package};
 
-/// The feature flags of BEGIN that are told apart here.
+/// The feature flag of BEGIN that is told apart here.
 const RESUMING: u32 = 20;
-const RAW: u32 = 24;
 
 /// Where in a stream a record's end is.
 #[derive(Clone, Copy)]
@@ -315,7 +314,8 @@ impl Walk {
         let package = header.package().ok_or_else(|| self.damage(What::Package))?;
         let name = header.name().ok_or_else(|| self.damage(What::Name))?;
         let from_guid = Some(header.base_guid()).filter(|guid| *guid != 0);
-        let (resumed, raw) = (header.feature(RESUMING), header.feature(RAW));
+        let (resumed, features) = (header.feature(RESUMING), header.features());
+        let (created, clone) = (header.created(), header.is_clone());
         self.place = match (self.place, package) {
             (Place::Start, Package::Compound) => Place::Preface,
             (Place::Start, Package::Substream) => {
@@ -335,7 +335,8 @@ impl Walk {
         self.sum.update(header.bytes);
         if package == Package::Substream {
             let (name, guid, offset) = (name.clone(), header.guid(), self.start);
-            self.begun = Some(Snapshot { name, guid, from_guid, offset, resumed });
+            self.begun =
+                Some(Snapshot { name, guid, from_guid, offset, resumed, created, features, clone });
         }
         if self.head.is_none() {
             let compound = package == Package::Compound;
@@ -345,12 +346,13 @@ impl Walk {
                 from_guid: from_guid.filter(|_| !compound),
                 compound,
                 resumed: false,
-                raw: false,
-                created: Some(header.created()).filter(|created| *created != 0 && !compound),
+                features: 0,
+                clone: clone && !compound,
+                created: Some(created).filter(|created| *created != 0 && !compound),
                 identity: Sha256::new(),
             });
             draft.resumed |= resumed;
-            draft.raw |= raw;
+            draft.features |= features;
             draft.identity.update(header.bytes);
         }
         Ok(())

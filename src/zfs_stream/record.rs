@@ -205,13 +205,19 @@ impl Header<'_> {
         self.features() & !FEATURES
     }
 
-    fn features(self) -> u64 {
+    /// All feature flags.
+    pub(super) fn features(self) -> u64 {
         (self.u64::<16>() >> 2) & ((1 << 56) - 1)
     }
 
     /// Unix seconds; 0 in the header of a compound stream.
     pub(super) fn created(self) -> u64 {
         self.u64::<24>()
+    }
+
+    /// Whether the base is a snapshot of another dataset (`DRR_FLAG_CLONE`).
+    pub(super) fn is_clone(self) -> bool {
+        self.u32::<36>() & 1 == 1
     }
 
     /// That of END is in the same place.

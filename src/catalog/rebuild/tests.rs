@@ -155,6 +155,10 @@ impl World {
     ) -> Put {
         let archives: Vec<Archive> = volumes.iter().map(|(lines, _)| archive_of(lines)).collect();
         let stored = Stored {
+            created: None,
+            features: None,
+            clone: false,
+            misplaced: 0,
             v: 1,
             stream: id(of.name),
             host: of.host.to_owned(),
@@ -181,6 +185,9 @@ impl World {
         let text = |line: &Line| line.text().unwrap();
         let of_volumes: String = volumes.iter().flat_map(|(lines, _)| lines).map(text).collect();
         let snapshot = text(&Line::Snapshot(Snapshot {
+            created: None,
+            features: None,
+            clone: false,
             stream: id(of.name),
             name: of.name.to_owned(),
             guid: Guid(7),
@@ -188,6 +195,9 @@ impl World {
             offset: 0,
         }));
         let stream = text(&Line::Stream(Stream {
+            created: None,
+            features: None,
+            clone: false,
             v: 1,
             stream: id(of.name),
             host: of.host.to_owned(),

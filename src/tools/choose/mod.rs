@@ -17,12 +17,16 @@ pub mod input;
 pub mod points;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::convert::Infallible;
+use std::str::FromStr;
 
+use clap::ValueEnum;
 use serde::Deserialize;
 
 use self::points::Point;
 use crate::catalog::list::Restorable;
-use crate::line::StreamId;
+use crate::catalog::receivable::Obstacle;
+use crate::line::{Features, StreamId};
 use crate::process::escape::row;
 
 /// How many snapshots of a dataset a run may store: one that an earlier run
@@ -53,6 +57,53 @@ pub struct Rules {
     pub keep: usize,
     /// How many streams a chain may have before a full one comes.
     pub full_every: u32,
+    /// How streams are sent.
+    pub send: Send,
+}
+
+/// How `zfs send` is called.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Send {
+    /// With large blocks (`-L`).
+    pub large_blocks: bool,
+    /// As it is on disk (`-w`).
+    pub raw: Raw,
+}
+
+/// What is sent raw.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
+pub enum Raw {
+    /// Everything.
+    Yes,
+    /// What is encrypted.
+    #[default]
+    Auto,
+    /// Nothing.
+    No,
+}
+
+impl FromStr for Send {
+    type Err = Infallible;
+
+    /// The flags of `zfs send`, with blanks between.
+    fn from_str(flags: &str) -> Result<Self, Infallible> {
+        let is_short = |word: &str| word.starts_with('-') && !word.starts_with("--");
+        let large = |word: &str| {
+            matches!(word, "--large-block" | "--large-blocks")
+                || is_short(word) && word.contains('L')
+        };
+        Ok(Self { large_blocks: flags.split(' ').any(large), raw: Raw::default() })
+    }
+}
+
+impl Send {
+    /// The features that count for its base of a stream that is sent so. Raw is
+    /// with large blocks, and what is not encrypted does not get raw by that.
+    fn features(self, encrypted: bool) -> Features {
+        let asked = self.raw == Raw::Yes || self.raw == Raw::Auto && encrypted;
+        let large = if self.large_blocks || asked { Features::LARGE_BLOCKS.0 } else { 0 };
+        Features(large | if asked && encrypted { Features::RAW.0 } else { 0 })
+    }
 }
 
 /// What is known of what is stored, by what the catalog calls a snapshot: its
@@ -61,6 +112,10 @@ pub struct Rules {
 pub struct Known {
     /// What can be brought back, and by how many streams.
     pub stored: HashMap<String, u32>,
+    /// What of it says how it was sent.
+    pub features: HashMap<String, Features>,
+    /// What of it lost something on the way that an increment would lack, too.
+    pub lossy: HashSet<String>,
     /// What will still be, once what goes is gone.
     pub left: HashSet<String>,
     /// What catalog or spool name, even if it cannot be brought back.
@@ -102,6 +157,9 @@ pub struct Choice {
     pub base: Option<usize>,
     /// What a new snapshot is based on once `ours` is stored.
     pub next: Option<usize>,
+    /// What would be the base, but is none for a stream that is sent as it is
+    /// now; and why.
+    pub unfit: Option<(usize, String)>,
     /// The stream of `ours` that waits in the spool.
     pub spooled: Option<StreamId>,
     /// What may be destroyed, and once how many more snapshots are stored.
@@ -164,6 +222,16 @@ impl Rules {
         is_compound == (self.kind == Kind::Compound)
     }
 
+    /// Why no stream of a dataset can be based on what is stored.
+    fn unfit(&self, encrypted: bool, key: &str, known: &Known) -> Option<String> {
+        if known.lossy.contains(key) {
+            return Some("lost something on its way that an increment would lack, too".to_owned());
+        }
+        let next = self.send.features(encrypted);
+        let obstacle = Obstacle::between(known.features.get(key).copied(), Some(next))?;
+        Some(obstacle.to_string())
+    }
+
     /// Decides about one dataset, of which the points are given in the order
     /// in which they were made.
     pub fn choose(&self, points: &[Point], known: &Known) -> Choice {
@@ -187,7 +255,14 @@ impl Rules {
 
         // The newest that is stored; of an unfinished one, the newest before.
         let is_before = |point: &Point| open.is_none_or(|(_, ours, ..)| point.txg < ours.txg);
-        let mut bases = seen.iter().filter(|(_, point, ..)| self.may_be_base(point));
+        let encrypted = points.iter().any(|point| point.encrypted);
+        let why = |key: &str| self.unfit(encrypted, key, known);
+        let newest = seen.iter().find(|(_, point, key, _)| {
+            self.may_be_base(point) && is_before(point) && known.stored.contains_key(key)
+        });
+        choice.unfit = newest.and_then(|(index, _, key, _)| Some((*index, why(key)?)));
+        let mut bases =
+            seen.iter().filter(|(_, point, key, _)| self.may_be_base(point) && why(key).is_none());
         let base = bases
             .clone()
             .find(|(_, point, key, _)| is_before(point) && known.stored.contains_key(key));
@@ -258,6 +333,9 @@ impl Rules {
                 let spooled = choice.spooled.map(|id| id.to_string()).unwrap_or_default();
                 tell("ours", Some(ours), &[mark(ours), state, &spooled]);
             }
+            if let Some((unfit, why)) = &choice.unfit {
+                tell("unfit", Some(*unfit), &[why]);
+            }
             tell("base", choice.base, &[]);
             tell("next", choice.next, &[]);
             for (index, more) in &choice.old {
@@ -274,6 +352,10 @@ impl Known {
     pub fn take(&mut self, kind: Kind, stored: &[Restorable], left: &[Restorable]) {
         let streams = |it: &Restorable| Some((key(kind, it)?, it.streams));
         self.stored = stored.iter().filter_map(streams).collect();
+        let features = |it: &Restorable| Some((key(kind, it)?, it.features?));
+        self.features = stored.iter().filter_map(features).collect();
+        let lossy = stored.iter().filter(|it| it.misplaced > 0);
+        self.lossy = lossy.filter_map(|it| key(kind, it)).collect();
         self.left = left.iter().filter_map(|it| key(kind, it)).collect();
     }
 }

@@ -22,6 +22,8 @@ pub struct Point {
     pub txg: u64,
     /// The mark of a snapshot.
     pub mark: Option<String>,
+    /// Whether it is known to be encrypted.
+    pub encrypted: bool,
 }
 
 impl Point {
@@ -47,6 +49,7 @@ struct Properties {
     guid: Option<String>,
     txg: Option<String>,
     mark: Option<String>,
+    encryption: Option<String>,
 }
 
 /// Reads points, and gives those of each dataset in the order in which they
@@ -84,7 +87,8 @@ pub fn read(
             "guid" => &mut point.guid,
             "createtxg" => &mut point.txg,
             MARK => &mut point.mark,
-            _ => return Err(wrong("neither guid, createtxg nor akashita:id")),
+            "encryption" => &mut point.encryption,
+            _ => return Err(wrong("neither guid, createtxg, encryption nor akashita:id")),
         };
         // Text that others may set could look like a line of its own.
         if place.replace(value.to_owned()).is_some_and(|before| before != value) {
@@ -113,6 +117,7 @@ impl Properties {
         let guid = self.guid.filter(|guid| guid.parse::<u64>().is_ok()).ok_or("no guid")?;
         let txg = self.txg.and_then(|txg| txg.parse().ok()).ok_or("no createtxg")?;
         let mark = self.mark.filter(|mark| !mark.is_empty() && mark != "-");
-        Ok(Point { name: name.to_owned(), guid, txg, mark })
+        let encrypted = self.encryption.is_some_and(|it| !matches!(&*it, "off" | "-" | ""));
+        Ok(Point { name: name.to_owned(), guid, txg, mark, encrypted })
     }
 }

@@ -8,12 +8,12 @@ const ID: &str = "0123456789abcdef";
 
 fn rules(kind: Kind, keep: usize, full_every: u32) -> Rules {
     let (prefix, id) = ("akashita".to_owned(), ID.to_owned());
-    Rules { prefix, kind, id, keep, full_every }
+    Rules { prefix, kind, id, keep, full_every, send: Send::default() }
 }
 
 fn point(txg: u64, guid: &str, short: &str, mark: Option<&str>) -> Point {
     let name = format!("tank/home{short}");
-    Point { name, guid: guid.to_owned(), txg, mark: mark.map(str::to_owned) }
+    Point { name, guid: guid.to_owned(), txg, mark: mark.map(str::to_owned), encrypted: false }
 }
 
 /// As ZFS has them: a name belongs to one point, and a guid to one snapshot.
@@ -298,7 +298,10 @@ fn points_that_are_none_are_refused_in_exact_words() {
             "points: line 3: not a name, a property and a value, with tabs between",
         ),
         ("\n", "points: line 3: not a name, a property and a value, with tabs between"),
-        ("tank@a\tcolour\tblue\n", "points: line 3: neither guid, createtxg nor akashita:id"),
+        (
+            "tank@a\tcolour\tblue\n",
+            "points: line 3: neither guid, createtxg, encryption nor akashita:id",
+        ),
         ("tank@a\tguid\t3\n", "points: line 3: says another thing than a line before"),
         ("tank@b\tguid\t3\n", "points: tank@b: no createtxg"),
         (

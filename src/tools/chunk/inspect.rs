@@ -51,7 +51,8 @@ impl<'a> Teller<'a> {
                     volumes: u32::try_from(volumes).unwrap_or(u32::MAX),
                     size: self.size,
                     treehash: std::mem::take(&mut self.parts).finish(),
-                    whole,
+                    whole: whole.proofs,
+                    misplaced: whole.misplaced,
                 };
                 say(&Line::End(end).text()?, &self.stop)
             }

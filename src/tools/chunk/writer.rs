@@ -16,7 +16,7 @@ use crate::process;
 use crate::process::peers;
 use crate::spool::{PartFile, StreamDir};
 use crate::stream::input::stopped;
-use crate::stream::source::Order;
+use crate::stream::source::{Order, Whole};
 
 /// How often to look whether to go on while nobody takes a line.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -170,7 +170,7 @@ impl<'a> Writer<'a> {
 
     /// I1: called only when the stream is proven whole.  Held by
     /// `tests/chunk.rs::a_stream_cut_anywhere_has_no_end`.
-    fn end(&mut self, whole: String) -> Result<()> {
+    fn end(&mut self, whole: Whole) -> Result<()> {
         let mut text = String::new();
         let behind = (self.volume, self.part);
         if self.part > 0 {
@@ -181,7 +181,8 @@ impl<'a> Writer<'a> {
             volumes: self.volume,
             size: self.volume_offset,
             treehash: std::mem::take(&mut self.volumes).finish(),
-            whole,
+            whole: whole.proofs,
+            misplaced: whole.misplaced,
         };
         text.push_str(&Line::End(end).text()?);
         // The record of lines is durable before the end is announced, as put

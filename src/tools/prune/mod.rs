@@ -66,7 +66,8 @@ enum Thing {
 
 /// A snapshot of a dataset, in one copy.
 struct Candidate {
-    /// When it was stored; of several at that time the last in the catalog,
+    /// When it was taken, or stored if it does not say; of several at that time
+    /// the last in the catalog,
     /// and in its stream, is the newest.
     time: (Timestamp, u64, usize),
     copy: usize,
@@ -88,7 +89,7 @@ pub fn judge(books: &Books, copies: &[Copy], question: &Question<'_>) -> Vec<Fat
     // What is on its way counts as stored.
     for (name, bases) in books.underway() {
         let holds = |copy: &Copy| {
-            copy.holds.iter().any(|(_, guid)| guid.is_some_and(|guid| bases.contains(&guid)))
+            copy.holds.iter().any(|it| it.guid.is_some_and(|guid| bases.contains(&guid)))
         };
         let stack = (0..copies.len()).filter(|index| copies.get(*index).is_some_and(holds));
         hold(copies, stack.collect(), name, &mut fates);
@@ -111,12 +112,12 @@ pub fn judge(books: &Books, copies: &[Copy], question: &Question<'_>) -> Vec<Fat
 fn keep(copies: &[Copy], question: &Question<'_>, fates: &mut [Fate]) {
     let mut datasets: BTreeMap<(usize, &str, &str), Vec<Candidate>> = BTreeMap::new();
     for (index, copy) in copies.iter().enumerate() {
-        for (place, (name, guid)) in copy.holds.iter().enumerate() {
-            let of = (copy.place, copy.stored.host.as_str(), dataset(name));
+        for (place, held) in copy.holds.iter().enumerate() {
+            let of = (copy.place, copy.stored.host.as_str(), dataset(&held.name));
             datasets.entry(of).or_default().push(Candidate {
-                time: (copy.stored.stored, copy.span.0, place),
+                time: (held.created.unwrap_or(copy.stored.stored), copy.span.0, place),
                 copy: index,
-                thing: guid.map_or(Thing::Stream(copy.stored.stream), Thing::Snapshot),
+                thing: held.guid.map_or(Thing::Stream(copy.stored.stream), Thing::Snapshot),
             });
         }
     }
@@ -158,7 +159,7 @@ fn hold_needed(copies: &[Copy], fates: &mut [Fate]) {
             Some(Fate::Kept(kept)) => kept.last().and_then(|(place, _)| copy.holds.get(*place)),
             _ => None,
         };
-        let name = kept.map_or(copy.stored.name.as_str(), |(name, _)| name);
+        let name = kept.map_or(copy.stored.name.as_str(), |held| &held.name);
         hold(copies, copy.before.clone(), name, fates);
     }
 }

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::Fate;
 use super::orphans::Orphan;
+use crate::catalog::dependencies::Held;
 use crate::error::{Error, Result};
 use crate::line::{self, Guid, Line, MAX, StreamId};
 use crate::prices::early_deletion::Early;
@@ -156,15 +157,17 @@ pub struct About {
     region: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     stored: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    created: Option<Timestamp>,
     reason: String,
 }
 
 impl About {
     /// What is said of a stream, or of a snapshot that it holds.
-    fn of(copy: &Copy, held: Option<&(String, Option<Guid>)>, reason: String) -> Self {
+    fn of(copy: &Copy, held: Option<&Held>, reason: String) -> Self {
         let stored = &copy.stored;
         let (name, guid) = match held {
-            Some((name, guid)) => (name.clone(), *guid),
+            Some(held) => (held.name.clone(), held.guid),
             None => (stored.name.clone(), stored.guid),
         };
         Self {
@@ -176,6 +179,7 @@ impl About {
             dest: stored.dest.clone(),
             region: stored.region.clone(),
             stored: Some(stored.stored),
+            created: held.or(copy.holds.last()).and_then(|held| held.created),
             reason,
         }
     }
@@ -184,7 +188,7 @@ impl About {
     fn order(&self) -> impl Ord + use<> {
         let name = self.name.clone().unwrap_or_default();
         let of = (self.dest.clone(), self.region.clone(), self.host.clone());
-        (of, dataset(&name).to_owned(), self.stored, name)
+        (of, dataset(&name).to_owned(), self.created.or(self.stored), name)
     }
 }
 

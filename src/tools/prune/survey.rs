@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use crate::catalog::Catalog;
 use crate::catalog::counted::Named;
-use crate::catalog::dependencies::{Closed, Road};
+use crate::catalog::dependencies::{Closed, Held, Road};
 use crate::catalog::scan::{Skipped, is_bulk, stream_of, unreadable};
 use crate::error::{Error, Result};
 use crate::line::description::Kind;
@@ -85,7 +85,7 @@ pub struct Copy {
     /// Streams in its chain.
     pub streams: u32,
     /// The snapshots that it brings back.
-    pub holds: Vec<(String, Option<Guid>)>,
+    pub holds: Vec<Held>,
     /// Why it cannot be brought back.
     pub closed: Option<Closed>,
 }

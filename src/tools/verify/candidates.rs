@@ -273,6 +273,10 @@ mod tests {
 
     fn stored(stream: u32, volumes: u32, size: u64) -> Line {
         Line::Stored(Stored {
+            created: None,
+            features: None,
+            clone: false,
+            misplaced: 0,
             v: 1,
             stream: id(stream),
             host: "nas".into(),

@@ -47,6 +47,10 @@ pub(crate) fn lines(number: u8, name: &str, data: &[u8], parts: usize) -> Vec<Li
         offset += bytes.len() as u64;
     }
     lines.push(Line::Stored(Stored {
+        created: None,
+        features: None,
+        clone: false,
+        misplaced: 0,
         v: 1,
         stream,
         host: "nas".into(),

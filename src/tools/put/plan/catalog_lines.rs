@@ -57,7 +57,8 @@ impl Plan {
         effects.extend([Effect::Publish(lines), Effect::Retire]);
     }
 
-    /// The `stored` line of the stream, at the time its manifest is made.
+    /// The `stored` line of the stream. Its time is that at which the service
+    /// took the last volume; `now` is for a stream that has none.
     ///
     /// # Errors
     /// When the stream's end is not there: a bug.
@@ -72,9 +73,10 @@ impl Plan {
             size: end.size,
             treehash: end.treehash,
             whole: end.whole.clone(),
+            misplaced: end.misplaced,
             dest: self.dest.clone(),
             region: self.region.clone(),
-            stored: now,
+            stored: self.taken().unwrap_or(now),
             ..Stored::of(self.stream.clone())
         })
     }
@@ -125,6 +127,13 @@ impl Plan {
             item.settle();
         }
         Ok(())
+    }
+
+    /// When the service took the last volume.
+    fn taken(&self) -> Option<Timestamp> {
+        let archives = self.journal.archives.iter();
+        let volumes = archives.filter(|(target, _)| matches!(target, Target::Volume(_)));
+        volumes.map(|(_, archive)| archive.uploaded).max()
     }
 
     /// The catalog lines of a volume.

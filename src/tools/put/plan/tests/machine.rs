@@ -381,6 +381,9 @@ pub fn fold(parts: &[u8]) -> Hash {
 
 pub fn stream() -> Stream {
     Stream {
+        created: None,
+        features: None,
+        clone: false,
         v: VERSION,
         stream: StreamId::new(Sha256::new(), PART, VOLUME),
         host: "nas".into(),
@@ -405,6 +408,9 @@ fn size(byte: u8) -> u64 {
 pub fn lines(content: &Content) -> Vec<Line> {
     let stream = stream().stream;
     let mut lines = vec![Line::Snapshot(Snapshot {
+        created: None,
+        features: None,
+        clone: false,
         stream,
         name: "tank/home@mon".into(),
         guid: Guid(1),
@@ -441,6 +447,7 @@ pub fn lines(content: &Content) -> Vec<Line> {
         offset += end;
     }
     lines.push(Line::End(End {
+        misplaced: 0,
         stream,
         volumes: u32::try_from(content.len()).unwrap(),
         size: offset,
