@@ -125,6 +125,28 @@ fn the_environment_is_not_taken_for_the_configuration() {
 }
 
 #[test]
+fn who_was_started_can_prove_it() {
+    let (place, _) = with("");
+    let program = common::program("akashita-conf");
+    let run = |line: &str| {
+        let mut shell = place.command("sh");
+        shell.args(["-c", line]).arg(&program).env("CONF", &program);
+        run_with(shell.current_dir(place.path("")), b"")
+    };
+    let asks = "AKASHITA_RUN=$$; export AKASHITA_RUN; exec 8<&-; exec \"$0\" --conf conf -- sh -c";
+    let proves = "\"$CONF\" --started $$ <&8 && printf %s \"$AKASHITA_STARTED,$$\"";
+    let told = run(&format!("{asks} '{proves}'")).done().stdout;
+    let (process, same) = told.split_once(',').unwrap();
+    assert_eq!(process, same);
+    // It is for nobody else, and not given to who has not asked.
+    let told = "AKASHITA_STARTED: is set, and not by akashita-conf; unset it";
+    run(&format!("{asks} '\"$CONF\" --started 1 <&8'")).failed(78, told);
+    run(&format!("printf %s $$ >proof; exec {} --started $$ <proof", "\"$0\"")).failed(78, told);
+    let line = "exec \"$0\" --conf conf -- sh -c 'printf %s \"${AKASHITA_STARTED-none}\"'";
+    assert_eq!(run(line).done().stdout, "none");
+}
+
+#[test]
 fn refuses_a_wrong_command_line() {
     let (place, _) = with("");
     for arguments in [
