@@ -90,7 +90,7 @@ fn lines(told: &[Told]) -> Vec<Line> {
                     part_size: MIB,
                     dest,
                     region,
-                    archive_id,
+                    archive_id: archive_id.into(),
                     uploaded: "2026-01-01T00:00:00Z".parse().unwrap(),
                 })
             }
@@ -121,7 +121,7 @@ fn lines(told: &[Told]) -> Vec<Line> {
             }),
             Told::Deleted(number) => match archives.get(number) {
                 Some(archive) => Line::Deleted(Deleted {
-                    archive_id: Some(archive.clone()),
+                    archive_id: Some(archive.as_str().into()),
                     deleted: "2026-02-01T00:00:00Z".parse().unwrap(),
                     ..Deleted::default()
                 }),
@@ -142,10 +142,10 @@ type Whole = (bool, String, usize, Ids);
 
 /// All copies, by generation and destination, as the manual has it.
 fn model(lines: &[Line]) -> BTreeMap<(u32, String), Vec<Whole>> {
-    let gone: HashSet<&String> = lines
+    let gone: HashSet<&str> = lines
         .iter()
         .filter_map(|line| match line {
-            Line::Deleted(line) => line.archive_id.as_ref(),
+            Line::Deleted(line) => line.archive_id.as_deref(),
             _ => None,
         })
         .collect();
@@ -159,14 +159,14 @@ fn model(lines: &[Line]) -> BTreeMap<(u32, String), Vec<Whole>> {
                         if (it.generation, &it.dest, it.volume)
                             == (end.generation, &end.dest, volume) =>
                     {
-                        Some(it.archive_id.clone())
+                        Some(it.archive_id.to_string())
                     }
                     _ => None,
                 })
             })
             .collect();
         let lacks_none = ids.len() == usize::try_from(end.volumes).unwrap();
-        let is_whole = lacks_none && !ids.iter().any(|id| gone.contains(id));
+        let is_whole = lacks_none && !ids.iter().any(|id| gone.contains(id.as_str()));
         let copy = (is_whole, end.stored.to_string(), at, ids);
         copies.entry((end.generation, end.dest.clone())).or_default().push(copy);
     }
@@ -205,7 +205,7 @@ proptest! {
         for line in &lines {
             listed.take(line.clone());
         }
-        let listed: BTreeSet<String> = listed.counted().into_iter().map(|it| it.archive_id).collect();
+        let listed: BTreeSet<String> = listed.counted().into_iter().map(|it| it.archive_id.to_string()).collect();
         prop_assert_eq!(&listed, &each, "glacier-ls archives");
 
         let mut stock = Stock::default();
@@ -226,7 +226,7 @@ proptest! {
         });
         let archives = |lines: &[Line]| -> Ids {
             let ids = lines.iter().filter_map(|line| match line {
-                Line::Archive(line) => Some(line.archive_id.clone()),
+                Line::Archive(line) => Some(line.archive_id.to_string()),
                 _ => None,
             });
             ids.collect()
@@ -241,7 +241,7 @@ proptest! {
             }
             let got = given.plan(false).ok().map(|plan| -> Ids {
                 let volumes = plan.streams.iter().flat_map(|stream| &stream.volumes);
-                volumes.map(|volume| volume.line.archive_id.clone()).collect()
+                volumes.map(|volume| volume.line.archive_id.to_string()).collect()
             });
             prop_assert_eq!(got, all.clone(), "glacier-get, from the {}", what);
         }
@@ -259,7 +259,7 @@ proptest! {
             prop_assert_eq!(&needs, &expected, "glacier-prune");
             let attempt = known.attempt(id(), dest).filter(|attempt| known.is_whole(attempt));
             let goes = attempt.map(|attempt| -> Ids {
-                attempt.volumes.values().map(|archive| archive.archive_id.clone()).collect()
+                attempt.volumes.values().map(|archive| archive.archive_id.to_string()).collect()
             });
             prop_assert_eq!(&goes, &expected, "glacier-rm");
         }

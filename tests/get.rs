@@ -131,7 +131,7 @@ impl Service {
             lines.push(json!({"type": "archive", "v": 1, "stream": stream, "host": "nas",
                 "name": name, "volume": volume, "offset": volume * 2 * LEAF,
                 "size": bytes.len(), "treehash": treehash, "part_size": LEAF, "dest": dest,
-                "region": region, "archive_id": "", "uploaded": time}));
+                "region": region, "archive_id": "a", "uploaded": time}));
         }
         let mut end = json!({"type": "stored", "v": 1, "stream": stream, "host": "nas",
             "name": name, "format": "zfs", "guid": guid.to_string(),

@@ -304,8 +304,8 @@ fn what_lines_say_is_shown_and_not_obeyed() {
         let mut command = tool(&place, "glacier-treehash", "");
         said(command.arg("--check"), "glacier-treehash", &named, named.as_bytes());
         let stored = format!(
-            r#"{{"type":"stored","v":1,"stream":"{id}","host":{text},"name":{text},"volumes":1,"size":1,"treehash":"{}","whole":"trusted","dest":"glacier://v","region":"eu-central-1","manifest_id":{text},"stored":"2026-11-23T00:00:00Z"}}
-{{"type":"archive","v":1,"stream":"{id}","host":{text},"name":{text},"volume":0,"offset":0,"size":1,"treehash":"{}","part_size":1048576,"dest":{text},"region":{text},"archive_id":{text},"uploaded":"2026-11-23T00:00:00Z"}}
+            r#"{{"type":"stored","v":1,"stream":"{id}","host":{text},"name":{text},"volumes":1,"size":1,"treehash":"{}","whole":"trusted","dest":"glacier://v","region":"eu-central-1","manifest_id":"m","stored":"2026-11-23T00:00:00Z"}}
+{{"type":"archive","v":1,"stream":"{id}","host":{text},"name":{text},"volume":0,"offset":0,"size":1,"treehash":"{}","part_size":1048576,"dest":{text},"region":{text},"archive_id":"a","uploaded":"2026-11-23T00:00:00Z"}}
 "#,
             "0".repeat(64),
             "0".repeat(64)

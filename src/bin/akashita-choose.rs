@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use akashita::catalog::scan;
+use akashita::line::Id;
 use akashita::process::{self, Error, Result};
 use akashita::tools::choose::input::{Named, archives, spooled};
 use akashita::tools::choose::{Kind, Known, Raw, Rules, Send, points};
@@ -103,7 +104,7 @@ fn main() -> ExitCode {
         let mut left = None;
         if let Some(gone) = &options.gone {
             let (gone, name) = open(gone)?;
-            streams.lost(archives(gone, &name)?.iter().map(String::as_str));
+            streams.lost(archives(gone, &name)?.iter().map(Id::as_str));
             left = Some(streams.list(&nothing, now));
         }
         known.take(rules.kind, &stored, left.as_deref().unwrap_or(&stored));

@@ -63,7 +63,7 @@ fn inner(number: u64, name: &str, guid: u64, from: Option<u64>, offset: u64) -> 
 fn placed(stored: &Stored, volume: u32, archive_id: &str) -> Archive {
     let Stored { stream, host, name, generation, dest, region, .. } = stored.clone();
     let (v, offset, size, treehash) = (1, 0, 1000, Hash([7; 32]));
-    let (part_size, archive_id) = (1 << 20, archive_id.to_owned());
+    let (part_size, archive_id) = (1 << 20, archive_id.into());
     let uploaded = "2026-01-01T00:00:00Z".parse().unwrap();
     #[rustfmt::skip]
     let archive = Archive {
@@ -310,7 +310,7 @@ fn selects_the_lines_that_count_in_order() {
         "\n",
         &archive(0, 1, "second"),
         &archive(0, 0, "replaced"),
-        &archive(1, 0, "another generation"),
+        &archive(1, 0, "another-generation"),
         "not JSON\n\n",
         &hashes(9, 0),
         &hashes(1, 50),
@@ -318,7 +318,7 @@ fn selects_the_lines_that_count_in_order() {
         &archive(0, 0, "first"),
         "{\"type\":\"colour\"}\n",
         &end,
-        &archive(0, 0, "too late"),
+        &archive(0, 0, "too-late"),
     ]
     .concat();
     let (catalog, skipped) = survey(text.as_bytes()).unwrap();
@@ -487,7 +487,7 @@ fn what_was_deleted_is_not_restored_but_another_copy_is() {
         stored: "2025-01-01T00:00:00Z".parse().unwrap(),
         ..here.clone()
     };
-    let deleted = |id: &str| Deleted { archive_id: Some(id.to_owned()), ..Deleted::default() };
+    let deleted = |id: &str| Deleted { archive_id: Some(id.into()), ..Deleted::default() };
     let of = |gone: &[&str]| {
         let lines = [there.clone(), here.clone()];
         lacking(&lines, &[], |catalog| {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::hash::tree::{Fold, Hash};
 use crate::line::description::{Description, Kind};
 use crate::line::features::Features;
-use crate::line::ids::{Filter, Format, Guid, StreamId, is_default};
+use crate::line::ids::{Filter, Format, Guid, Id, StreamId, is_default};
 use crate::line::stream::Stream;
 
 /// Tree hashes in a `hashes` line, at most.
@@ -60,7 +60,8 @@ pub struct Archive<S = String> {
     /// In which region.
     pub region: S,
     /// The service's name for it.
-    pub archive_id: S,
+    #[serde(bound(deserialize = "S: AsRef<str> + Deserialize<'de>"))]
+    pub archive_id: Id<S>,
     /// When.
     pub uploaded: Timestamp,
 }
@@ -123,7 +124,7 @@ pub struct Stored {
     pub region: String,
     /// The archive that holds this stream's catalog lines; absent inside it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub manifest_id: Option<String>,
+    pub manifest_id: Option<Id>,
     /// When.
     pub stored: Timestamp,
 }
@@ -173,7 +174,7 @@ pub struct Job {
     #[serde(flatten)]
     pub archive: Archive,
     /// The service's name for the job.
-    pub job_id: String,
+    pub job_id: Id,
     /// How quickly it was to be brought up: `Expedited`, `Standard`, `Bulk`.
     pub tier: String,
     /// When it was asked for.
@@ -214,7 +215,7 @@ pub struct Verified {
     /// In which region.
     pub region: String,
     /// The service's name for its archive.
-    pub archive_id: String,
+    pub archive_id: Id,
     /// When.
     pub verified: Timestamp,
 }
@@ -243,10 +244,10 @@ pub struct Deleted {
     pub region: Option<String>,
     /// The service's name for the archive, if it was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub archive_id: Option<String>,
+    pub archive_id: Option<Id>,
     /// The service's name for the upload, if it was an unfinished one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub upload_id: Option<String>,
+    pub upload_id: Option<Id>,
     /// It was in the spool.
     #[serde(default, skip_serializing_if = "is_default")]
     pub spooled: bool,
@@ -265,7 +266,7 @@ pub struct Upload {
     /// In which region.
     pub region: String,
     /// The service's name for it.
-    pub upload_id: String,
+    pub upload_id: Id,
     /// When it was begun.
     pub begun: Timestamp,
     /// Bytes in a part.
@@ -288,7 +289,7 @@ pub struct Inventoried {
     /// In which region.
     pub region: String,
     /// The service's name for it.
-    pub archive_id: String,
+    pub archive_id: Id,
     /// Bytes.
     pub size: u64,
     /// The tree hash that the service computed.

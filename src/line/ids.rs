@@ -76,6 +76,103 @@ impl AsRef<str> for Borrowed<'_> {
     }
 }
 
+/// The service's name for an archive, an upload or a job. It becomes a piece
+/// of a request's path, so one of another grammar is none, wherever it comes
+/// from: a vault's are 1 to 255 letters, digits, `_` and `-`. `S` is what
+/// holds the text.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize)]
+#[serde(transparent)]
+pub struct Id<S = String>(S);
+
+impl Id {
+    /// Characters, at most.
+    pub const LONGEST: usize = 255;
+}
+
+impl<S: AsRef<str>> Id<S> {
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        self.0.as_ref()
+    }
+
+    fn check(text: S) -> Result<Self, String> {
+        let is_good = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-');
+        match text.as_ref() {
+            id if (1..=Id::LONGEST).contains(&id.len()) && id.bytes().all(is_good) => {
+                Ok(Self(text))
+            }
+            _ => Err(format!("an id is 1 to {} letters, digits, \"_\" or \"-\"", Id::LONGEST)),
+        }
+    }
+}
+
+impl FromStr for Id {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::check(text.to_owned())
+    }
+}
+
+#[cfg(test)]
+impl From<&str> for Id {
+    fn from(text: &str) -> Self {
+        text.parse().unwrap()
+    }
+}
+
+#[cfg(test)]
+impl PartialEq<&str> for Id {
+    fn eq(&self, other: &&str) -> bool {
+        self.as_str() == *other
+    }
+}
+
+#[cfg(test)]
+impl From<String> for Id {
+    fn from(text: String) -> Self {
+        text.as_str().into()
+    }
+}
+
+impl<'de, S: AsRef<str> + Deserialize<'de>> Deserialize<'de> for Id<S> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::check(S::deserialize(deserializer)?).map_err(D::Error::custom)
+    }
+}
+
+impl<S: AsRef<str>> AsRef<str> for Id<S> {
+    fn as_ref(&self) -> &str {
+        self.0.as_ref()
+    }
+}
+
+impl<S: AsRef<str>> std::ops::Deref for Id<S> {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        self.0.as_ref()
+    }
+}
+
+impl std::borrow::Borrow<str> for Id {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl From<Id> for Box<str> {
+    fn from(id: Id) -> Self {
+        id.0.into()
+    }
+}
+
 /// The guid of a ZFS snapshot; a decimal string in text, as 64 bits do not
 /// survive every reader of JSON.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]

@@ -21,7 +21,7 @@ pub use self::catalog::{
 };
 pub use self::features::Features;
 pub(crate) use self::ids::is_default;
-pub use self::ids::{Borrowed, Filter, Format, Guid, StreamId};
+pub use self::ids::{Borrowed, Filter, Format, Guid, Id, StreamId};
 pub use self::reader::{JUNK, MAX, Reader, Text, endless};
 pub use self::stream::{End, Failed, Part, Snapshot, Stream, VERSION, Volume};
 use crate::error::{Error, Result};
@@ -180,6 +180,7 @@ fn fields<'t, T: Deserialize<'t>>(text: &'t str) -> Result<T, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hash::tree::Hash;
 
     const ID: &str = "00112233445566778899aabbccddeeff";
 
@@ -248,6 +249,49 @@ mod tests {
         for text in ["age -i AGE-SECRET-KEY-1QQQ", "age-secret-key-1qqq"] {
             let why = text.parse::<Filter>().unwrap_err();
             assert!(!why.contains("QQQ") && why.contains("secret key"), "{why}");
+        }
+    }
+
+    /// An id is a piece of a request's path.
+    #[test]
+    fn a_line_with_an_id_that_is_none_is_refused() {
+        let why = "an id is 1 to 255 letters, digits, \"_\" or \"-\"";
+        let (long, hash) = ("x".repeat(256), Hash::of(b""));
+        for bad in ["", "..", "a/b", "a%2fb", "a b", "é", "a\\u0000", &long] {
+            assert!(bad.parse::<Id>().is_err(), "{bad}");
+            let (at, of) = (r#""dest":"glacier://v","region":"r""#, format!(r#""stream":"{ID}""#));
+            let time = "2026-01-01T00:00:00Z";
+            let archive = format!(
+                r#""v":1,{of},"host":"h","name":"n","volume":0,"offset":0,"size":1,"treehash":"{hash}","part_size":1048576,{at},"uploaded":"{time}""#
+            );
+            for text in [
+                format!(r#""type":"archive",{archive},"archive_id":"{bad}""#),
+                format!(
+                    r#""type":"job",{archive},"archive_id":"{bad}","job_id":"j","tier":"Bulk","requested":"{time}""#
+                ),
+                format!(
+                    r#""type":"job",{archive},"archive_id":"a","job_id":"{bad}","tier":"Bulk","requested":"{time}""#
+                ),
+                format!(
+                    r#""type":"stored","v":1,{of},"host":"h","name":"n","format":"zfs","volumes":1,"size":1,"treehash":"{hash}","whole":"zfs",{at},"stored":"{time}","manifest_id":"{bad}""#
+                ),
+                format!(
+                    r#""type":"verified",{of},"host":"h","name":"n","volume":0,"part":0,"parts":1,"offset":0,"size":1,{at},"verified":"{time}","archive_id":"{bad}""#
+                ),
+                format!(r#""type":"deleted","deleted":"{time}","archive_id":"{bad}""#),
+                format!(r#""type":"deleted","deleted":"{time}","upload_id":"{bad}""#),
+                format!(
+                    r#""type":"upload",{at},"begun":"{time}","part_size":1048576,"size":1,"upload_id":"{bad}""#
+                ),
+                format!(
+                    r#""type":"inventoried",{at},"size":1,"treehash":"{hash}","uploaded":"{time}","inventory":"{time}","archive_id":"{bad}""#
+                ),
+            ] {
+                let text = format!("{{{text}}}");
+                assert_eq!(Line::parse(&text).unwrap_err(), why, "{text}");
+                let good = text.replace(&format!("id\":\"{bad}\""), "id\":\"-_9zA\"");
+                assert!(matches!(Line::parse(&good), Ok(Some(_))), "{good}");
+            }
         }
     }
 

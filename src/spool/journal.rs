@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::hash::tree::Hash;
-use crate::line::{Archive, Line, Reader, Stored, StreamId, Text, is_default};
+use crate::line::{Archive, Id, Line, Reader, Stored, StreamId, Text, is_default};
 
 /// What an upload becomes: a volume of the stream, or its manifest.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Serialize, Deserialize)]
@@ -78,7 +78,7 @@ pub enum Record {
         #[serde(default, rename = "volume", skip_serializing_if = "is_default")]
         target: Target,
         /// The service's name for the upload.
-        upload_id: String,
+        upload_id: Id,
     },
     /// An upload will be made an archive: the answer may be lost.
     Complete {
@@ -111,7 +111,7 @@ pub enum Record {
     /// no answer.
     Inventory {
         /// The service's name for the job.
-        job_id: String,
+        job_id: Id,
         /// When it was asked for.
         at: Timestamp,
     },
@@ -155,7 +155,7 @@ pub enum Record {
 
 impl Record {
     /// The record of an upload that was started.
-    pub fn upload(target: Target, upload_id: String) -> Self {
+    pub fn upload(target: Target, upload_id: Id) -> Self {
         Self::Upload { target, upload_id }
     }
 
@@ -200,7 +200,7 @@ impl Record {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Upload {
     /// The service's name for it.
-    pub id: String,
+    pub id: Id,
     /// Which attempt began it: its description says so.
     pub generation: u32,
     /// The parts that were sent to a service that names them: their hashes and
@@ -232,7 +232,7 @@ pub struct Completing {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Confirmed {
     /// The service's name for it.
-    pub archive_id: String,
+    pub archive_id: Id,
     /// Bytes.
     pub size: u64,
     /// Its tree hash.
@@ -269,7 +269,7 @@ pub struct Journal {
     /// How often the service has dropped an upload of what is not stored.
     pub losses: BTreeMap<Target, u32>,
     /// The inventory that was asked for.
-    pub inventory: Option<(String, Timestamp)>,
+    pub inventory: Option<(Id, Timestamp)>,
     /// The stream, once it is stored whole.
     pub stored: Option<Stored>,
 }
@@ -443,7 +443,7 @@ impl Journal {
     /// new attempt begins, so that its lines and those of what is gone are
     /// told apart, and what is left is good again if its bytes are. Whether
     /// that is so.
-    pub fn forget(&mut self, deleted: &HashSet<String>) -> bool {
+    pub fn forget(&mut self, deleted: &HashSet<Id>) -> bool {
         let is_broken = self.drop_those(deleted);
         if is_broken {
             self.take(Record::Generation { generation: self.generation.saturating_add(1) });
@@ -457,7 +457,7 @@ impl Journal {
     }
 
     /// The same without a new attempt.
-    fn drop_those(&mut self, deleted: &HashSet<String>) -> bool {
+    fn drop_those(&mut self, deleted: &HashSet<Id>) -> bool {
         let is_gone = |archive: &Confirmed| deleted.contains(&archive.archive_id);
         let manifest = self.stored.as_ref().and_then(|stored| stored.manifest_id.as_ref());
         let is_broken = self.archives.values().any(is_gone)
@@ -489,6 +489,16 @@ impl Journal {
     pub fn archive(&self, volume: u32) -> Option<&Confirmed> {
         let earlier = || self.earlier.get(&volume).and_then(|archives| archives.last());
         self.archives.get(&Target::Volume(volume)).or_else(earlier)
+    }
+
+    /// What else an archive of this name is.
+    pub fn twin(&self, target: Target, id: &Id) -> Option<Target> {
+        let now = self.archives.iter().map(|(other, archive)| (*other, archive));
+        let earlier = self.earlier.iter().flat_map(|(volume, archives)| {
+            archives.iter().map(|archive| (Target::Volume(*volume), archive))
+        });
+        let mut named = now.chain(earlier).filter(|(_, archive)| archive.archive_id == *id);
+        named.find(|(other, _)| *other != target).map(|(other, _)| other)
     }
 
     /// Keeps an archive that is no part of this attempt.
@@ -581,7 +591,7 @@ mod tests {
             part_size: 1 << 20,
             dest: "glacier://v".into(),
             region: "eu-central-1".into(),
-            archive_id: format!("archive-{generation}-{volume}"),
+            archive_id: format!("archive-{generation}-{volume}").into(),
             uploaded: Timestamp::UNIX_EPOCH,
         })
     }
@@ -621,6 +631,21 @@ mod tests {
         assert_eq!(read(&[torn, whole]).archives.len(), 1);
     }
 
+    /// Version 0.1.0 wrote down whatever the service called an upload, and
+    /// asked for it for ever.
+    #[test]
+    fn an_id_that_is_none_is_no_upload_and_no_archive() {
+        for bad in ["", "..", "a/b"] {
+            let upload = format!("{{\"type\":\"upload\",\"volume\":1,\"upload_id\":\"{bad}\"}}\n");
+            let job = format!(
+                "{{\"type\":\"inventory\",\"job_id\":\"{bad}\",\"at\":\"1970-01-01T00:00:00Z\"}}\n"
+            );
+            let stored = archive(1, 0).text().unwrap().replace("archive-0-1", bad);
+            let journal = read(&[upload, job, stored]);
+            assert!(journal.holds_nothing() && journal.inventory.is_none(), "{bad}: {journal:?}");
+        }
+    }
+
     #[test]
     fn a_new_generation_keeps_the_old_archives_apart() {
         let journal = read(&[
@@ -637,7 +662,7 @@ mod tests {
 
     #[test]
     fn what_was_deleted_is_known_no_more_and_the_rest_is_of_an_earlier_attempt() {
-        let deleted = |ids: &[&str]| ids.iter().map(|id| (*id).to_owned()).collect();
+        let deleted = |ids: &[&str]| ids.iter().map(|id| (*id).into()).collect();
         let lines = || vec![archive(0, 0), archive(1, 0)];
         let mut whole = Journal::default();
         whole.complement(lines());

@@ -42,6 +42,8 @@ pub enum Failure {
     Locked(Option<Timestamp>),
     /// The bytes or the hash that came back are not what they must be.
     Damaged(String),
+    /// The service's list does not end.
+    Endless(String),
     /// Reading the body failed here.
     Local(String),
     /// What is configured must not be done; nothing was sent.
@@ -63,6 +65,7 @@ impl fmt::Display for Failure {
             | Self::Exists(text)
             | Self::Archived(text)
             | Self::Damaged(text)
+            | Self::Endless(text)
             | Self::Local(text)
             | Self::Unsafe(text) => f.write_str(text),
             Self::Elsewhere(region) => write!(f, "is in {region}; use --region {region}"),
@@ -93,7 +96,7 @@ impl Failure {
             | Self::Invalid(_)
             | Self::Exists(_)
             | Self::Locked(_) => Error::Refused(text),
-            Self::Damaged(_) => Error::Data(text),
+            Self::Damaged(_) | Self::Endless(_) => Error::Data(text),
             Self::Elsewhere(_) => Error::Configuration(text),
             Self::Unsafe(text) => Error::Configuration(text),
             Self::Local(text) => {

@@ -28,13 +28,17 @@ pub struct Limits {
     /// A list that was asked for so long after a change is the last there
     /// will be: the service makes no new one of what does not change.
     pub list_silence: Option<SignedDuration>,
+    /// How long a list or an archive may take to be brought up: what takes
+    /// longer is not waited for.
+    pub retrieval: SignedDuration,
     /// How long what was brought up can be read.
     pub output_lasts: Option<SignedDuration>,
 }
 
 /// Those of a vault (Amazon Glacier developer guide, "Uploading Large Archives
 /// in Parts", "Downloading a Vault Inventory", "Downloading an Archive"). An
-/// inventory is made about once a day, of a vault that changes.
+/// inventory is made about once a day, of a vault that changes; the slowest
+/// retrieval takes twelve hours.
 pub const VAULT: Limits = Limits {
     part: partsize::SMALLEST..=partsize::LARGEST,
     parts: partsize::PARTS,
@@ -43,6 +47,7 @@ pub const VAULT: Limits = Limits {
     idle_upload: Some(SignedDuration::from_hours(24)),
     list_lag: SignedDuration::from_hours(26),
     list_silence: Some(SignedDuration::from_hours(72)),
+    retrieval: SignedDuration::from_hours(24),
     output_lasts: Some(SignedDuration::from_hours(24)),
 };
 

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 
 use super::{Destination, Proof, Reply, Seen};
 use crate::hash::tree::Hash;
+use crate::line::Id;
 
 /// A list of all archives.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -11,7 +12,7 @@ pub enum Listing {
     /// It was given, and is as of then; what was stored later is not in it.
     AsOf(Timestamp),
     /// It must be asked for later, with this ticket.
-    Later(String),
+    Later(Id),
     /// The service has none yet.
     NoneYet,
     /// The one of the ticket has failed, and why.
@@ -22,7 +23,7 @@ pub enum Listing {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Unfinished {
     /// The service's name for it.
-    pub id: String,
+    pub id: Id,
     /// The description that its archive will have.
     pub described: String,
     /// When it was begun.
@@ -46,7 +47,7 @@ pub enum Freed {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Inventoried {
     /// The service's name for it.
-    pub archive_id: String,
+    pub archive_id: Id,
     /// The description it was given.
     pub description: String,
     /// Bytes.
@@ -88,24 +89,24 @@ pub struct Inventory {
 pub trait Listings: Destination {
     /// Gives all archives to `each`, if a list can be had now; the ticket is
     /// that of an earlier call.
-    async fn list(&self, ticket: Option<&str>, each: &mut dyn FnMut(Seen)) -> Reply<Listing>;
+    async fn list(&self, ticket: Option<&Id>, each: &mut dyn FnMut(Seen)) -> Reply<Listing>;
 
     /// Gives all uploads that are not finished to `each`.
     async fn unfinished(&self, each: &mut dyn FnMut(Unfinished)) -> Reply<()>;
 
     /// What the service shows of one archive; nothing, where only lists do.
-    async fn inspect(&self, archive: &str, version: Option<&str>) -> Reply<Option<Seen>>;
+    async fn inspect(&self, archive: &Id, version: Option<&str>) -> Reply<Option<Seen>>;
 
     /// Keeps an archive from being deleted before `until`; the time before
     /// which nobody can now. None where the service has no such locks.
     async fn extend_lock(
         &self,
-        archive: &str,
+        archive: &Id,
         version: Option<&str>,
         until: Timestamp,
     ) -> Reply<Option<Timestamp>>;
 
     /// Deletes an archive; one that is not there is no failure. `bypass` uses
     /// a right to delete what is locked, if there is one.
-    async fn delete(&self, archive: &str, version: Option<&str>, bypass: bool) -> Reply<Freed>;
+    async fn delete(&self, archive: &Id, version: Option<&str>, bypass: bool) -> Reply<Freed>;
 }

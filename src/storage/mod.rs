@@ -20,6 +20,7 @@ mod failure;
 pub mod glacier;
 mod limits;
 mod listings;
+pub mod pages;
 mod places;
 pub mod rate_limit;
 mod retrievals;

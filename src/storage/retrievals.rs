@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 
 use super::{Destination, Failure, Reply, Tier};
+use crate::line::Id;
 
 /// A run of bytes of an archive.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -28,7 +29,7 @@ pub enum Unit {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Want<'a> {
     /// The service's name for it.
-    pub archive: &'a str,
+    pub archive: &'a Id,
     /// Which of the versions of that name, where that is known.
     pub version: Option<&'a str>,
     /// What of it is to be brought up, unless that is all. It begins at a
@@ -42,9 +43,9 @@ pub struct Sought<'a> {
     /// What is wanted.
     pub want: Want<'a>,
     /// A ticket that was given for it, in this run or before.
-    pub ticket: Option<&'a str>,
+    pub ticket: Option<&'a Id>,
     /// Tickets that have come to nothing; they may still be listed as ready.
-    pub gone: &'a [String],
+    pub gone: &'a [Id],
 }
 
 /// How far an archive is.
@@ -55,7 +56,7 @@ pub enum Readiness {
     /// It was asked for.
     Coming {
         /// By what it can be asked after.
-        ticket: String,
+        ticket: Id,
         /// When it was asked for.
         since: Option<Timestamp>,
         /// How quickly it is brought up.
@@ -64,7 +65,7 @@ pub enum Readiness {
     /// It can be read.
     Ready {
         /// By what it is read.
-        ticket: String,
+        ticket: Id,
         /// When it was asked for.
         since: Option<Timestamp>,
         /// How quickly it was brought up.
@@ -81,20 +82,20 @@ pub enum Readiness {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Requested {
     /// It is being brought up from now on.
-    Begun(String),
+    Begun(Id),
     /// It was before; the request cost nothing.
-    UnderWay(String),
+    UnderWay(Id),
     /// It can be read.
-    Readable(String),
+    Readable(Id),
 }
 
 /// What the service brings up, or has: an archive, or a list of all.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Job {
     /// The service's name for it.
-    pub id: String,
+    pub id: Id,
     /// The archive it brings up; absent for an inventory.
-    pub archive_id: Option<String>,
+    pub archive_id: Option<Id>,
     /// The part of the archive that it brings up, unless that is all of it.
     pub range: Option<Span>,
     /// How far it is.
@@ -147,14 +148,14 @@ pub trait Retrievals: Destination {
     /// comes. Nothing of it is verified yet. `span` is within what was wanted.
     async fn read(
         &self,
-        ticket: &str,
+        ticket: &Id,
         want: Want<'_>,
         span: Span,
         sink: &mut dyn FnMut(&[u8]),
     ) -> Reply<()>;
 
     /// Whether a read failed because the archive is not up any more.
-    async fn is_gone(&self, ticket: &str, failure: &Failure) -> bool;
+    async fn is_gone(&self, ticket: &Id, failure: &Failure) -> bool;
 
     /// What the account's policy allows to be brought up, in words, if that
     /// is known.

@@ -94,6 +94,7 @@ impl Patience {
             | Failure::Elsewhere(_)
             | Failure::Archived(_)
             | Failure::Locked(_)
+            | Failure::Endless(_)
             | Failure::Local(_)
             | Failure::Unsafe(_) => false,
         };

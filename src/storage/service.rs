@@ -10,6 +10,7 @@ use super::{
     Sent, Sought, Span, Terms, Tier, Told, Unfinished, Unit, Uploads, Want,
 };
 use crate::error::Result;
+use crate::line::Id;
 use crate::line::description::Description;
 
 /// A service of a destination.
@@ -76,15 +77,15 @@ impl Uploads for Service {
         each!(self, it => it.begin(about, part_size, terms).await)
     }
 
-    async fn send(&self, upload: &str, place: Place, body: &Body) -> Reply<Sent> {
+    async fn send(&self, upload: &Id, place: Place, body: &Body) -> Reply<Sent> {
         each!(self, it => it.send(upload, place, body).await)
     }
 
-    async fn held(&self, upload: &str, part_size: u64) -> Reply<Vec<Held>> {
+    async fn held(&self, upload: &Id, part_size: u64) -> Reply<Vec<Held>> {
         each!(self, it => it.held(upload, part_size).await)
     }
 
-    async fn complete(&self, upload: &str, seal: &Seal) -> Reply<Seen> {
+    async fn complete(&self, upload: &Id, seal: &Seal) -> Reply<Seen> {
         each!(self, it => it.complete(upload, seal).await)
     }
 
@@ -92,12 +93,12 @@ impl Uploads for Service {
         &self,
         about: &Description,
         seal: &Seal,
-        ticket: Option<&str>,
+        ticket: Option<&Id>,
     ) -> Reply<Lookup> {
         each!(self, it => it.look_up(about, seal, ticket).await)
     }
 
-    async fn abort(&self, upload: &str) -> Reply<()> {
+    async fn abort(&self, upload: &Id) -> Reply<()> {
         each!(self, it => it.abort(upload).await)
     }
 }
@@ -121,7 +122,7 @@ impl Retrievals for Service {
 
     async fn read(
         &self,
-        ticket: &str,
+        ticket: &Id,
         want: Want<'_>,
         span: Span,
         sink: &mut dyn FnMut(&[u8]),
@@ -129,7 +130,7 @@ impl Retrievals for Service {
         each!(self, it => it.read(ticket, want, span, sink).await)
     }
 
-    async fn is_gone(&self, ticket: &str, failure: &Failure) -> bool {
+    async fn is_gone(&self, ticket: &Id, failure: &Failure) -> bool {
         each!(self, it => it.is_gone(ticket, failure).await)
     }
 
@@ -139,7 +140,7 @@ impl Retrievals for Service {
 }
 
 impl Listings for Service {
-    async fn list(&self, ticket: Option<&str>, each: &mut dyn FnMut(Seen)) -> Reply<Listing> {
+    async fn list(&self, ticket: Option<&Id>, each: &mut dyn FnMut(Seen)) -> Reply<Listing> {
         each!(self, it => it.list(ticket, each).await)
     }
 
@@ -147,20 +148,20 @@ impl Listings for Service {
         each!(self, it => it.unfinished(each).await)
     }
 
-    async fn inspect(&self, archive: &str, version: Option<&str>) -> Reply<Option<Seen>> {
+    async fn inspect(&self, archive: &Id, version: Option<&str>) -> Reply<Option<Seen>> {
         each!(self, it => it.inspect(archive, version).await)
     }
 
     async fn extend_lock(
         &self,
-        archive: &str,
+        archive: &Id,
         version: Option<&str>,
         until: Timestamp,
     ) -> Reply<Option<Timestamp>> {
         each!(self, it => it.extend_lock(archive, version, until).await)
     }
 
-    async fn delete(&self, archive: &str, version: Option<&str>, bypass: bool) -> Reply<Freed> {
+    async fn delete(&self, archive: &Id, version: Option<&str>, bypass: bool) -> Reply<Freed> {
         each!(self, it => it.delete(archive, version, bypass).await)
     }
 }

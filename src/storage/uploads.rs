@@ -10,6 +10,7 @@ use sha2::{Digest as _, Sha256};
 use super::rate_limit::Pace;
 use super::{Destination, Reply};
 use crate::hash::tree::Hash;
+use crate::line::Id;
 use crate::line::description::Description;
 
 /// How an archive is to be kept. What is absent is as the place has it.
@@ -36,7 +37,7 @@ pub struct Lock {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Begun {
     /// By what the service knows it.
-    pub upload: String,
+    pub upload: Id,
     /// When the service drops it, finished or not.
     pub lapses: Option<Timestamp>,
 }
@@ -149,10 +150,10 @@ impl Seal {
 
 /// An archive, as far as the service shows it: what it does not show has no
 /// value.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Seen {
     /// The service's name for it.
-    pub id: String,
+    pub id: Id,
     /// Which of the versions of that name.
     pub version: Option<String>,
     /// Bytes.
@@ -173,6 +174,24 @@ pub struct Seen {
     pub at: Option<Timestamp>,
 }
 
+impl Seen {
+    /// An archive of which no more is shown than its name.
+    pub fn of(id: Id) -> Self {
+        Self {
+            id,
+            version: None,
+            size: None,
+            checksum: None,
+            tag: None,
+            class: None,
+            lock: None,
+            expires: None,
+            described: None,
+            at: None,
+        }
+    }
+}
+
 /// Whether an archive is there whose making had no answer.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Lookup {
@@ -188,7 +207,7 @@ pub enum Lookup {
         as_of: Timestamp,
     },
     /// The service must be asked later, with this ticket if there is one.
-    Later(Option<String>),
+    Later(Option<Id>),
 }
 
 /// Storing. Every call is a single attempt.
@@ -205,23 +224,19 @@ pub trait Uploads: Destination {
     async fn begin(&self, about: &Description, part_size: u64, terms: &Terms) -> Reply<Begun>;
 
     /// Sends a part. Sending it again replaces it.
-    async fn send(&self, upload: &str, place: Place, body: &Body) -> Reply<Sent>;
+    async fn send(&self, upload: &Id, place: Place, body: &Body) -> Reply<Sent>;
 
     /// The parts, of `part_size` bytes, that the service holds of an upload.
-    async fn held(&self, upload: &str, part_size: u64) -> Reply<Vec<Held>>;
+    async fn held(&self, upload: &Id, part_size: u64) -> Reply<Vec<Held>>;
 
     /// Makes an archive of an upload, which comes to what the seal says. For
     /// a short time it is safe to repeat.
-    async fn complete(&self, upload: &str, seal: &Seal) -> Reply<Seen>;
+    async fn complete(&self, upload: &Id, seal: &Seal) -> Reply<Seen>;
 
     /// Whether an upload became an archive, when its making had no answer.
-    async fn look_up(
-        &self,
-        about: &Description,
-        seal: &Seal,
-        ticket: Option<&str>,
-    ) -> Reply<Lookup>;
+    async fn look_up(&self, about: &Description, seal: &Seal, ticket: Option<&Id>)
+    -> Reply<Lookup>;
 
     /// Drops an upload and its parts; one that is gone is no failure.
-    async fn abort(&self, upload: &str) -> Reply<()>;
+    async fn abort(&self, upload: &Id) -> Reply<()>;
 }

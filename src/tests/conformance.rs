@@ -13,6 +13,7 @@ use aws_smithy_types::retry::RetryConfig;
 use jiff::SignedDuration;
 
 use crate::hash::tree::{Fold, Hash, TreeHash};
+use crate::line::Id;
 use crate::line::description::Description;
 use crate::storage::glacier::Glacier;
 use crate::storage::rate_limit::Pace;
@@ -127,7 +128,7 @@ fn content(seed: u8) -> Vec<Vec<u8>> {
     vec![vec![seed; mib], vec![seed + 1; mib], vec![seed + 2; 1000]]
 }
 
-async fn send_all(storage: &impl Uploads, upload: &str, parts: &[Vec<u8>]) -> Seal {
+async fn send_all(storage: &impl Uploads, upload: &Id, parts: &[Vec<u8>]) -> Seal {
     let mut sealed = Vec::new();
     // In no order.
     for (part, bytes) in (0..3).zip(parts).rev() {
@@ -161,7 +162,7 @@ fn is_missing<T>(reply: &Reply<T>) -> bool {
 async fn look_up(bench: &impl Bench, about: &Description, seal: &Seal) -> Lookup {
     let mut ticket = None;
     for _ in 0..40 {
-        let looked_up = bench.storage().look_up(about, seal, ticket.as_deref()).await.unwrap();
+        let looked_up = bench.storage().look_up(about, seal, ticket.as_ref()).await.unwrap();
         match looked_up.value {
             Lookup::Later(next) => {
                 ticket = next;
@@ -175,10 +176,10 @@ async fn look_up(bench: &impl Bench, about: &Description, seal: &Seal) -> Lookup
 
 /// All archives, when the service lists them.
 async fn list(bench: &impl Bench) -> Vec<Seen> {
-    let mut ticket: Option<String> = None;
+    let mut ticket: Option<Id> = None;
     for _ in 0..40 {
         let mut seen = Vec::new();
-        let listed = bench.storage().list(ticket.as_deref(), &mut |it| seen.push(it)).await;
+        let listed = bench.storage().list(ticket.as_ref(), &mut |it| seen.push(it)).await;
         match listed.unwrap().value {
             Listing::AsOf(_) => return seen,
             Listing::Later(next) => ticket = Some(next),
@@ -229,8 +230,8 @@ async fn uploads_take_parts(bench: &impl Bench) {
     assert!(is_missing(&storage.held(&upload, MIB).await));
     assert!(is_missing(&storage.send(&upload, first, &body(&parts[0])).await));
     storage.abort(&upload).await.unwrap();
-    storage.abort("no-such-upload").await.unwrap();
-    assert!(is_missing(&storage.complete("no-such-upload", &seal).await));
+    storage.abort(&"no-such-upload".into()).await.unwrap();
+    assert!(is_missing(&storage.complete(&"no-such-upload".into(), &seal).await));
     // A day later the service knows of it in any case.
     bench.pass(30).await;
     let found = look_up(bench, &about(0), &seal).await;
@@ -262,7 +263,7 @@ async fn archives_come_up_and_go(bench: &impl Bench) {
     let span = Span { offset: MIB, size: MIB };
     let want =
         Want { archive: &archive, version: None, span: Some(span).filter(|_| unit == Unit::Span) };
-    let ask = async |ticket: Option<&str>, gone: &[String]| {
+    let ask = async |ticket: Option<&Id>, gone: &[Id]| {
         let found = storage.readiness(&[Sought { want, ticket, gone }]).await.unwrap().value;
         assert_eq!(found.len(), 1);
         found.into_iter().next().unwrap()
@@ -296,7 +297,7 @@ async fn archives_come_up_and_go(bench: &impl Bench) {
     assert!(storage.is_gone(&ticket, &failure).await, "{failure:?}");
     let over = ask(Some(&ticket), &[]).await;
     assert!(matches!(over, Readiness::Cold | Readiness::Failed(_)), "{over:?}");
-    let missing = Want { archive: "no-such-archive", ..want };
+    let missing = Want { archive: &"no-such-archive".into(), ..want };
     assert!(is_missing(&storage.request(missing, Tier::Standard, 2).await));
 }
 
@@ -311,7 +312,7 @@ async fn lists_have_what_is_there(bench: &impl Bench) {
     assert!(own.described.as_ref().is_none_or(|text| about(3).identifies(text)));
     if let Some(shown) = storage.inspect(&made.id, None).await.unwrap().value {
         assert_eq!((&shown.id, shown.size), (&made.id, own.size));
-        assert!(is_missing(&storage.inspect("no-such-archive", None).await));
+        assert!(is_missing(&storage.inspect(&"no-such-archive".into(), None).await));
     }
     let refused = storage.remove().await;
     assert!(matches!(refused, Err(Failure::Invalid(_) | Failure::Refused(_))), "{refused:?}");
@@ -475,7 +476,7 @@ fn calls_fail_as_they_are_told() {
         assert!(begin().await.is_ok());
         storage.instant.set(true);
         storage.shelve("a", b"four");
-        let want = Want { archive: "a", version: None, span: None };
+        let want = Want { archive: &"a".into(), version: None, span: None };
         let Requested::Begun(ticket) = failing.request(want, Tier::Bulk, 1).await.unwrap().value
         else {
             panic!()

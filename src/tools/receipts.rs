@@ -13,7 +13,7 @@ use std::io::{self, BufReader, Read as _, Seek as _};
 use crate::catalog::scan::{select, survey};
 use crate::error::{Error, Result};
 use crate::hash::tree::Hash;
-use crate::line::{Deleted, Line, Snapshot, Stored, StreamId};
+use crate::line::{Deleted, Id, Line, Snapshot, Stored, StreamId};
 use crate::process::input::Span;
 use crate::spool::journal::Journal;
 use crate::spool::{Holder, Spool};
@@ -27,7 +27,7 @@ pub struct Receipt {
     /// The lines that count, each without its newline, `stored` last.
     lines: Vec<String>,
     /// The archives that it needs, and its manifest.
-    archives: HashSet<String>,
+    archives: HashSet<Id>,
     /// The snapshots in it.
     pub snapshots: Vec<Snapshot>,
     /// It is the journal still: the put that stored the stream was stopped
@@ -231,7 +231,7 @@ pub struct Has {
     /// last place.
     lines: HashMap<Hash, (u64, u64)>,
     count: u64,
-    deleted: HashSet<String>,
+    deleted: HashSet<Id>,
 }
 
 /// Stands for a line where it is asked whether that is written. I2: a part

@@ -332,3 +332,47 @@ fn a_download_outlives_the_deletion_of_its_archive_and_the_end_of_its_job() {
         std::fs::read_dir(&retained).unwrap().next().is_none()
     });
 }
+
+#[test]
+fn lies_in_ids_lists_and_lengths() {
+    let faulty = Faulty::start(concat!(
+        r#"{"call":"InitiateMultipartUpload","nth":1,"do":"other-id","id":"a b"}"#,
+        "\n",
+        r#"{"call":"ListMultipartUploads","nth":1,"do":"other-id","id":"../x"}"#,
+        "\n",
+        r#"{"call":"ListMultipartUploads","from":2,"times":3,"do":"endless-list","markers":2}"#,
+        "\n",
+        r#"{"call":"ListMultipartUploads","from":5,"times":3,"do":"endless-list"}"#,
+        "\n",
+        r#"{"call":"DescribeVault","nth":1,"do":"endless-body"}"#,
+    ));
+    let server = &faulty.server;
+    assert_eq!(server.upload("1048576"), "a b");
+    let list = |marker: &str| {
+        server.call(&format!("GET /-/vaults/v/multipart-uploads{marker}"), &[], b"").json()
+    };
+    assert_eq!(list("")["UploadsList"][0]["MultipartUploadId"], "../x");
+    let mut markers = Vec::new();
+    for _ in 0..6 {
+        let marker = markers.last().map_or(String::new(), |last| format!("?marker={last}"));
+        let page = list(&marker);
+        assert_eq!(page["UploadsList"].as_array().unwrap().len(), 1, "each page is whole");
+        markers.push(page["Marker"].as_str().unwrap().to_owned());
+    }
+    assert_eq!(markers, ["page-0", "page-1", "page-0", "page-5", "page-6", "page-7"]);
+    assert_eq!(list("")["Marker"], Value::Null);
+
+    let head = server.head("GET /-/vaults/v", &[], 0, &Hash::of(b"").to_string());
+    let mut stream = server.connect();
+    stream.write_all(head.as_bytes()).unwrap();
+    let (mut text, mut piece) = (Vec::new(), vec![0; 1 << 16]);
+    while text.len() < 3 << 20 {
+        let got = stream.read(&mut piece).unwrap();
+        assert!(got > 0, "it ends behind {} bytes", text.len());
+        text.extend_from_slice(&piece[..got]);
+    }
+    let text = String::from_utf8_lossy(&text[..4096]).to_ascii_lowercase();
+    assert!(text.contains("\"vaultname\":\"v\"") && !text.contains("content-length"), "{text}");
+    drop(stream);
+    assert_eq!(faulty.logged("DescribeVault", 1)[0]["fault"], "endless-body");
+}

@@ -6,9 +6,10 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::common::local::{Local, catalog, sorted};
+use crate::common::local::{Local, catalog, pattern, sorted};
 use crate::common::{Place, run, run_with};
 use crate::put::clock::Wall;
+use crate::put::{NOT_WHOLE, before, chunk, put};
 
 /// So many bytes as `yes` prints of a word.
 fn yes(word: &str, size: usize) -> Vec<u8> {
@@ -59,5 +60,30 @@ fn what_an_earlier_version_left_is_gone_on_with() {
         server.client(&mut get).envs(wall.environment());
         run_with(&mut get, wanted.as_bytes()).done();
         assert!(fs::read(back).unwrap() == bytes, "{name} is another");
+    }
+}
+
+/// 0.1.0 wrote down whatever a service called an upload, and asked for it for
+/// ever: 69 or 77, until the stream was taken out of the spool by hand.
+#[test]
+fn an_id_that_is_none_in_an_old_journal_is_no_upload() {
+    for bad in ["", "..", "../../other", "a b"] {
+        let place = Place::default();
+        let server = Local::start(&place);
+        let bytes = pattern(3 << 20);
+        let lines = chunk(&place, "x", &bytes);
+        // Nothing was sent before its upload began.
+        put(&server, &place, &["--create-vault", "v"], before(&lines, "volume"))
+            .failed(75, NOT_WHOLE);
+        let stream: Value = serde_json::from_str(lines.lines().next().unwrap()).unwrap();
+        let journal = place.stream(stream["stream"].as_str().unwrap()).join("put.jsonl");
+        let text = fs::read_to_string(&journal).unwrap();
+        let begun = |line: &str| line.starts_with("{\"type\":\"upload\"");
+        let line = text.lines().find(|line| begun(line)).expect("an upload was begun");
+        let id = serde_json::from_str::<Value>(line).unwrap()["upload_id"].clone();
+        fs::write(&journal, text.replace(id.as_str().unwrap(), bad)).unwrap();
+        put(&server, &place, &["v"], &lines).done();
+        server.holds(&place, "v", &bytes);
+        assert_eq!(server.calls("InitiateMultipartUpload"), 4, "{bad}");
     }
 }

@@ -237,7 +237,7 @@ impl<'b> Check<'b> {
         if line.manifest_id.is_some() {
             return Err("\"stored\" names a manifest".to_owned());
         }
-        let manifest_id = Some(self.books.id(self.index).to_owned());
+        let manifest_id = self.books.id(self.index).cloned();
         let stored = Stored { manifest_id, ..line };
         Line::Stored(stored.clone()).text().map_err(|e| e.to_string())?;
         self.stored = Some(stored);

@@ -14,7 +14,7 @@ mod tests;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::line::description::Kind;
-use crate::line::{Described, Inventoried, Stored, StreamId};
+use crate::line::{Described, Id, Inventoried, Stored, StreamId};
 use crate::storage::Inventory;
 use manifest::{Check, Manifest};
 
@@ -124,7 +124,7 @@ impl<'i> Books<'i> {
             decision.refused.push(format!(
                 "{}: manifest {}: {why}; not taken",
                 of.map_or_else(String::new, name),
-                self.id(*index)
+                self.id(*index).map_or("", Id::as_str)
             ));
         }
         let mut streams: BTreeMap<(StreamId, u32), Vec<usize>> = BTreeMap::new();
@@ -169,8 +169,8 @@ impl<'i> Books<'i> {
         decision
     }
 
-    fn id(&self, index: usize) -> &str {
-        self.inventory.archives.get(index).map_or("", |archive| archive.archive_id.as_str())
+    fn id(&self, index: usize) -> Option<&Id> {
+        self.inventory.archives.get(index).map(|archive| &archive.archive_id)
     }
 
     fn line(&self, index: usize) -> Option<Inventoried> {
@@ -184,7 +184,7 @@ impl<'i> Books<'i> {
         let each: Vec<String> = manifests
             .iter()
             .map(|it| {
-                let (id, stored) = (self.id(it.index), &it.stored);
+                let (id, stored) = (self.id(it.index).map_or("", Id::as_str), &it.stored);
                 format!("{id} (stored {} on {}, {} bytes)", stored.stored, stored.host, stored.size)
             })
             .collect();

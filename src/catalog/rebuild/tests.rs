@@ -81,7 +81,7 @@ impl World {
         let created = self.now();
         let description = description.text().unwrap();
         self.archives.push(crate::storage::Inventoried {
-            archive_id: archive_id.clone(),
+            archive_id: archive_id.as_str().into(),
             description,
             size,
             treehash,
@@ -131,7 +131,7 @@ impl World {
                 part_size: PART,
                 dest: DEST.to_owned(),
                 region: REGION.to_owned(),
-                archive_id: archive_id.clone(),
+                archive_id: archive_id.as_str().into(),
                 uploaded: self.now(),
             }));
             offset += size;
@@ -216,14 +216,14 @@ impl World {
         let size = u64::try_from(content.len()).unwrap();
         let manifest = self.archive(of, None, size, Hash::of(content.as_bytes()));
         self.contents.insert(manifest.clone(), content);
-        let stored = Stored { manifest_id: Some(manifest.clone()), ..stored };
+        let stored = Stored { manifest_id: Some(manifest.as_str().into()), ..stored };
         let catalog = format!("{of_volumes}{snapshot}{}", text(&Line::Stored(stored.clone())));
         Put { stored, catalog, manifest, volumes: ids }
     }
 
     /// Takes an archive out of the vault.
     fn lose(&mut self, id: &str) {
-        self.archives.retain(|archive| archive.archive_id != id);
+        self.archives.retain(|archive| archive.archive_id.as_str() != id);
     }
 
     /// Changes the text of a manifest, with a tree hash that fits.
@@ -240,7 +240,7 @@ impl World {
         let mut books = Books::new(&inventory, DEST, REGION);
         let mut texts = HashMap::new();
         for (index, _) in books.manifests() {
-            let content = self.contents[&inventory.archives[index].archive_id].as_bytes();
+            let content = self.contents[inventory.archives[index].archive_id.as_str()].as_bytes();
             let checked = books.check(index).read(content).unwrap();
             if let Some(number) = books.take(index, checked) {
                 let mut text = Vec::new();
@@ -265,7 +265,7 @@ fn archive_of(lines: &[Line]) -> Archive {
 }
 
 fn orphans(decision: &Decision) -> BTreeSet<String> {
-    decision.orphans.iter().map(|line| line.archive_id.clone()).collect()
+    decision.orphans.iter().map(|line| line.archive_id.to_string()).collect()
 }
 
 #[test]
@@ -490,7 +490,7 @@ fn a_generation_may_need_archives_of_the_one_before() {
     // The first volume has the same bytes, and its archive is good again.
     let doubled = std::mem::replace(&mut volumes[0].1, before[0].1.clone());
     if let Some(Line::Archive(archive)) = volumes[0].0.last_mut() {
-        archive.archive_id = before[0].1.clone();
+        archive.archive_id = before[0].1.as_str().into();
     }
     let put = world.finish(&now, &mut volumes, &mut Dice::default());
     let (rebuilt, decision) = world.rebuild();

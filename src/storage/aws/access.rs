@@ -3,11 +3,10 @@
 use std::time::Duration;
 
 use aws_config::{BehaviorVersion, ConfigLoader, Region};
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
 
-use crate::error::Result;
-use crate::storage::aws::http;
 use crate::units;
 
 /// How long a connection, with TLS, may take.
@@ -43,12 +42,9 @@ fn timeout(text: &str) -> Result<Duration, String> {
 
 /// Where the AWS CLI looks for credentials, region and endpoint, and how
 /// requests are made.
-///
-/// # Errors
-/// When the certificates of `AWS_CA_BUNDLE` cannot be read.
-pub(super) fn loader(access: &Access) -> Result<ConfigLoader> {
+pub(super) fn loader(access: &Access, client: SharedHttpClient) -> ConfigLoader {
     let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
-        .http_client(http::client()?)
+        .http_client(client)
         // Every call is one attempt; pauses and patience are storage::retry's.
         .retry_config(RetryConfig::standard().with_max_attempts(1))
         // It ends streamed uploads on slow lines after seconds, though bytes
@@ -66,5 +62,5 @@ pub(super) fn loader(access: &Access) -> Result<ConfigLoader> {
     if let Some(url) = &access.endpoint_url {
         loader = loader.endpoint_url(url);
     }
-    Ok(loader)
+    loader
 }

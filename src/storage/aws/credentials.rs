@@ -22,6 +22,7 @@ use aws_smithy_types::config_bag::{ConfigBag, Storable, StoreReplace};
 use crate::storage::Failure;
 use crate::storage::aws::access::{Access, loader};
 use crate::storage::aws::errors::by_body;
+use crate::storage::aws::http;
 
 /// Credentials that expire as soon as this are loaded anew.
 const SOON: Duration = Duration::from_mins(1);
@@ -69,8 +70,9 @@ impl Chain {
         if let Some(kept) = self.kept() {
             return Ok(kept);
         }
-        let loader = loader(&self.access)
-            .map_err(|e| CredentialsError::invalid_configuration(e.to_string()))?;
+        let client =
+            http::client().map_err(|e| CredentialsError::invalid_configuration(e.to_string()))?;
+        let loader = loader(&self.access, http::bounded(client));
         let found = async {
             let config = loader.load().await;
             let provider = config.credentials_provider();

@@ -5,9 +5,12 @@ use std::time::Duration;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use http_body_util::LengthLimitError;
 
 use crate::storage::Failure;
 use crate::storage::aws::endpoint::{self, NotSafe};
+use crate::storage::aws::http::ANSWER;
+use crate::units;
 
 /// Characters of the service's message that are told, at most.
 const LONGEST: usize = 400;
@@ -19,6 +22,10 @@ pub fn classify<E>(error: SdkError<E, HttpResponse>) -> Failure
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
 {
+    if endpoint::find::<LengthLimitError>(&error).is_some() {
+        let most = units::bytes(u64::try_from(ANSWER).unwrap_or(u64::MAX));
+        return Failure::Damaged(format!("the service's answer is longer than {most}"));
+    }
     match &error {
         SdkError::ServiceError(answer) => {
             let meta = answer.err().meta();

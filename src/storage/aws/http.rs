@@ -27,8 +27,9 @@ use rustls::pki_types::pem::PemObject as _;
 use crate::error::{Error, Result};
 use crate::storage::aws::endpoint::{self, NotSafe, Way, check};
 
-/// What a refusal says, at most; no service says more.
-const REFUSAL: usize = 1 << 20;
+/// Bytes of an answer, at most, unless its reader sets a bound: a page of a
+/// list with all that fits into it has less.
+pub const ANSWER: usize = 1 << 20;
 
 /// The HTTP stack of everything. https uses the proxies and the certificates
 /// that the environment names, as the AWS CLI does.
@@ -95,6 +96,36 @@ impl ResolveDns for Loopback {
             Ok(vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()])
         } else {
             Err(aws_smithy_runtime_api::client::dns::ResolveDnsError::new("not this machine"))
+        })
+    }
+}
+
+/// The same stack, which gives up an answer that is longer than [`ANSWER`].
+pub fn bounded(client: SharedHttpClient) -> SharedHttpClient {
+    SharedHttpClient::new(Bounded(client))
+}
+
+#[derive(Debug)]
+struct Bounded<T>(T);
+
+impl HttpClient for Bounded<SharedHttpClient> {
+    fn http_connector(
+        &self,
+        settings: &HttpConnectorSettings,
+        components: &RuntimeComponents,
+    ) -> SharedHttpConnector {
+        SharedHttpConnector::new(Bounded(self.0.http_connector(settings, components)))
+    }
+}
+
+impl HttpConnector for Bounded<SharedHttpConnector> {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let answer = self.0.call(request);
+        HttpConnectorFuture::new(async move {
+            let mut answer = answer.await?;
+            let body = Limited::new(answer.take_body(), ANSWER);
+            *answer.body_mut() = SdkBody::from_body_1_x(body);
+            Ok(answer)
         })
     }
 }
@@ -243,7 +274,7 @@ async fn without(
     }
     // The length of what it says changes.
     answer.headers_mut().remove("content-length");
-    let body = Limited::new(answer.take_body(), REFUSAL).collect().await;
+    let body = Limited::new(answer.take_body(), ANSWER).collect().await;
     let body = body.map_err(ConnectorError::io)?.to_bytes();
     *answer.body_mut() = match std::str::from_utf8(&body) {
         Ok(text) => SdkBody::from(clean(text)),

@@ -14,6 +14,7 @@ use aws_config::identity::IdentityCache;
 use aws_credential_types::provider::ProvideCredentials;
 use aws_runtime::auth::PayloadSigningOverride;
 use aws_smithy_runtime_api::box_error::BoxError;
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use aws_smithy_runtime_api::client::interceptors::Intercept;
 use aws_smithy_runtime_api::client::interceptors::context::{
     BeforeSerializationInterceptorContextRef, BeforeTransmitInterceptorContextMut,
@@ -37,15 +38,18 @@ use crate::hash::tree::Hash;
 const PROCESS: &str = "Error retrieving credentials: external process exited with code ";
 
 /// Loads credentials, region and endpoint as the AWS CLI does. The chain of
-/// the credentials is to hear the answers of clients.
+/// the credentials is to hear the answers of clients; the last is what speaks
+/// for calls whose answers have no bound, and whose readers set one.
 ///
 /// # Errors
 /// Configuration, when there is no region, the endpoint is not to be spoken
 /// to in the clear, or the certificates of `AWS_CA_BUNDLE` cannot be read;
 /// credentials, when there are none.
-pub async fn load(access: &Access) -> Result<(SdkConfig, Chain)> {
+pub async fn load(access: &Access) -> Result<(SdkConfig, Chain, SharedHttpClient)> {
     let chain = Chain::new(access);
-    let loader = loader(access)?.credentials_provider(chain.clone());
+    let client = http::client()?;
+    let loader = loader(access, http::bounded(client.clone()));
+    let loader = loader.credentials_provider(chain.clone());
     // The chain keeps them itself.
     let config = loader.identity_cache(IdentityCache::no_cache()).load().await;
     // Told before anything is read; `http` holds it for every request.
@@ -58,7 +62,7 @@ pub async fn load(access: &Access) -> Result<(SdkConfig, Chain)> {
         ));
     }
     match chain.provide_credentials().await {
-        Ok(_) => Ok((config, chain)),
+        Ok(_) => Ok((config, chain, client)),
         Err(e) => Err(match NotSafe::find(&e) {
             Some(why) => Error::Configuration(why),
             None => no_credentials(access, &root_cause(&e)),

@@ -5,44 +5,60 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use tokio::time::timeout;
 
-use super::{Glacier, LONGER, ask, late, promised, turn};
+use super::{Glacier, LONGER, ask, id, late, promised};
 use crate::hash::tree::Hash;
+use crate::line::Id;
 use crate::storage::aws::{Dated, classify, root_cause};
+use crate::storage::pages::Pages;
 use crate::storage::{
     Answer, Attempt, Failure, Freed, Inventoried, Inventory, Job, JobState, Listing, Listings,
     Proof, Reply, Seen, Unfinished,
 };
 
+/// Bytes of an inventory that are taken, at most: of over a million archives.
+const INVENTORY: u64 = 1 << 30;
+
 impl From<Inventoried> for Seen {
     fn from(archive: Inventoried) -> Self {
         Self {
-            id: archive.archive_id,
             size: Some(archive.size),
             checksum: Some(Proof::Tree(archive.treehash)),
             described: Some(archive.description),
             at: Some(archive.created),
-            ..Self::default()
+            ..Self::of(archive.archive_id)
         }
     }
 }
 
 impl Glacier {
-    /// The inventory that a finished job brought up.
-    pub(super) async fn inventory(&self, job: &str) -> Reply<Inventory> {
-        let call = self.bulk.get_job_output().vault_name(&self.vault).job_id(job);
+    /// The inventory that a finished job brought up, which has so many bytes
+    /// by the list of jobs.
+    pub(super) async fn inventory(&self, job: &Id, size: Option<u64>) -> Reply<Inventory> {
+        let call = self.output.get_job_output().vault_name(&self.vault).job_id(&**job);
         let dated = Dated::default();
         let call = call.customize().interceptor(dated.clone()).send();
         let answer = timeout(self.stall, call).await.map_err(|_| late())?;
-        let body = answer.map_err(classify)?.body;
+        let mut body = answer.map_err(classify)?.body;
+        let most = size.map_or(INVENTORY, |size| size.saturating_mul(2).min(INVENTORY));
+        let all = async {
+            let mut bytes = Vec::new();
+            while let Some(piece) = body.next().await {
+                bytes.extend_from_slice(&piece.map_err(|e| Failure::Passing(root_cause(&e)))?);
+                if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > most {
+                    let why = "the inventory is much longer than it should be";
+                    return Err(Failure::Damaged(why.to_owned()));
+                }
+            }
+            Ok(bytes)
+        };
         let longer = self.stall.saturating_mul(LONGER);
-        let body = timeout(longer, body.collect()).await.map_err(|_| late())?;
-        let body = body.map_err(|e| Failure::Passing(root_cause(&e)))?.to_vec();
+        let body = timeout(longer, all).await.map_err(|_| late())??;
         Ok(dated.answer(read_inventory(&body)?))
     }
 
     /// Asks for an inventory, and gives the job; none where the service has
     /// not made one yet.
-    pub(super) async fn request_inventory(&self) -> Reply<Option<String>> {
+    pub(super) async fn request_inventory(&self) -> Reply<Option<Id>> {
         let parameters =
             JobParameters::builder().r#type("inventory-retrieval").format("JSON").build();
         match self.start(parameters).await {
@@ -54,7 +70,7 @@ impl Glacier {
 
 /// The inventory that is taken: the youngest that is ready, else the youngest
 /// that is under way.
-fn choose<'j>(jobs: &'j [Job], gone: &[String]) -> Option<&'j Job> {
+fn choose<'j>(jobs: &'j [Job], gone: &[Id]) -> Option<&'j Job> {
     jobs.iter()
         .filter(|job| job.archive_id.is_none() && !job.partial && !gone.contains(&job.id))
         .filter(|job| !matches!(job.state, JobState::Failed(_)))
@@ -64,14 +80,14 @@ fn choose<'j>(jobs: &'j [Job], gone: &[String]) -> Option<&'j Job> {
 impl Listings for Glacier {
     /// A job takes hours, so one that the service still knows is taken
     /// instead of a new one, whoever asked for it.
-    async fn list(&self, ticket: Option<&str>, each: &mut dyn FnMut(Seen)) -> Reply<Listing> {
+    async fn list(&self, ticket: Option<&Id>, each: &mut dyn FnMut(Seen)) -> Reply<Listing> {
         let Answer { at, value: jobs } = self.jobs().await?;
         let mut gone = Vec::new();
-        while let Some(Job { id, state, .. }) = choose(&jobs, &gone) {
+        while let Some(Job { id, state, size, .. }) = choose(&jobs, &gone) {
             if *state != JobState::Ready {
                 return Ok(Answer { at, value: Listing::Later(id.clone()) });
             }
-            match self.inventory(id).await {
+            match self.inventory(id, *size).await {
                 Ok(answer) => {
                     return Ok(answer.map(|inventory| {
                         inventory.archives.into_iter().map(Seen::from).for_each(each);
@@ -82,8 +98,8 @@ impl Listings for Glacier {
                 Err(failure) => return Err(failure),
             }
         }
-        if let Some(ticket) = ticket.filter(|ticket| !gone.iter().any(|gone| gone == ticket)) {
-            match jobs.iter().find(|job| job.id == ticket).map(|job| job.state.clone()) {
+        if let Some(ticket) = ticket.filter(|ticket| !gone.contains(ticket)) {
+            match jobs.iter().find(|job| job.id == *ticket).map(|job| job.state.clone()) {
                 Some(JobState::Failed(why)) => {
                     return Ok(Answer { at, value: Listing::Failed(why) });
                 }
@@ -91,7 +107,7 @@ impl Listings for Glacier {
                 // A list may be behind: one that was just asked for is believed.
                 None => match self.state(ticket).await {
                     Ok(Answer { value: super::retrievals::State::Gone, .. }) => {}
-                    _ => return Ok(Answer { at, value: Listing::Later(ticket.to_owned()) }),
+                    _ => return Ok(Answer { at, value: Listing::Later(ticket.clone()) }),
                 },
             }
         }
@@ -100,42 +116,37 @@ impl Listings for Glacier {
     }
 
     async fn unfinished(&self, each: &mut dyn FnMut(Unfinished)) -> Reply<()> {
-        let mut marker = None;
+        let mut pages = Pages::default();
         loop {
             let call = self.client.list_multipart_uploads().vault_name(&self.vault);
-            let Answer { at, value } = ask!(call.set_marker(marker.clone()))?;
+            let Answer { at, value } = ask!(call.set_marker(pages.marker()))?;
             for upload in value.uploads_list.unwrap_or_default() {
                 each(Unfinished {
                     created: promised(super::time(upload.creation_date()), "date of an upload")?,
-                    id: promised(upload.multipart_upload_id, "upload id")?,
+                    id: id(upload.multipart_upload_id, "upload id")?,
                     described: upload.archive_description.unwrap_or_default(),
                     part_size: u64::try_from(upload.part_size_in_bytes).unwrap_or(0),
                 });
             }
-            if !turn(&mut marker, value.marker)? {
+            if !pages.turn(value.marker)? {
                 return Ok(Answer { at, value: () });
             }
         }
     }
 
     /// The service tells of archives in inventories only.
-    async fn inspect(&self, _: &str, _: Option<&str>) -> Reply<Option<Seen>> {
+    async fn inspect(&self, _: &Id, _: Option<&str>) -> Reply<Option<Seen>> {
         Ok(Dated::default().answer(None))
     }
 
     /// A vault's lock is of the whole vault, and not the tools' to change.
-    async fn extend_lock(
-        &self,
-        _: &str,
-        _: Option<&str>,
-        _: Timestamp,
-    ) -> Reply<Option<Timestamp>> {
+    async fn extend_lock(&self, _: &Id, _: Option<&str>, _: Timestamp) -> Reply<Option<Timestamp>> {
         Ok(Dated::default().answer(None))
     }
 
     /// API reference, "Delete Archive": the call is idempotent.
-    async fn delete(&self, archive: &str, _: Option<&str>, _: bool) -> Reply<Freed> {
-        let call = self.client.delete_archive().vault_name(&self.vault).archive_id(archive);
+    async fn delete(&self, archive: &Id, _: Option<&str>, _: bool) -> Reply<Freed> {
+        let call = self.client.delete_archive().vault_name(&self.vault).archive_id(&**archive);
         match ask!(call) {
             Err(Failure::Missing(_)) => Ok(Dated::default().answer(Freed::Freed)),
             answer => Ok(answer?.map(|_| Freed::Freed)),
@@ -154,7 +165,7 @@ fn read_inventory(body: &[u8]) -> Attempt<Inventory> {
     #[derive(Deserialize)]
     #[serde(rename_all = "PascalCase")]
     struct Entry {
-        archive_id: String,
+        archive_id: Id,
         archive_description: Option<String>,
         creation_date: Timestamp,
         size: u64,
@@ -182,7 +193,7 @@ mod tests {
 
     fn job(id: &str, state: JobState, created: i64) -> Job {
         Job {
-            id: id.to_owned(),
+            id: id.into(),
             archive_id: None,
             range: None,
             state,
@@ -202,11 +213,11 @@ mod tests {
             job("waiting", JobState::Waiting, 3),
             job("failed", JobState::Failed("no".into()), 4),
             Job { archive_id: Some("a".into()), ..job("archive", JobState::Ready, 5) },
-            Job { partial: true, ..job("of a day only", JobState::Ready, 6) },
+            Job { partial: true, ..job("of-a-day-only", JobState::Ready, 6) },
         ];
-        let id = |jobs: &[Job], gone: &[String]| choose(jobs, gone).map(|job| job.id.clone());
+        let id = |jobs: &[Job], gone: &[Id]| choose(jobs, gone).map(|job| job.id.clone());
         assert_eq!(id(&jobs, &[]).as_deref(), Some("ready"));
-        assert_eq!(id(&jobs, &["ready".to_owned()]).as_deref(), Some("old"));
+        assert_eq!(id(&jobs, &["ready".into()]).as_deref(), Some("old"));
         jobs.drain(..2);
         assert_eq!(id(&jobs, &[]).as_deref(), Some("waiting"));
         jobs.remove(0);

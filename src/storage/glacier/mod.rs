@@ -11,6 +11,7 @@ use std::time::Duration;
 use aws_config::SdkConfig;
 use aws_sdk_glacier::Client;
 use aws_sdk_glacier::config::Builder;
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use aws_smithy_types::timeout::TimeoutConfig;
 use jiff::Timestamp;
 
@@ -19,6 +20,7 @@ use super::aws::{self, Access, credentials::Chain};
 use super::{Attempt, Dest, Destination, Failure, Limits, Span, VAULT};
 use crate::error::{Error, Result};
 use crate::hash::tree::Hash;
+use crate::line::Id;
 
 /// How long a call without archive bytes may take, at most.
 const CALL: Duration = Duration::from_mins(1);
@@ -33,8 +35,10 @@ const LONGER: u32 = 3;
 pub struct Glacier {
     /// For calls that are over within [`CALL`].
     client: Client,
-    /// For calls that carry bytes, however long that takes.
+    /// For parts, however long those take.
     bulk: Client,
+    /// For what jobs bring up: of these answers the reader sets the bound.
+    output: Client,
     dest: Dest,
     vault: String,
     region: String,
@@ -59,8 +63,8 @@ impl Glacier {
     /// # Errors
     /// As [`aws::load`].
     pub async fn open(dest: Dest, access: &Access) -> Result<Self> {
-        let (config, chain) = aws::load(access).await?;
-        Self::new(&config, Some(chain), dest, access.timeout)
+        let (config, chain, unbounded) = aws::load(access).await?;
+        Self::new(&config, Some((chain, unbounded)), dest, access.timeout)
     }
 
     /// The same, with a configuration that is loaded already.
@@ -71,20 +75,28 @@ impl Glacier {
         Self::new(config, None, dest, aws::STALL)
     }
 
-    fn new(config: &SdkConfig, chain: Option<Chain>, dest: Dest, stall: Duration) -> Result<Self> {
+    fn new(
+        config: &SdkConfig,
+        loaded: Option<(Chain, SharedHttpClient)>,
+        dest: Dest,
+        stall: Duration,
+    ) -> Result<Self> {
         let region = config
             .region()
             .map(ToString::to_string)
             .ok_or_else(|| Error::Bug("a region that was there is gone".to_owned()))?;
         let mut common = Builder::from(config);
-        if let Some(chain) = chain {
-            common = common.interceptor(chain);
+        let mut output = common.clone();
+        if let Some((chain, unbounded)) = loaded {
+            common = common.interceptor(chain.clone());
+            output = output.interceptor(chain).http_client(unbounded);
         }
+        let output = Client::from_conf(output.build());
         let bulk = Client::from_conf(common.clone().build());
         let client = Client::from_conf(common.timeout_config(within(stall.min(CALL))).build());
         let Dest::Glacier { vault } = &dest;
         let (vault, jobs) = (vault.clone(), Arc::default());
-        Ok(Self { client, bulk, dest, vault, region, stall, jobs })
+        Ok(Self { client, bulk, output, dest, vault, region, stall, jobs })
     }
 }
 
@@ -112,6 +124,14 @@ fn promised<T>(field: Option<T>, name: &str) -> Attempt<T> {
     field.ok_or_else(|| Failure::Damaged(format!("the service's answer has no {name}")))
 }
 
+/// The name of an archive, upload or job in an answer, which becomes a piece
+/// of a path: one of another grammar is damage.
+fn id(field: Option<String>, name: &str) -> Attempt<Id> {
+    let text = promised(field, name)?;
+    text.parse()
+        .map_err(|why| Failure::Damaged(format!("the service's answer has no good {name}: {why}")))
+}
+
 /// A hash in an answer; what is not one is damage.
 fn hash(text: Option<&str>) -> Attempt<Hash> {
     promised(text, "tree hash")?.parse().map_err(Failure::Damaged)
@@ -120,16 +140,6 @@ fn hash(text: Option<&str>) -> Attempt<Hash> {
 /// A time in an answer.
 fn time(text: Option<&str>) -> Option<Timestamp> {
     text.and_then(|text| text.parse().ok())
-}
-
-/// Goes on to the page that an answer names, if there is one more. One that
-/// names itself would never end.
-fn turn(marker: &mut Option<String>, next: Option<String>) -> Attempt<bool> {
-    if next.is_some() && next == *marker {
-        return Err(Failure::Damaged("the service's list goes round in a circle".to_owned()));
-    }
-    *marker = next;
-    Ok(marker.is_some())
 }
 
 /// A range such as `0-1048575`.

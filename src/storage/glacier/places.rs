@@ -1,8 +1,9 @@
 //! Vaults themselves.
 
-use super::{Glacier, ask, promised, time, turn};
+use super::{Glacier, ask, promised, time};
 use crate::storage::aws::Dated;
-use crate::storage::{Answer, Attempt, Described, Failure, Places, Reply, Rule, Told};
+use crate::storage::pages::Pages;
+use crate::storage::{Answer, Attempt, Described, Dest, Failure, Places, Reply, Rule, Told};
 
 fn described(
     name: Option<String>,
@@ -10,8 +11,13 @@ fn described(
     inventory: Option<&str>,
     (archives, size): (i64, i64),
 ) -> Attempt<Described> {
+    let name = promised(name, "name of a vault")?;
+    if !matches!(name.parse(), Ok(Dest::Glacier { vault }) if vault == name) {
+        let why = "the service's answer has no good name of a vault";
+        return Err(Failure::Damaged(why.to_owned()));
+    }
     Ok(Described {
-        name: promised(name, "name of a vault")?,
+        name,
         created: time(created),
         inventory: time(inventory),
         archives: u64::try_from(archives).unwrap_or(0),
@@ -42,9 +48,9 @@ impl Places for Glacier {
     }
 
     async fn places(&self, each: &mut dyn FnMut(Described)) -> Reply<()> {
-        let mut marker = None;
+        let mut pages = Pages::default();
         loop {
-            let Answer { at, value } = ask!(self.client.list_vaults().set_marker(marker.clone()))?;
+            let Answer { at, value } = ask!(self.client.list_vaults().set_marker(pages.marker()))?;
             for vault in value.vault_list.unwrap_or_default() {
                 each(described(
                     vault.vault_name.clone(),
@@ -53,7 +59,7 @@ impl Places for Glacier {
                     (vault.number_of_archives(), vault.size_in_bytes()),
                 )?);
             }
-            if !turn(&mut marker, value.marker)? {
+            if !pages.turn(value.marker)? {
                 return Ok(Answer { at, value: () });
             }
         }

@@ -10,8 +10,10 @@ use aws_sdk_glacier::types::{GlacierJobDescription, JobParameters, StatusCode};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
-use super::{Glacier, ask, late, promised, range, time, turn};
+use super::{Glacier, ask, id, late, range, time};
+use crate::line::Id;
 use crate::storage::aws::{Dated, classify, root_cause};
+use crate::storage::pages::Pages;
 use crate::storage::{
     Answer, Attempt, Failure, Job, JobState, Readiness, Reply, Requested, Retrievals, Sought, Span,
     Tier, Unit, VAULT, Want,
@@ -40,7 +42,8 @@ pub(super) struct JobList {
 /// How far one job is.
 pub(super) enum State {
     Waiting,
-    Ready,
+    /// And the bytes of its output, if they are told.
+    Ready(Option<u64>),
     /// It has failed, or the service does not know it.
     Gone,
 }
@@ -65,20 +68,20 @@ impl Glacier {
     }
 
     async fn each_job(&self, page: &mut dyn FnMut(Vec<Job>)) -> Reply<()> {
-        let mut marker = None;
+        let mut pages = Pages::default();
         loop {
-            let call = self.client.list_jobs().vault_name(&self.vault).set_marker(marker.clone());
+            let call = self.client.list_jobs().vault_name(&self.vault).set_marker(pages.marker());
             let Answer { at, value } = ask!(call)?;
             let jobs = value.job_list.unwrap_or_default().into_iter().map(job);
             page(jobs.collect::<Attempt<Vec<Job>>>()?);
-            if !turn(&mut marker, value.marker)? {
+            if !pages.turn(value.marker)? {
                 return Ok(Answer { at, value: () });
             }
         }
     }
 
-    async fn job(&self, id: &str) -> Reply<Job> {
-        let call = self.client.describe_job().vault_name(&self.vault).job_id(id);
+    async fn job(&self, id: &Id) -> Reply<Job> {
+        let call = self.client.describe_job().vault_name(&self.vault).job_id(&**id);
         let Answer { at, value: answer } = ask!(call)?;
         let value = job(GlacierJobDescription::builder()
             .set_job_id(answer.job_id)
@@ -97,11 +100,11 @@ impl Glacier {
     }
 
     /// How far a job is; one that the service does not know is no failure.
-    pub(super) async fn state(&self, id: &str) -> Reply<State> {
+    pub(super) async fn state(&self, id: &Id) -> Reply<State> {
         match self.job(id).await {
             Ok(answer) => Ok(answer.map(|job| match job.state {
                 JobState::Waiting => State::Waiting,
-                JobState::Ready => State::Ready,
+                JobState::Ready => State::Ready(job.size),
                 JobState::Failed(_) => State::Gone,
             })),
             Err(Failure::Missing(_)) => Ok(Dated::default().answer(State::Gone)),
@@ -111,7 +114,7 @@ impl Glacier {
 
     /// Whether a download failed because the output of its job is gone, or
     /// the job has failed after it was ready.
-    pub(super) async fn has_lost(&self, job: &str, failure: &Failure) -> bool {
+    pub(super) async fn has_lost(&self, job: &Id, failure: &Failure) -> bool {
         match failure {
             Failure::Missing(_) => true,
             // "Not currently available" is refused as what is wrong is.
@@ -122,17 +125,20 @@ impl Glacier {
         }
     }
 
-    pub(super) async fn start(&self, parameters: JobParameters) -> Reply<String> {
+    pub(super) async fn start(&self, parameters: JobParameters) -> Reply<Id> {
         let call = self.client.initiate_job().vault_name(&self.vault).job_parameters(parameters);
-        let Answer { at, value } = ask!(call).inspect_err(|_| {
+        let asked = async {
+            let Answer { at, value } = ask!(call)?;
+            Ok(Answer { at, value: id(value.job_id, "job id")? })
+        };
+        asked.await.inspect_err(|_| {
             self.jobs.failed.fetch_add(1, Ordering::Relaxed);
-        })?;
-        Ok(Answer { at, value: promised(value.job_id, "job id")? })
+        })
     }
 
     /// How far an archive is of which the list does not tell: it may be
     /// behind, and a new job costs money.
-    async fn recall(&self, ticket: &str, want: Want<'_>) -> Attempt<Readiness> {
+    async fn recall(&self, ticket: &Id, want: Want<'_>) -> Attempt<Readiness> {
         match self.job(ticket).await {
             Ok(Answer { value: job, .. }) if is_for(&job, want) => Ok(readiness(job)),
             Ok(_) => Ok(Readiness::Cold),
@@ -152,6 +158,8 @@ fn job(description: GlacierJobDescription) -> Attempt<Job> {
         }
         _ => JobState::Waiting,
     };
+    let of = description.archive_id.clone();
+    let of = of.map(|of| id(Some(of), "archive id")).transpose()?;
     let number = |number: Option<i64>| number.and_then(|number| u64::try_from(number).ok());
     let archive = number(description.archive_size_in_bytes());
     let retrieved = description.retrieval_byte_range().and_then(range);
@@ -162,7 +170,7 @@ fn job(description: GlacierJobDescription) -> Attempt<Job> {
         tier: description.tier().and_then(|tier| tier.parse().ok()),
         created: time(description.creation_date()),
         completed: time(description.completion_date()),
-        size: match description.archive_id {
+        size: match of {
             Some(_) => retrieved.map(|range| range.size).or(archive),
             None => number(description.inventory_size_in_bytes()),
         },
@@ -173,14 +181,14 @@ fn job(description: GlacierJobDescription) -> Attempt<Job> {
                 || it.limit().is_some()
                 || it.marker().is_some()
         }),
-        id: promised(description.job_id, "job id")?,
-        archive_id: description.archive_id,
+        id: id(description.job_id, "job id")?,
+        archive_id: of,
     })
 }
 
 /// Whether a job brings up what is wanted.
 fn is_for(job: &Job, want: Want<'_>) -> bool {
-    job.range == want.span && job.archive_id.as_deref() == Some(want.archive)
+    job.range == want.span && job.archive_id.as_ref() == Some(want.archive)
 }
 
 fn readiness(job: Job) -> Readiness {
@@ -200,7 +208,7 @@ fn readiness(job: Job) -> Readiness {
 /// counts before one that is not, and the one of the ticket before others.
 fn listed(jobs: &[Job], sought: &Sought<'_>) -> Option<Readiness> {
     let all = || jobs.iter().filter(|job| is_for(job, sought.want));
-    let is_ours = |job: &Job| sought.ticket == Some(job.id.as_str());
+    let is_ours = |job: &Job| sought.ticket == Some(&job.id);
     let good = all()
         .filter(|job| !sought.gone.contains(&job.id))
         .filter(|job| !matches!(job.state, JobState::Failed(_)))
@@ -217,7 +225,7 @@ impl Retrievals for Glacier {
         let Answer { at, value: jobs } = self.jobs().await?;
         let mut all = Vec::with_capacity(sought.len());
         for one in sought {
-            let ticket = one.ticket.filter(|ticket| !one.gone.iter().any(|gone| gone == ticket));
+            let ticket = one.ticket.filter(|ticket| !one.gone.contains(ticket));
             all.push(match (listed(&jobs, one), ticket) {
                 (Some(readiness), _) => readiness,
                 (None, Some(ticket)) => self.recall(ticket, one.want).await?,
@@ -233,7 +241,7 @@ impl Retrievals for Glacier {
             want.span.map(|Span { offset, size }| format!("{offset}-{}", offset + size - 1));
         let parameters = JobParameters::builder()
             .r#type("archive-retrieval")
-            .archive_id(want.archive)
+            .archive_id(&**want.archive)
             .set_retrieval_byte_range(range)
             .tier(tier.to_string())
             .build();
@@ -246,7 +254,7 @@ impl Retrievals for Glacier {
 
     async fn read(
         &self,
-        ticket: &str,
+        ticket: &Id,
         want: Want<'_>,
         span: Span,
         sink: &mut dyn FnMut(&[u8]),
@@ -255,10 +263,10 @@ impl Retrievals for Glacier {
         let begin = want.span.map_or(0, |range| range.offset);
         let offset = span.offset.saturating_sub(begin);
         let call = self
-            .bulk
+            .output
             .get_job_output()
             .vault_name(&self.vault)
-            .job_id(ticket)
+            .job_id(&**ticket)
             .range(format!("bytes={offset}-{}", offset + span.size - 1));
         let dated = Dated::default();
         let call = call.customize().interceptor(dated.clone()).send();
@@ -294,7 +302,7 @@ impl Retrievals for Glacier {
         }
     }
 
-    async fn is_gone(&self, ticket: &str, failure: &Failure) -> bool {
+    async fn is_gone(&self, ticket: &Id, failure: &Failure) -> bool {
         self.has_lost(ticket, failure).await
     }
 

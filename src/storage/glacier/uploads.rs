@@ -8,10 +8,12 @@ use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::byte_stream::ByteStream;
 
 use super::retrievals::State;
-use super::{Glacier, LONGER, ask, hash, promised, range, turn, within};
+use super::{Glacier, LONGER, ask, hash, id, promised, range, within};
+use crate::line::Id;
 use crate::line::description::Description;
 use crate::storage::aws::body::{FileBody, Unreadable};
 use crate::storage::aws::{Dated, Precomputed, classify};
+use crate::storage::pages::Pages;
 use crate::storage::{
     Answer, Begun, Body, Failure, Held, Inventoried, Lookup, Place, Places as _, Proof, Reply,
     Seal, Seen, Sent, Span, Terms, Uploads,
@@ -37,18 +39,18 @@ impl Uploads for Glacier {
             .archive_description(about.text().map_err(Failure::Refused)?)
             .part_size(part_size.to_string());
         let Answer { at, value } = ask!(call)?;
-        let upload = promised(value.upload_id, "upload id")?;
+        let upload = id(value.upload_id, "upload id")?;
         Ok(Answer { at, value: Begun { upload, lapses: None } })
     }
 
-    async fn send(&self, upload: &str, place: Place, body: &Body) -> Reply<Sent> {
+    async fn send(&self, upload: &Id, place: Place, body: &Body) -> Reply<Sent> {
         let taken = body.taken.load(Ordering::Relaxed);
         let Place { offset, .. } = place;
         let call = self
             .bulk
             .upload_multipart_part()
             .vault_name(&self.vault)
-            .upload_id(upload)
+            .upload_id(&**upload)
             .range(format!("bytes {offset}-{}/*", offset + body.size - 1))
             .checksum(body.treehash.to_string())
             .body(ByteStream::new(SdkBody::from_body_1_x(FileBody::new(body.clone()))));
@@ -78,30 +80,30 @@ impl Uploads for Glacier {
         Ok(dated.answer(Sent { proof: Some(Proof::Tree(proof)), tag: None }))
     }
 
-    async fn held(&self, upload: &str, _: u64) -> Reply<Vec<Held>> {
+    async fn held(&self, upload: &Id, _: u64) -> Reply<Vec<Held>> {
         let mut parts = Vec::new();
-        let mut marker = None;
+        let mut pages = Pages::default();
         loop {
-            let call = self.client.list_parts().vault_name(&self.vault).upload_id(upload);
-            let Answer { at, value } = ask!(call.set_marker(marker.clone()))?;
+            let call = self.client.list_parts().vault_name(&self.vault).upload_id(&**upload);
+            let Answer { at, value } = ask!(call.set_marker(pages.marker()))?;
             for part in value.parts() {
                 let Span { offset, size } =
                     promised(part.range_in_bytes().and_then(range), "range of a part")?;
                 let proof = Some(Proof::Tree(hash(part.sha256_tree_hash())?));
                 parts.push(Held { offset, size, sent: Sent { proof, tag: None } });
             }
-            if !turn(&mut marker, value.marker)? {
+            if !pages.turn(value.marker)? {
                 return Ok(Answer { at, value: parts });
             }
         }
     }
 
-    async fn complete(&self, upload: &str, seal: &Seal) -> Reply<Seen> {
+    async fn complete(&self, upload: &Id, seal: &Seal) -> Reply<Seen> {
         let call = self
             .client
             .complete_multipart_upload()
             .vault_name(&self.vault)
-            .upload_id(upload)
+            .upload_id(&**upload)
             .archive_size(seal.size.to_string())
             .checksum(seal.treehash.to_string());
         let patient = within(self.stall.saturating_mul(LONGER));
@@ -119,10 +121,9 @@ impl Uploads for Glacier {
             ));
         }
         Ok(dated.answer(Seen {
-            id: promised(answer.archive_id, "archive id")?,
             size: Some(seal.size),
             checksum: Some(Proof::Tree(seal.treehash)),
-            ..Seen::default()
+            ..Seen::of(id(answer.archive_id, "archive id")?)
         }))
     }
 
@@ -131,15 +132,15 @@ impl Uploads for Glacier {
         &self,
         about: &Description,
         seal: &Seal,
-        ticket: Option<&str>,
+        ticket: Option<&Id>,
     ) -> Reply<Lookup> {
         if let Some(job) = ticket {
             let Answer { at, value: state } = self.state(job).await?;
             match state {
                 State::Waiting => {
-                    return Ok(Answer { at, value: Lookup::Later(Some(job.to_owned())) });
+                    return Ok(Answer { at, value: Lookup::Later(Some(job.clone())) });
                 }
-                State::Ready => match self.inventory(job).await {
+                State::Ready(size) => match self.inventory(job, size).await {
                     Ok(Answer { at, value: inventory }) => {
                         let is_ours = |archive: &Inventoried| {
                             about.identifies(&archive.description)
@@ -161,8 +162,9 @@ impl Uploads for Glacier {
         Ok(self.request_inventory().await?.map(Lookup::Later))
     }
 
-    async fn abort(&self, upload: &str) -> Reply<()> {
-        let call = self.client.abort_multipart_upload().vault_name(&self.vault).upload_id(upload);
+    async fn abort(&self, upload: &Id) -> Reply<()> {
+        let call =
+            self.client.abort_multipart_upload().vault_name(&self.vault).upload_id(&**upload);
         match ask!(call) {
             Err(Failure::Missing(_)) => Ok(Dated::default().answer(())),
             answer => Ok(answer?.map(drop)),

@@ -123,15 +123,15 @@ impl<S: Uploads> Uploads for Failing<'_, S> {
         self.through((Call::Begin, ""), self.inner.begin(about, part_size, terms)).await
     }
 
-    async fn send(&self, upload: &str, place: Place, body: &Body) -> Reply<Sent> {
+    async fn send(&self, upload: &Id, place: Place, body: &Body) -> Reply<Sent> {
         self.through((Call::Send, upload), self.inner.send(upload, place, body)).await
     }
 
-    async fn held(&self, upload: &str, part_size: u64) -> Reply<Vec<Held>> {
+    async fn held(&self, upload: &Id, part_size: u64) -> Reply<Vec<Held>> {
         self.through((Call::Held, upload), self.inner.held(upload, part_size)).await
     }
 
-    async fn complete(&self, upload: &str, seal: &Seal) -> Reply<Seen> {
+    async fn complete(&self, upload: &Id, seal: &Seal) -> Reply<Seen> {
         self.through((Call::Complete, upload), self.inner.complete(upload, seal)).await
     }
 
@@ -139,12 +139,12 @@ impl<S: Uploads> Uploads for Failing<'_, S> {
         &self,
         about: &Description,
         seal: &Seal,
-        ticket: Option<&str>,
+        ticket: Option<&Id>,
     ) -> Reply<Lookup> {
         self.through((Call::LookUp, ""), self.inner.look_up(about, seal, ticket)).await
     }
 
-    async fn abort(&self, upload: &str) -> Reply<()> {
+    async fn abort(&self, upload: &Id) -> Reply<()> {
         self.through((Call::Abort, upload), self.inner.abort(upload)).await
     }
 }
@@ -168,7 +168,7 @@ impl<S: Retrievals> Retrievals for Failing<'_, S> {
 
     async fn read(
         &self,
-        ticket: &str,
+        ticket: &Id,
         want: Want<'_>,
         span: Span,
         sink: &mut dyn FnMut(&[u8]),
@@ -197,7 +197,7 @@ impl<S: Retrievals> Retrievals for Failing<'_, S> {
         Ok(answer)
     }
 
-    async fn is_gone(&self, ticket: &str, failure: &Failure) -> bool {
+    async fn is_gone(&self, ticket: &Id, failure: &Failure) -> bool {
         self.inner.is_gone(ticket, failure).await
     }
 
@@ -207,7 +207,7 @@ impl<S: Retrievals> Retrievals for Failing<'_, S> {
 }
 
 impl<S: Listings> Listings for Failing<'_, S> {
-    async fn list(&self, ticket: Option<&str>, each: &mut dyn FnMut(Seen)) -> Reply<Listing> {
+    async fn list(&self, ticket: Option<&Id>, each: &mut dyn FnMut(Seen)) -> Reply<Listing> {
         self.through((Call::List, ""), self.inner.list(ticket, each)).await
     }
 
@@ -215,13 +215,13 @@ impl<S: Listings> Listings for Failing<'_, S> {
         self.through((Call::Unfinished, ""), self.inner.unfinished(each)).await
     }
 
-    async fn inspect(&self, archive: &str, version: Option<&str>) -> Reply<Option<Seen>> {
+    async fn inspect(&self, archive: &Id, version: Option<&str>) -> Reply<Option<Seen>> {
         self.through((Call::Inspect, archive), self.inner.inspect(archive, version)).await
     }
 
     async fn extend_lock(
         &self,
-        archive: &str,
+        archive: &Id,
         version: Option<&str>,
         until: Timestamp,
     ) -> Reply<Option<Timestamp>> {
@@ -229,7 +229,7 @@ impl<S: Listings> Listings for Failing<'_, S> {
             .await
     }
 
-    async fn delete(&self, archive: &str, version: Option<&str>, bypass: bool) -> Reply<Freed> {
+    async fn delete(&self, archive: &Id, version: Option<&str>, bypass: bool) -> Reply<Freed> {
         self.through((Call::Delete, archive), self.inner.delete(archive, version, bypass)).await
     }
 }

@@ -13,6 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 
 pub use self::failing::{Call, Failing, Fault};
 use crate::hash::tree::{Fold, Hash};
+use crate::line::Id;
 use crate::line::description::Description;
 use crate::storage::*;
 
@@ -41,7 +42,7 @@ struct Upload {
 #[derive(Clone, Debug)]
 pub struct Stored {
     /// The service's name for it.
-    pub id: String,
+    pub id: Id,
     version: Option<String>,
     /// Its bytes.
     pub bytes: Vec<u8>,
@@ -77,9 +78,9 @@ pub struct MemoryStorage {
     now: Cell<Timestamp>,
     names: Cell<u32>,
     is_there: Cell<bool>,
-    uploads: RefCell<BTreeMap<String, Upload>>,
+    uploads: RefCell<BTreeMap<Id, Upload>>,
     /// The archives that uploads became, and until when that is told again.
-    completed: RefCell<BTreeMap<String, (String, Timestamp)>>,
+    completed: RefCell<BTreeMap<Id, (Id, Timestamp)>>,
     archives: RefCell<Vec<Stored>>,
     tasks: RefCell<Vec<Task>>,
     /// What is deleted stays as a version.
@@ -115,6 +116,7 @@ impl MemoryStorage {
                 idle_upload: None,
                 list_lag: SignedDuration::ZERO,
                 list_silence: None,
+                retrieval: SignedDuration::from_hours(3 * 24),
                 output_lasts: None,
             },
         };
@@ -166,7 +168,7 @@ impl MemoryStorage {
     /// Puts an archive there that nobody uploaded.
     pub fn shelve(&self, id: &str, bytes: &[u8]) {
         self.archives.borrow_mut().push(Stored {
-            id: id.to_owned(),
+            id: id.into(),
             version: None,
             bytes: bytes.to_vec(),
             described: String::new(),
@@ -187,12 +189,12 @@ impl MemoryStorage {
 
     /// An archive is not there any more, and no list had it.
     pub fn unshelve(&self, id: &str) {
-        self.archives.borrow_mut().retain(|archive| archive.id != id);
+        self.archives.borrow_mut().retain(|archive| archive.id.as_str() != id);
     }
 
     /// Its last byte becomes another.
     pub fn rot(&self, id: &str) {
-        for archive in self.archives.borrow_mut().iter_mut().filter(|it| it.id == id) {
+        for archive in self.archives.borrow_mut().iter_mut().filter(|it| it.id.as_str() == id) {
             *archive.bytes.last_mut().unwrap() ^= 2;
         }
     }
@@ -207,9 +209,9 @@ impl MemoryStorage {
         self.uploads.borrow().len()
     }
 
-    fn name(&self, kind: &str) -> String {
+    fn name(&self, kind: &str) -> Id {
         self.names.set(self.names.get() + 1);
-        format!("{kind}-{}", self.names.get())
+        format!("{kind}-{}", self.names.get()).into()
     }
 
     #[expect(clippy::unnecessary_wraps, reason = "each call may fail")]
@@ -223,7 +225,6 @@ impl MemoryStorage {
 
     fn seen(archive: &Stored) -> Seen {
         Seen {
-            id: archive.id.clone(),
             version: archive.version.clone(),
             size: Some(archive.bytes.len() as u64),
             checksum: Some(archive.checksum),
@@ -231,7 +232,7 @@ impl MemoryStorage {
             lock: archive.lock.clone(),
             described: Some(archive.described.clone()),
             at: Some(archive.made),
-            ..Seen::default()
+            ..Seen::of(archive.id.clone())
         }
     }
 }
@@ -303,7 +304,7 @@ impl Uploads for MemoryStorage {
         self.answer(Begun { upload, lapses: None })
     }
 
-    async fn send(&self, upload: &str, place: Place, body: &Body) -> Reply<Sent> {
+    async fn send(&self, upload: &Id, place: Place, body: &Body) -> Reply<Sent> {
         let bytes = read(body);
         let mut uploads = self.uploads.borrow_mut();
         let upload = uploads.get_mut(upload).ok_or_else(|| missing("upload"))?;
@@ -321,7 +322,7 @@ impl Uploads for MemoryStorage {
         self.answer(sent)
     }
 
-    async fn held(&self, upload: &str, part_size: u64) -> Reply<Vec<Held>> {
+    async fn held(&self, upload: &Id, part_size: u64) -> Reply<Vec<Held>> {
         let uploads = self.uploads.borrow();
         let upload = uploads.get(upload).ok_or_else(|| missing("upload"))?;
         assert_eq!(upload.part_size, part_size);
@@ -333,7 +334,7 @@ impl Uploads for MemoryStorage {
         self.answer(held.collect())
     }
 
-    async fn complete(&self, id: &str, seal: &Seal) -> Reply<Seen> {
+    async fn complete(&self, id: &Id, seal: &Seal) -> Reply<Seen> {
         if let Some((archive, _)) = self.completed.borrow().get(id) {
             let archives = self.archives.borrow();
             let archive = archives.iter().find(|it| it.id == *archive).unwrap();
@@ -360,7 +361,7 @@ impl Uploads for MemoryStorage {
         &self,
         about: &Description,
         seal: &Seal,
-        ticket: Option<&str>,
+        ticket: Option<&Id>,
     ) -> Reply<Lookup> {
         match self.face {
             Face::Vault => self.look_into_inventory(about, seal, ticket),
@@ -368,7 +369,7 @@ impl Uploads for MemoryStorage {
         }
     }
 
-    async fn abort(&self, upload: &str) -> Reply<()> {
+    async fn abort(&self, upload: &Id) -> Reply<()> {
         self.uploads.borrow_mut().remove(upload);
         self.answer(())
     }
@@ -411,7 +412,7 @@ impl Retrievals for MemoryStorage {
 
     async fn read(
         &self,
-        ticket: &str,
+        ticket: &Id,
         want: Want<'_>,
         span: Span,
         sink: &mut dyn FnMut(&[u8]),
@@ -428,7 +429,7 @@ impl Retrievals for MemoryStorage {
         self.answer(())
     }
 
-    async fn is_gone(&self, ticket: &str, failure: &Failure) -> bool {
+    async fn is_gone(&self, ticket: &Id, failure: &Failure) -> bool {
         let _ = ticket;
         matches!(failure, Failure::Missing(_) | Failure::Archived(_))
     }
@@ -439,7 +440,7 @@ impl Retrievals for MemoryStorage {
 }
 
 impl Listings for MemoryStorage {
-    async fn list(&self, ticket: Option<&str>, each: &mut dyn FnMut(Seen)) -> Reply<Listing> {
+    async fn list(&self, ticket: Option<&Id>, each: &mut dyn FnMut(Seen)) -> Reply<Listing> {
         self.there()?;
         let listing = match self.face {
             Face::Vault => self.list_as_a_vault(ticket, each),
@@ -463,7 +464,7 @@ impl Listings for MemoryStorage {
         self.answer(())
     }
 
-    async fn inspect(&self, archive: &str, version: Option<&str>) -> Reply<Option<Seen>> {
+    async fn inspect(&self, archive: &Id, version: Option<&str>) -> Reply<Option<Seen>> {
         if self.face == Face::Vault {
             return self.answer(None);
         }
@@ -474,7 +475,7 @@ impl Listings for MemoryStorage {
 
     async fn extend_lock(
         &self,
-        archive: &str,
+        archive: &Id,
         version: Option<&str>,
         until: Timestamp,
     ) -> Reply<Option<Timestamp>> {
@@ -489,7 +490,7 @@ impl Listings for MemoryStorage {
         self.answer(Some(lock.until))
     }
 
-    async fn delete(&self, archive: &str, version: Option<&str>, bypass: bool) -> Reply<Freed> {
+    async fn delete(&self, archive: &Id, version: Option<&str>, bypass: bool) -> Reply<Freed> {
         self.there()?;
         let now = self.now.get();
         let is_marker = self.versions.get() && version.is_none();
@@ -557,7 +558,8 @@ impl Places for MemoryStorage {
 
 impl Stored {
     fn is(&self, id: &str, version: Option<&str>) -> bool {
-        self.id == id && version.is_none_or(|version| self.version.as_deref() == Some(version))
+        self.id.as_str() == id
+            && version.is_none_or(|version| self.version.as_deref() == Some(version))
     }
 }
 

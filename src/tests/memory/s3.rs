@@ -6,10 +6,10 @@ use super::*;
 const DEEP: &str = "DEEP_ARCHIVE";
 
 /// The key of an archive.
-fn key(about: &Description) -> String {
+fn key(about: &Description) -> Id {
     match about.volume {
-        Some(volume) => format!("volumes/{}/{}/{volume:05}", about.stream, about.generation),
-        None => format!("manifests/{}.{}", about.stream, about.generation),
+        Some(volume) => format!("volumes-{}-{}-{volume:05}", about.stream, about.generation).into(),
+        None => format!("manifests-{}-{}", about.stream, about.generation).into(),
     }
 }
 
@@ -32,7 +32,7 @@ impl MemoryStorage {
         if seal.composite.is_some() && real != seal.composite {
             return Err(Failure::Damaged("BadDigest".into()));
         }
-        let version = self.versions.get().then(|| self.name("version"));
+        let version = self.versions.get().then(|| self.name("version").to_string());
         Ok(Stored {
             id,
             version,

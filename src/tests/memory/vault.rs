@@ -58,10 +58,9 @@ impl MemoryStorage {
         &self,
         about: &Description,
         seal: &Seal,
-        ticket: Option<&str>,
+        ticket: Option<&Id>,
     ) -> Reply<Lookup> {
-        let task =
-            self.tasks.borrow().iter().find(|it| Some(it.job.id.as_str()) == ticket).cloned();
+        let task = self.tasks.borrow().iter().find(|it| Some(&it.job.id) == ticket).cloned();
         let Some(task) = task.filter(|task| self.state(task) != State::Over) else {
             return self.answer(Lookup::Later(Some(self.begin_inventory())));
         };
@@ -84,13 +83,13 @@ impl MemoryStorage {
         Timestamp::from_second(asked - asked % 86_400).unwrap()
     }
 
-    fn begin(&self, archive_id: Option<&str>, range: Option<Span>, tier: Option<Tier>) -> String {
+    fn begin(&self, archive_id: Option<&Id>, range: Option<Span>, tier: Option<Tier>) -> Id {
         let id = self.name("job");
         let asked = self.now.get();
         let takes = if self.instant.get() { SignedDuration::ZERO } else { JOB };
         let job = Job {
             id: id.clone(),
-            archive_id: archive_id.map(str::to_owned),
+            archive_id: archive_id.cloned(),
             range,
             state: JobState::Waiting,
             tier,
@@ -111,14 +110,14 @@ impl MemoryStorage {
         id
     }
 
-    fn begin_inventory(&self) -> String {
+    fn begin_inventory(&self) -> Id {
         self.begin(None, None, None)
     }
 
     pub(super) fn begin_job(&self, want: Want<'_>, tier: Tier) -> Attempt<Requested> {
-        self.all().iter().find(|it| it.id == want.archive).ok_or_else(|| missing("archive"))?;
+        self.all().iter().find(|it| it.id == *want.archive).ok_or_else(|| missing("archive"))?;
         let is_usable = |task: &Task| {
-            task.job.archive_id.as_deref() == Some(want.archive)
+            task.job.archive_id.as_ref() == Some(want.archive)
                 && task.job.range == want.span
                 && !task.gone
                 && matches!(self.state(task), State::Waiting | State::Ready)
@@ -132,17 +131,17 @@ impl MemoryStorage {
 
     /// Lists a job of an archive that somebody else began.
     pub fn begun_before(&self, id: &str, archive: &str, range: Option<Span>) {
-        let own = self.begin(Some(archive), range, None);
-        self.change(&own, |task| id.clone_into(&mut task.job.id));
+        let own = self.begin(Some(&archive.into()), range, None);
+        self.change(&own, |task| task.job.id = id.into());
     }
 
     fn change(&self, job: &str, change: impl Fn(&mut Task)) {
-        self.tasks.borrow_mut().iter_mut().filter(|it| it.job.id == job).for_each(change);
+        self.tasks.borrow_mut().iter_mut().filter(|it| it.job.id.as_str() == job).for_each(change);
     }
 
     /// What the next job will be called.
-    pub fn next_job(&self) -> String {
-        format!("job-{}", self.names.get() + 1)
+    pub fn next_job(&self) -> Id {
+        format!("job-{}", self.names.get() + 1).into()
     }
 
     /// A job fails.
@@ -167,11 +166,11 @@ impl MemoryStorage {
 
     /// A job is known no more.
     pub fn forget_job(&self, job: &str) {
-        self.tasks.borrow_mut().retain(|it| it.job.id != job);
+        self.tasks.borrow_mut().retain(|it| it.job.id.as_str() != job);
     }
 
     /// The jobs whose output is gone, though they are listed.
-    pub fn lost(&self) -> Vec<String> {
+    pub fn lost(&self) -> Vec<Id> {
         let tasks = self.tasks.borrow();
         tasks.iter().filter(|task| task.gone).map(|task| task.job.id.clone()).collect()
     }
@@ -216,7 +215,7 @@ impl MemoryStorage {
         let mut jobs = self.jobs();
         jobs.retain(|job| job.archive_id.as_deref() == Some(sought.want.archive));
         jobs.retain(|job| job.range == sought.want.span);
-        let own = jobs.iter().find(|job| sought.ticket == Some(job.id.as_str())).cloned();
+        let own = jobs.iter().find(|job| sought.ticket == Some(&job.id)).cloned();
         jobs.retain(|job| !sought.gone.contains(&job.id));
         let tasks = self.tasks.borrow();
         jobs.retain(|job| tasks.iter().any(|task| task.job.id == job.id && !task.hidden));
@@ -230,30 +229,27 @@ impl MemoryStorage {
     }
 
     /// The bytes of an archive, if the output of its job can be fetched.
-    pub(super) fn output(&self, ticket: &str, want: Want<'_>) -> Attempt<Vec<u8>> {
-        let task = self.tasks.borrow().iter().find(|it| it.job.id == ticket).cloned();
+    pub(super) fn output(&self, ticket: &Id, want: Want<'_>) -> Attempt<Vec<u8>> {
+        let task = self.tasks.borrow().iter().find(|it| it.job.id == *ticket).cloned();
         let task = task.filter(|it| !it.gone).ok_or_else(|| missing("job"))?;
         match self.state(&task) {
             State::Ready => {}
             State::Waiting => return Err(invalid("it is not ready")),
             _ => return Err(missing("job")),
         }
-        assert_eq!(
-            (task.job.archive_id.as_deref(), task.job.range),
-            (Some(want.archive), want.span)
-        );
+        assert_eq!((task.job.archive_id.as_ref(), task.job.range), (Some(want.archive), want.span));
         let mut all = self.all().into_iter();
-        all.find(|it| it.id == want.archive).map(|it| it.bytes).ok_or_else(|| missing("archive"))
+        all.find(|it| it.id == *want.archive).map(|it| it.bytes).ok_or_else(|| missing("archive"))
     }
 
     pub(super) fn list_as_a_vault(
         &self,
-        ticket: Option<&str>,
+        ticket: Option<&Id>,
         each: &mut dyn FnMut(Seen),
     ) -> Listing {
         let mut known: Vec<Task> = self.tasks.borrow().clone();
         known.retain(|task| task.job.archive_id.is_none() && !task.gone);
-        if known.iter().any(|it| it.failed && Some(it.job.id.as_str()) == ticket) {
+        if known.iter().any(|it| it.failed && Some(&it.job.id) == ticket) {
             return Listing::Failed("it was told to".into());
         }
         known.retain(|task| matches!(self.state(task), State::Waiting | State::Ready));

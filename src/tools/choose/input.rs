@@ -6,7 +6,7 @@ use std::io::{self, BufRead, Read};
 use super::points::Point;
 use super::{Kind, Rules, Spooled};
 use crate::error::{Error, Result};
-use crate::line::{Line, Reader, Text};
+use crate::line::{Id, Line, Reader, Text};
 
 /// The longest value that is looked at; names of ZFS are shorter.
 const LONGEST: usize = 512;
@@ -110,7 +110,7 @@ pub fn spooled(input: impl BufRead, file: &str) -> Result<Vec<Spooled>> {
 ///
 /// # Errors
 /// When the file cannot be read.
-pub fn archives(input: impl BufRead, file: &str) -> Result<Vec<String>> {
+pub fn archives(input: impl BufRead, file: &str) -> Result<Vec<Id>> {
     let lines = lines(input, file)?;
     let archive = |line: &String| match Line::parse(line) {
         Ok(Some(Line::Archive(archive))) => Some(archive.archive_id),

@@ -17,7 +17,7 @@ use crate::catalog::counted;
 use crate::catalog::scan::Skipped;
 use crate::error::{Error, Result};
 use crate::hash::tree::Hash;
-use crate::line::{Archive, Chain, Job, Line, Reader, Snapshot, Stored, StreamId, Text};
+use crate::line::{Archive, Chain, Id, Job, Line, Reader, Snapshot, Stored, StreamId, Text};
 use crate::storage::Span;
 use crate::tools::retrieve::Place;
 
@@ -66,7 +66,7 @@ pub struct Volume {
     pub wanted: Option<Span>,
     /// The jobs that were asked for, by what of it they bring up; the last
     /// ones count.
-    pub jobs: Vec<(Option<Span>, String)>,
+    pub jobs: Vec<(Option<Span>, Id)>,
 }
 
 /// Catalog lines as they come.
@@ -77,7 +77,7 @@ pub struct Lines {
     by_id: HashMap<StreamId, usize>,
     chains: Vec<(Chain, HashSet<StreamId>)>,
     /// Jobs by their archives.
-    jobs: HashMap<String, Vec<(Option<Span>, String)>>,
+    jobs: HashMap<Id, Vec<(Option<Span>, Id)>>,
     count: u64,
 }
 

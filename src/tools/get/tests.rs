@@ -6,10 +6,13 @@ use std::cell::Cell;
 use std::path::PathBuf;
 use std::time::Instant;
 
+use jiff::SignedDuration;
+
 use super::deliver::{requests, tree};
 use super::plan::tests::{MIB, data, lines, plan};
 use super::*;
 use crate::hash::tree::LEAF;
+use crate::line::Id;
 use crate::storage::retry::Patience;
 use crate::storage::{Failure, JobState, Span, Tier};
 use crate::tests::memory::{self, Call, Face, Failing, MemoryStorage};
@@ -31,6 +34,8 @@ enum Fault {
     Slow,
     /// Nothing is ever ready.
     Never,
+    /// The same, and hours lie between two looks.
+    Stuck,
     /// Later pieces come before earlier ones.
     Reorder,
 }
@@ -48,10 +53,12 @@ impl Double {
         let memory = MemoryStorage::new(Face::Vault);
         for (name, data) in streams {
             for (number, bytes) in data.chunks(parts * LEAF).enumerate() {
-                memory.shelve(&format!("{name}/{number}"), bytes);
+                memory.shelve(&format!("{name}-{number}"), bytes);
             }
         }
-        memory.instant.set(!faults.iter().any(|it| matches!(it, Fault::Slow | Fault::Never)));
+        memory
+            .instant
+            .set(!faults.iter().any(|it| matches!(it, Fault::Slow | Fault::Never | Fault::Stuck)));
         Self { memory, faults: faults.to_vec(), waited: Cell::default() }
     }
 
@@ -71,12 +78,18 @@ impl Double {
         match call {
             Call::Readiness => {
                 let waiting = jobs().into_iter().filter(|job| job.state == JobState::Waiting);
-                let waiting: Vec<String> = waiting.map(|job| job.id).collect();
+                let waiting: Vec<Id> = waiting.map(|job| job.id).collect();
                 // One that was looked at once is ready at the next look.
                 if self.has(Fault::Slow) && self.waited.get() > 0 {
                     for job in &waiting {
                         self.memory.ready(job, true);
                     }
+                }
+                if self.has(Fault::Stuck) {
+                    for job in &waiting {
+                        self.memory.ready(job, false);
+                    }
+                    self.memory.pass(SignedDuration::from_hours(5));
                 }
                 self.waited.set(self.waited.get() + usize::from(!waiting.is_empty()));
                 if self.has(Fault::FailJobs) {
@@ -259,7 +272,7 @@ fn output_that_expires_as_it_comes_is_asked_for_each_time() {
 fn no_more_is_asked_for_than_comes_in_twenty_hours() {
     let stream = data(6 * LEAF);
     let vault = Double::new(&[("a", &stream)], 2, &[Fault::Never]);
-    vault.memory.begun_before("first", "a/0", None);
+    vault.memory.begun_before("first", "a-0", None);
     let plan = plan(&lines(1, "a", &stream, 2), false).unwrap();
     let output = Output::new(Vec::new()).unwrap();
     // Three volumes of 2 MiB; two come in 20 hours.
@@ -286,8 +299,8 @@ fn a_job_of_a_range_or_that_failed_is_not_taken() {
     let stream = data(LEAF);
     let vault = Double::new(&[("a", &stream)], 2, &[]);
     let range = Some(Span { offset: 0, size: 1 });
-    vault.memory.begun_before("range", "a/0", range);
-    vault.memory.begun_before("failed", "a/0", None);
+    vault.memory.begun_before("range", "a-0", range);
+    vault.memory.begun_before("failed", "a-0", None);
     vault.memory.fail("failed");
     let collected = Collected::new();
     get(&vault, &lines(1, "a", &stream, 2), &settings(), collected.command(COLLECT)).unwrap();
@@ -328,18 +341,39 @@ fn a_command_that_fails_gives_its_own_status() {
     }
     // A command that fails while archives are waited for is noticed.
     let never = Double::new(&[("a", &stream)], 4, &[Fault::Never]);
-    never.memory.begun_before("first", "a/0", None);
+    never.memory.begun_before("first", "a-0", None);
     never.memory.ready("first", true);
     let script = "head -c 1000 >/dev/null; exit 4";
     let error = get(&never, &lines, &settings(), collected.command(script)).unwrap_err();
     assert_eq!(error.code(), 4, "{error}");
 }
 
+/// What is there is passed on first.
+#[test]
+fn what_is_not_ready_after_a_day_is_waited_for_no_more() {
+    let stream = data(4 * LEAF);
+    let vault = Double::new(&[("a", &stream)], 2, &[Fault::Stuck]);
+    vault.memory.begun_before("first", "a-0", None);
+    vault.memory.ready("first", true);
+    let collected = Collected::new();
+    let command = collected.command(COLLECT);
+    let error = get(&vault, &lines(1, "a", &stream, 2), &settings(), command).unwrap_err();
+    assert_eq!(
+        (error.code(), &*error.to_string()),
+        (
+            75,
+            "a: volume 1: was asked for over a day ago, and is not ready; run the same command again"
+        )
+    );
+    assert_eq!(collected.bytes(), &stream[..2 * LEAF]);
+    assert_eq!(vault.memory.asked.get(), 1);
+}
+
 #[test]
 fn kills_the_command_before_its_input_is_closed() {
     let stream = data(4 * LEAF);
     let vault = Double::new(&[("a", &stream)], 2, &[Fault::Expire(2), Fault::Never]);
-    for archive in ["a/0", "a/1"] {
+    for archive in ["a-0", "a-1"] {
         vault.memory.begun_before(archive, archive, None);
         vault.memory.ready(archive, true);
     }
@@ -405,7 +439,7 @@ fn a_job_that_is_gone_is_not_asked_for_again_while_another_is_there() {
     // was killed; the list has both.
     let vault = Double::new(&[("a", &stream)], 2, &[Fault::Slow]);
     for (id, is_ready) in [("first", true), ("second", false)] {
-        vault.memory.begun_before(id, "a/0", None);
+        vault.memory.begun_before(id, "a-0", None);
         vault.memory.ready(id, is_ready);
     }
     vault.memory.lose_output("first");

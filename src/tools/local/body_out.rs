@@ -62,9 +62,13 @@ struct Outflow {
 impl Outflow {
     async fn next(&mut self) -> Option<io::Result<Bytes>> {
         if self.waiting.is_empty() {
-            match self.pieces.next().await? {
-                Ok(bytes) => self.waiting = bytes,
-                Err(e) => return Some(Err(e)),
+            match self.pieces.next().await {
+                Some(Ok(bytes)) => self.waiting = bytes,
+                Some(Err(e)) => return Some(Err(e)),
+                None if self.action == Some(Action::EndlessBody) => {
+                    self.waiting = vec![b' '; CHUNK].into();
+                }
+                None => return None,
             }
         }
         let mut most = usize::MAX;
@@ -124,15 +128,25 @@ pub fn response(mut reply: Reply, mut record: Record, action: Option<Action>) ->
     match action {
         Some(Action::WrongHash) => change_hashes(&mut reply, |hash| Some(other_hash(hash))),
         Some(Action::NoHash) => change_hashes(&mut reply, |_| None),
+        Some(Action::OtherId { ref id }) => change_ids(&mut reply, id),
+        Some(Action::EndlessList { markers, number }) => {
+            let next = markers.map_or(number, |markers| number % markers);
+            if let Body::Json(value) = &mut reply.body
+                && let Some(marker) = value.get_mut("Marker")
+            {
+                *marker = format!("page-{next}").into();
+            }
+        }
         _ => {}
     }
+    let is_endless = action == Some(Action::EndlessBody);
     let most = match action {
         Some(Action::Truncate { bytes }) => bytes,
         _ => u64::MAX,
     };
     let mut headers = reply.headers;
     let memory = match reply.body {
-        Body::Empty => None,
+        Body::Empty => is_endless.then(Bytes::new),
         Body::Json(value) => {
             headers.push(("Content-Type", "application/json".to_owned()));
             Some(Bytes::from(value.to_string()))
@@ -143,7 +157,9 @@ pub fn response(mut reply: Reply, mut record: Record, action: Option<Action>) ->
         }
         Body::Stored(mut stored) => {
             stored.size = stored.size.min(most);
-            headers.push(("Content-Length", stored.size.to_string()));
+            if !is_endless {
+                headers.push(("Content-Length", stored.size.to_string()));
+            }
             let size = stored.size;
             let body = flow(Pieces::Disk(read(stored)), size, action, record);
             return assemble(reply.status, headers, body);
@@ -163,10 +179,13 @@ pub fn response(mut reply: Reply, mut record: Record, action: Option<Action>) ->
                 | Action::StallAnswer { .. }
                 | Action::Drip { .. }
                 | Action::Corrupt { .. }
+                | Action::EndlessBody
         )
     );
     let body = if in_pieces {
-        headers.push(("Content-Length", size.to_string()));
+        if !is_endless {
+            headers.push(("Content-Length", size.to_string()));
+        }
         flow(Pieces::Memory(Some(bytes)), size, action, record)
     } else {
         record.sent(size);
@@ -240,6 +259,34 @@ fn change_fields(value: &mut Value, change: fn(&str) -> Option<String>) {
                 change_fields(value, change);
             }
         }
+        _ => {}
+    }
+}
+
+/// Changes the names of archives, uploads and jobs in an answer.
+fn change_ids(reply: &mut Reply, id: &str) {
+    for (name, value) in &mut reply.headers {
+        if matches!(*name, "x-amz-archive-id" | "x-amz-multipart-upload-id" | "x-amz-job-id") {
+            id.clone_into(value);
+        }
+    }
+    if let Body::Json(value) = &mut reply.body {
+        change_id_fields(value, id);
+    }
+}
+
+fn change_id_fields(value: &mut Value, id: &str) {
+    match value {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                let is_id = matches!(&**name, "ArchiveId" | "MultipartUploadId" | "JobId");
+                match value {
+                    Value::String(old) if is_id => id.clone_into(old),
+                    value => change_id_fields(value, id),
+                }
+            }
+        }
+        Value::Array(values) => values.iter_mut().for_each(|value| change_id_fields(value, id)),
         _ => {}
     }
 }

@@ -64,6 +64,13 @@ pub enum Action {
     WrongHash,
     /// Tree hashes are left out of the answer.
     NoHash,
+    /// The names of archives, uploads and jobs in the answer are this.
+    OtherId { id: String },
+    /// The list names a next page, whatever page was asked for: so many that
+    /// come in turn, or always a new one.
+    EndlessList { markers: Option<u64>, number: u64 },
+    /// The answer's body does not end: spaces follow it.
+    EndlessBody,
     /// The answer's body ends behind so many bytes, and says so.
     Truncate { bytes: u64 },
     /// A bit of this byte of the answer's body is flipped, or of its last.
@@ -92,6 +99,8 @@ struct Line {
     code: Option<String>,
     message: Option<String>,
     body: Option<String>,
+    id: Option<String>,
+    markers: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -142,15 +151,22 @@ impl Plan {
             *of += 1;
             *of
         });
-        let fits = |fault: &&Fault| {
-            let number = match fault.call {
-                None => Some(self.all),
-                wanted if wanted == call => of,
-                _ => None,
-            };
-            number.is_some_and(|number| fault.is_for(number))
+        let all = self.all;
+        let number = |fault: &Fault| match fault.call {
+            None => Some(all),
+            wanted if wanted == call => of,
+            _ => None,
         };
-        self.faults.iter().find(fits).map(|fault| fault.strike.clone())
+        let struck = self.faults.iter().find_map(|fault| {
+            let number = number(fault).filter(|number| fault.is_for(*number))?;
+            Some((fault.strike.clone(), number))
+        });
+        struck.map(|(mut strike, now)| {
+            if let Action::EndlessList { number, .. } = &mut strike.action {
+                *number = now;
+            }
+            strike
+        })
     }
 }
 
@@ -194,6 +210,8 @@ impl Line {
             ("code", self.code.is_some()),
             ("message", self.message.is_some()),
             ("body", self.body.is_some()),
+            ("id", self.id.is_some()),
+            ("markers", self.markers.is_some()),
         ];
         let bytes = self.bytes.ok_or("no \"bytes\"");
         let time = self.ms.map(Duration::from_millis).ok_or("no \"ms\"");
@@ -224,6 +242,17 @@ impl Line {
             "delay-answer" => ("delay-answer", &["ms"], Action::DelayAnswer(time?)),
             "wrong-hash" => ("wrong-hash", &[], Action::WrongHash),
             "no-hash" => ("no-hash", &[], Action::NoHash),
+            "other-id" => {
+                ("other-id", &["id"], Action::OtherId { id: self.id.unwrap_or_default() })
+            }
+            "endless-list" => {
+                let markers = self.markers;
+                if markers == Some(0) {
+                    return Err("\"markers\" is at least 1".into());
+                }
+                ("endless-list", &["markers"], Action::EndlessList { markers, number: 0 })
+            }
+            "endless-body" => ("endless-body", &[], Action::EndlessBody),
             "truncate" => ("truncate", &["bytes"], Action::Truncate { bytes: bytes? }),
             "corrupt" => ("corrupt", &["bytes"], Action::Corrupt { at: self.bytes.unwrap_or(0) }),
             "forget-upload" => ("forget-upload", &[], Action::ForgetUpload),
@@ -344,6 +373,8 @@ mod tests {
             (r#"{"do":"drop","nth":0}"#, "requests are counted from 1"),
             (r#"{"do":"drop","nth":1,"times":2}"#, "\"nth\" goes with neither"),
             (r#"{"do":"drop","times":"ever"}"#, "\"times\" is a number or \"all\""),
+            (r#"{"do":"other-id","body":"x"}"#, "\"body\" says nothing about \"other-id\""),
+            (r#"{"do":"endless-list","markers":0}"#, "\"markers\" is at least 1"),
             (r#"{"do":"refuse"}"#, "no \"status\" and no \"code\""),
             (r#"{"do":"refuse","code":"X"}"#, "no \"status\", and \"X\" has none"),
             (r#"{"do":"refuse","status":503,"message":"m"}"#, "a \"message\" needs a \"code\""),

@@ -11,7 +11,7 @@ use super::inventory::print_one;
 use super::table::minute;
 use crate::catalog::rebuild::inventoried;
 use crate::error::Result;
-use crate::line::{Archive, Deleted, Inventoried, Line, Stored};
+use crate::line::{Archive, Deleted, Id, Inventoried, Line, Stored};
 use crate::storage::Inventory;
 use crate::units;
 
@@ -25,8 +25,8 @@ pub struct Diff<'i> {
     /// Whether the catalog has the archive, and the same of it.
     known: Vec<bool>,
     /// What the catalog has and the inventory has not, or otherwise; by id.
-    lines: BTreeMap<String, Line>,
-    deleted: HashMap<String, Timestamp>,
+    lines: BTreeMap<Id, Line>,
+    deleted: HashMap<Id, Timestamp>,
     /// What is younger than that need not be in it.
     lag: SignedDuration,
 }
@@ -113,7 +113,7 @@ impl<'i> Diff<'i> {
         dest == self.dest && region == self.region
     }
 
-    fn compare(&mut self, id: String, line: Line) {
+    fn compare(&mut self, id: Id, line: Line) {
         let index = self.by_id.get(id.as_str()).copied();
         let there = index.and_then(|index| self.inventory.archives.get(index));
         let is_same = there.is_some_and(|there| match &line {

@@ -2,9 +2,9 @@
 //!
 //! None is remembered here: what the service has under way is the state.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use tokio::time::sleep;
 
@@ -12,10 +12,10 @@ use super::table::{self, Column};
 use super::{Printer, what};
 use crate::catalog::rebuild::inventoried;
 use crate::error::{Error, Result};
-use crate::line::{Inventoried, Line};
+use crate::line::{Id, Inventoried, Line};
 use crate::process::progress::Progress;
 use crate::storage::retry::Patience;
-use crate::storage::{Failure, Inventoried as Archive, Inventory, Listing, Listings};
+use crate::storage::{Answer, Failure, Inventoried as Archive, Inventory, Listing, Listings};
 use crate::units;
 
 /// The first and the longest pause between two looks at the service's list.
@@ -130,14 +130,16 @@ pub async fn newest<V: Listings>(
     let dest = vault.dest().to_string();
     let later = |what: &str| Err(Error::Unfinished(format!("{dest}: {what}")));
     let mut pause = PAUSES.0;
-    let (mut ticket, mut asked): (Option<String>, usize) = (None, 0);
+    let (began, mut first) = (Instant::now(), None);
+    let (mut ticket, mut asked): (Option<Id>, usize) = (None, 0);
     loop {
         let mut archives = Vec::new();
         let listed = patience.with(async || {
             archives.clear();
-            vault.list(ticket.as_deref(), &mut |seen| archives.push(Archive::of(seen))).await
+            vault.list(ticket.as_ref(), &mut |seen| archives.push(Archive::of(seen))).await
         });
-        match listed.await.map_err(|failure| failure.on(&dest))?.value {
+        let Answer { at, value } = listed.await.map_err(|failure| failure.on(&dest))?;
+        match value {
             Listing::AsOf(made) => {
                 let archives = archives.into_iter().collect::<Option<Vec<_>>>();
                 let archives = archives.ok_or_else(|| {
@@ -166,8 +168,50 @@ pub async fn newest<V: Listings>(
         if no_wait {
             return later("its inventory is not ready; run the same command again in a few hours");
         }
+        // By the service's clock, and by this machine's should that stand still.
+        let waited = at.duration_since(*first.get_or_insert(at));
+        let here = SignedDuration::try_from(began.elapsed()).unwrap_or(SignedDuration::MAX);
+        if waited.max(here) >= vault.limits().retrieval {
+            return later(
+                "its inventory was asked for a day ago, and is not ready; run the same command again",
+            );
+        }
         progress.say(|| format!("{dest}: waits for its inventory, which takes hours"));
         sleep(pause).await;
         pause = pause.mul_f64(1.5).min(PAUSES.1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tests::memory::{Call, Face, Failing, MemoryStorage};
+
+    #[test]
+    fn what_is_not_ready_after_a_day_is_waited_for_no_more() {
+        let memory = MemoryStorage::new(Face::Vault);
+        memory.pass(SignedDuration::from_hours(24));
+        let service = Failing::new(&memory, |call, _, _| {
+            if call == Call::List {
+                for job in memory.jobs() {
+                    memory.ready(&job.id, false);
+                }
+                memory.pass(SignedDuration::from_hours(13));
+            }
+            None
+        });
+        let patience = Patience { limit: Duration::from_secs(1) };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let progress = Progress::new(true);
+        let found = newest(&service, patience, false, &progress);
+        let error = runtime.block_on(found).unwrap_err();
+        assert_eq!(
+            (error.code(), &*error.to_string()),
+            (
+                75,
+                "glacier://cold: its inventory was asked for a day ago, and is not ready; run the same command again"
+            )
+        );
+        assert_eq!(memory.jobs().len(), 1, "asked for once");
     }
 }

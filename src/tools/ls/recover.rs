@@ -15,7 +15,7 @@ use crate::catalog::rebuild::Books;
 use crate::catalog::rebuild::manifest::{Which, copy};
 use crate::error::{Error, Result};
 use crate::hash::tree::{Hash, TreeHash};
-use crate::line::Line;
+use crate::line::{Id, Line};
 use crate::process;
 use crate::process::progress::Progress;
 use crate::storage::concurrency::Lanes;
@@ -206,7 +206,7 @@ async fn fetch<V: Retrievals>(
 /// Downloads what lacks, a piece at a time.
 async fn go_on<V: Retrievals>(
     vault: &V,
-    (job, want): (&str, Want<'_>),
+    (job, want): (&Id, Want<'_>),
     size: u64,
     download: &mut Download,
 ) -> Result<Attempt<()>> {

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::table::{self, Column};
 use super::{Printer, what};
 use crate::error::Result;
-use crate::line::{Described, Line, StreamId, Upload};
+use crate::line::{Described, Id, Line, Stored, StreamId, Upload};
 use crate::storage::retry::Patience;
 use crate::storage::{
     Dest, Destination, Failure, Job, JobState, Listings, Places, Retrievals, Uploads,
@@ -112,15 +112,15 @@ pub struct Known {
 }
 
 /// What a catalog says of some archives, by their ids.
-pub type Names = HashMap<String, Known>;
+pub type Names = HashMap<Id, Known>;
 
 /// Takes from a line of a catalog what it says of the archives that have a
 /// place in `names`.
 pub fn learn(names: &mut Names, line: Line) {
     let (id, stream, name, generation, volume) = match line {
         Line::Archive(it) => (it.archive_id, it.stream, it.name, it.generation, Some(it.volume)),
-        Line::Stored(it) => {
-            (it.manifest_id.unwrap_or_default(), it.stream, it.name, it.generation, None)
+        Line::Stored(Stored { manifest_id: Some(id), stream, name, generation, .. }) => {
+            (id, stream, name, generation, None)
         }
         _ => return,
     };
@@ -134,7 +134,7 @@ pub fn learn(names: &mut Names, line: Line) {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 #[serde(tag = "type", rename = "retrieval")]
 struct Retrieval {
-    job_id: String,
+    job_id: Id,
     dest: String,
     region: String,
     action: &'static str,
@@ -150,7 +150,7 @@ struct Retrieval {
     #[serde(skip_serializing_if = "Option::is_none")]
     size: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    archive_id: Option<String>,
+    archive_id: Option<Id>,
     #[serde(skip_serializing_if = "Option::is_none")]
     range_offset: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -243,7 +243,7 @@ pub fn print_jobs(
 pub async fn uploads<V: Listings + Uploads>(
     vault: &V,
     patience: Patience,
-    own: &BTreeSet<String>,
+    own: &BTreeSet<Id>,
     mut printer: Printer,
 ) -> Result<()> {
     let dest = vault.dest().to_string();

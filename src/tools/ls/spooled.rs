@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::Printer;
 use super::table::Column;
 use crate::error::Result;
-use crate::line::{Line, Stream, StreamId};
+use crate::line::{Id, Line, Stream, StreamId};
 use crate::process;
 use crate::spool::underway::{journal, line, snapshots};
 use crate::spool::{Holder, Spool, StreamDir};
@@ -195,7 +195,7 @@ fn next(state: State, id: StreamId, dest: Option<&str>) -> String {
 ///
 /// # Errors
 /// When the spool cannot be read.
-pub fn uploads(path: &Path, dest: &str) -> Result<BTreeSet<String>> {
+pub fn uploads(path: &Path, dest: &str) -> Result<BTreeSet<Id>> {
     let mut uploads = BTreeSet::new();
     let Some(spool) = Spool::look(path)? else { return Ok(uploads) };
     for id in spool.ids()? {

@@ -12,7 +12,7 @@ use crate::catalog::dependencies::{Closed, Held, Road};
 use crate::catalog::scan::{Skipped, is_bulk, stream_of, unreadable};
 use crate::error::{Error, Result};
 use crate::line::description::Kind;
-use crate::line::{Described, Guid, Line, Reader, Snapshot, Stored, Stream, StreamId, Text};
+use crate::line::{Described, Guid, Id, Line, Reader, Snapshot, Stored, Stream, StreamId, Text};
 use crate::process::input::Span;
 
 /// Which of the destinations, in the order in which the input names them.
@@ -28,7 +28,7 @@ pub struct Books {
     underway: Vec<Stream>,
     pub(crate) pieces: Vec<Piece>,
     /// Archives and uploads that are gone.
-    pub(super) gone: HashSet<String>,
+    pub(super) gone: HashSet<Id>,
     /// Streams of which a line is bad: it may be the `stored` line.
     pub(super) suspects: HashSet<StreamId>,
     /// A bad line may be of any stream.
@@ -49,7 +49,7 @@ pub struct Piece {
     /// Which volume of it.
     pub volume: u32,
     /// The service's name for it.
-    pub id: Box<str>,
+    pub id: Id,
     /// Bytes.
     pub size: u64,
     /// When it was stored, or begun.
@@ -152,7 +152,7 @@ impl Books {
                     stream: line.stream,
                     generation: line.generation,
                     volume: line.volume,
-                    id: line.archive_id.into(),
+                    id: line.archive_id,
                     size: line.size,
                     time: line.uploaded,
                     span,
@@ -323,7 +323,7 @@ fn piece(
     told: Told,
     place: Place,
     of: &Described,
-    (id, size, time): (String, u64, Timestamp),
+    (id, size, time): (Id, u64, Timestamp),
     span: Span,
 ) -> Option<Piece> {
     of.kind?;
@@ -333,7 +333,7 @@ fn piece(
         stream: of.stream?,
         generation: of.generation,
         volume: of.volume.unwrap_or_default(),
-        id: id.into(),
+        id,
         size,
         time,
         span,

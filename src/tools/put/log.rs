@@ -8,7 +8,7 @@ use std::io::{self, BufRead as _, BufReader, Seek as _};
 use crate::catalog::part_hashes::PartHashes;
 use crate::error::{Error, Result};
 use crate::hash::tree::Hash;
-use crate::line::{self, Deleted, Line, StreamId};
+use crate::line::{self, Deleted, Id, Line, StreamId};
 use crate::process;
 use crate::spool::StreamDir;
 use crate::spool::append::{self, Append};
@@ -121,7 +121,7 @@ struct FromCatalog {
     all: Has,
     /// Its `archive` and `stored` lines.
     lines: Vec<Line>,
-    deleted: HashSet<String>,
+    deleted: HashSet<Id>,
     /// The lines of these deletions.
     deletions: String,
 }

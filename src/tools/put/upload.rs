@@ -7,6 +7,7 @@ use std::io::{self, Read};
 use sha2::{Digest as _, Sha256};
 
 use crate::hash::tree::{Fold, Hash, LEAF, TreeHash};
+use crate::line::Id;
 use crate::spool::journal::Upload;
 use crate::storage::{Held, Seal, Sealed};
 
@@ -69,11 +70,11 @@ pub enum Phase {
     /// There is none.
     Fresh,
     /// An earlier run began it; what the service holds must be asked.
-    Resumed(String),
+    Resumed(Id),
     /// It is being begun, or asked about.
     Opening,
     /// It takes parts.
-    Open(String),
+    Open(Id),
     /// It is becoming an archive.
     Completing,
     /// It may have become one: the answer was lost, and the upload is gone.
@@ -272,7 +273,7 @@ impl Item {
     }
 
     /// Asks the service anew what it holds, and believes nothing else.
-    pub fn doubt(&mut self, upload: &str) {
+    pub fn doubt(&mut self, upload: &Id) {
         self.restart();
         self.doubted = true;
         self.phase = Phase::Resumed(upload.to_owned());

@@ -299,7 +299,7 @@ impl<'a, V: Uploads> Worker<'a, V> {
                     vault.complete(upload, seal).await.map(Outcome::Completed)
                 }
                 Ask::LookUp { about, seal, ticket } => {
-                    vault.look_up(about, seal, ticket.as_deref()).await.map(Outcome::LookedUp)
+                    vault.look_up(about, seal, ticket.as_ref()).await.map(Outcome::LookedUp)
                 }
             };
             Done { action: Some((action, taken)), result }

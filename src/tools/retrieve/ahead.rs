@@ -88,6 +88,11 @@ impl Meter {
         Busy(self)
     }
 
+    /// Whether nothing is under way.
+    pub fn is_idle(&self) -> bool {
+        self.under_way.get() == 0
+    }
+
     /// Bytes have come.
     pub fn came(&self, bytes: u64) {
         self.bytes.set(self.bytes.get().saturating_add(bytes));

@@ -9,11 +9,12 @@ mod ask;
 use std::cell::{Cell, RefCell};
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
 use crate::error::{Error, Result};
+use crate::line::Id;
 use crate::storage::{Readiness, Retrievals, Sought, Span, Tier, Unit, Want};
 use crate::tools::retrieve::Settings;
 use crate::tools::retrieve::ahead::{self, Meter, Standing, allowance, due};
@@ -32,7 +33,7 @@ pub struct Archive {
     /// Which of the vaults holds it.
     pub place: usize,
     /// The service's name for it.
-    pub id: String,
+    pub id: Id,
     /// What of it is needed, unless that is all of it.
     pub range: Option<Span>,
     /// What the user knows it as: stream and volume.
@@ -72,7 +73,7 @@ pub struct Jobs<'a, V> {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Begun {
     /// The service's name for it.
-    pub id: String,
+    pub id: Id,
     /// Its tier, if the service told.
     pub tier: Option<Tier>,
     /// When it was asked for, if the service told.
@@ -83,16 +84,18 @@ pub struct Begun {
 #[derive(Clone, Default, Debug)]
 struct State {
     job: Option<Begun>,
+    /// Since when this run waits for it.
+    since: Option<Instant>,
     /// It is being asked for: a second time would cost as much.
     asking: bool,
     ready: bool,
     /// Jobs that have failed or been forgotten in this run. They may still be
     /// listed as ready.
-    gone: Vec<String>,
+    gone: Vec<Id>,
     /// The present job has brought bytes.
     is_useful: bool,
     /// A job that somebody was told of in an earlier run.
-    known: Option<String>,
+    known: Option<Id>,
     /// The archive is not there, and what the service says.
     missing: Option<String>,
     /// Bytes that are still to be fetched; not counted without a bound.
@@ -100,13 +103,13 @@ struct State {
 }
 
 impl State {
-    fn id(&self) -> Option<&str> {
-        self.job.as_ref().map(|job| job.id.as_str())
+    fn id(&self) -> Option<&Id> {
+        self.job.as_ref().map(|job| &job.id)
     }
 
     /// What is asked after, of an archive in this state.
     fn sought<'s>(&'s self, archive: &'s Archive) -> Sought<'s> {
-        let ticket = self.id().or(self.known.as_deref());
+        let ticket = self.id().or(self.known.as_ref());
         Sought { want: archive.want(), ticket, gone: &self.gone }
     }
 }
@@ -139,7 +142,7 @@ impl<'a, V: Retrievals> Jobs<'a, V> {
     /// The same with jobs that were begun before, in the order of the
     /// archives; they are taken if the service still knows them.
     #[must_use]
-    pub fn knowing(self, jobs: impl IntoIterator<Item = Option<String>>) -> Self {
+    pub fn knowing(self, jobs: impl IntoIterator<Item = Option<Id>>) -> Self {
         self.states.borrow_mut().iter_mut().zip(jobs).for_each(|(state, job)| state.known = job);
         self
     }
@@ -280,9 +283,12 @@ impl<'a, V: Retrievals> Jobs<'a, V> {
         ahead::days(left, self.rate())
     }
 
-    /// Asks a vault how far its archives are.
-    async fn look(&self, place: usize) -> Result<()> {
-        let Some(vault) = self.vaults.get(place) else { return Ok(()) };
+    /// Asks a vault how far its archives are. Gives one that takes too long,
+    /// if there is one.
+    async fn look(&self, place: usize) -> Result<Option<usize>> {
+        let Some(vault) = self.vaults.get(place) else { return Ok(None) };
+        let longest = vault.limits().retrieval;
+        let mut late = None;
         let all = self.archives.iter().enumerate().filter(|(_, archive)| archive.place == place);
         let all = all.map(|(index, archive)| (index, archive, self.state(index)));
         let waiting: Vec<_> = all.filter(|(_, _, state)| !state.ready).collect();
@@ -291,6 +297,14 @@ impl<'a, V: Retrievals> Jobs<'a, V> {
         let found = self.settings.patience.with(async || vault.readiness(&sought).await).await;
         let found = found.map_err(|failure| failure.on(&vault.dest().to_string()))?;
         for ((index, _, before), readiness) in waiting.iter().zip(found.value) {
+            // By the service's clock, and by this machine's should that stand
+            // still.
+            if let Readiness::Coming { since, .. } = &readiness {
+                let asked = since.map(|since| found.at.duration_since(since));
+                let here = before.since.map(|since| since.elapsed());
+                let here = here.and_then(|here| SignedDuration::try_from(here).ok());
+                late = late.or((asked.max(here) >= Some(longest)).then_some(*index));
+            }
             match (readiness, before.id()) {
                 (Readiness::Failed(why), Some(id)) => self.renew(*index, id, &why).await?,
                 // What an earlier run told of is asked after once: what is gone
@@ -303,7 +317,7 @@ impl<'a, V: Retrievals> Jobs<'a, V> {
                 }
             }
         }
-        Ok(())
+        Ok(late)
     }
 
     /// Takes what brings an archive up, if there is anything.
@@ -315,8 +329,9 @@ impl<'a, V: Retrievals> Jobs<'a, V> {
             Readiness::Cold | Readiness::Failed(_) => return false,
         };
         self.change(index, |state| {
-            if state.id() != Some(id.as_str()) {
+            if state.id() != Some(id) {
                 state.job = Some(Begun { id: id.clone(), tier: *tier, requested: *requested });
+                state.since = Some(Instant::now());
             }
             state.ready = is_ready;
         });
@@ -329,7 +344,7 @@ impl<'a, V: Retrievals> Jobs<'a, V> {
     ///
     /// # Errors
     /// When it is not the first time, or nobody is to wait for the new job.
-    pub async fn renew(&self, index: usize, job: &str, why: &str) -> Result<()> {
+    pub async fn renew(&self, index: usize, job: &Id, why: &str) -> Result<()> {
         let (_, archive) = self.archive(index)?;
         let state = self.state(index);
         if state.id() != Some(job) {
@@ -351,7 +366,7 @@ impl<'a, V: Retrievals> Jobs<'a, V> {
     }
 
     /// The job of an archive, once its output is ready.
-    pub async fn ready(&self, index: usize) -> String {
+    pub async fn ready(&self, index: usize) -> Id {
         loop {
             let changed = self.changed.notified();
             if let State { job: Some(job), ready: true, .. } = self.state(index) {
@@ -365,7 +380,8 @@ impl<'a, V: Retrievals> Jobs<'a, V> {
     /// there is room.
     ///
     /// # Errors
-    /// When the service refuses, or patience is at its end.
+    /// When the service refuses, or patience is at its end; or when one of
+    /// them takes too long and nothing else comes.
     pub async fn follow(&self) -> Result<()> {
         tokio::select! {
             result = self.watch() => result,
@@ -389,8 +405,18 @@ impl<'a, V: Retrievals> Jobs<'a, V> {
                     let state = self.state(index);
                     archive.place == place && state.job.is_some() && !state.ready
                 };
-                if self.archives.iter().enumerate().any(waits) {
-                    self.look(place).await?;
+                if !self.archives.iter().enumerate().any(waits) {
+                    continue;
+                }
+                // What comes meanwhile is taken first.
+                if let Some(index) = self.look(place).await?
+                    && self.meter.is_idle()
+                {
+                    let (_, archive) = self.archive(index)?;
+                    return Err(Error::Unfinished(format!(
+                        "{}: was asked for over a day ago, and is not ready; run the same command again",
+                        archive.thing
+                    )));
                 }
             }
         }

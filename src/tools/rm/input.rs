@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use crate::error::{Error, Result};
 use crate::line::description::Kind;
-use crate::line::{Line, Reader, Stream, StreamId, Text, Upload};
+use crate::line::{Id, Line, Reader, Stream, StreamId, Text, Upload};
 
 /// An archive that is asked to go.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -29,7 +29,7 @@ pub struct Wanted {
     /// In which region.
     pub region: String,
     /// The service's name for it.
-    pub archive_id: String,
+    pub archive_id: Id,
     /// Bytes, where they are known.
     pub size: Option<u64>,
 }
@@ -152,7 +152,7 @@ impl Asked {
             Line::Upload(upload) => {
                 if upload.of.kind.is_none() {
                     self.foreign += 1;
-                } else if seen.insert(upload.upload_id.clone()) {
+                } else if seen.insert(upload.upload_id.to_string()) {
                     self.uploads.push((number, upload));
                 }
                 return;
@@ -165,7 +165,7 @@ impl Asked {
             }
             _ => return,
         };
-        if seen.insert(wanted.archive_id.clone()) {
+        if seen.insert(wanted.archive_id.to_string()) {
             self.archives.push(wanted);
         }
     }

@@ -6,7 +6,7 @@ use std::io::BufRead;
 
 use crate::catalog::{Brief, Catalog, scan};
 use crate::error::{Error, Result};
-use crate::line::{Archive, Line, Reader, Snapshot, Stored, StreamId, Text};
+use crate::line::{Archive, Id, Line, Reader, Snapshot, Stored, StreamId, Text};
 use crate::spool::underway::Underway;
 use crate::tools::receipts::Receipt;
 
@@ -126,10 +126,10 @@ impl Known {
     }
 
     /// Whether the catalog names an archive of a stream.
-    pub fn names(&self, stream: StreamId, archive_id: &str) -> bool {
+    pub fn names(&self, stream: StreamId, archive_id: &Id) -> bool {
         self.books.get(&stream).is_some_and(|books| {
             let manifests = books.stored.values().filter_map(|stored| stored.manifest_id.as_ref());
-            books.archives.values().any(|archive| archive.archive_id == archive_id)
+            books.archives.values().any(|archive| archive.archive_id == *archive_id)
                 || manifests.into_iter().any(|manifest| manifest == archive_id)
         })
     }
@@ -158,11 +158,11 @@ impl Known {
         &'a self,
         stream: StreamId,
         dest: &'a str,
-    ) -> impl Iterator<Item = (&'a Stored, &'a str)> {
+    ) -> impl Iterator<Item = (&'a Stored, &'a Id)> {
         let books = self.books.get(&stream);
         let stored = books.into_iter().flat_map(|books| books.stored.values());
         let here = stored.filter(move |stored| stored.dest == dest);
-        here.filter_map(|stored| Some((stored, stored.manifest_id.as_deref()?)))
+        here.filter_map(|stored| Some((stored, stored.manifest_id.as_ref()?)))
             .filter(|(_, manifest)| !self.is_deleted(manifest))
     }
 

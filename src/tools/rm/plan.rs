@@ -258,7 +258,7 @@ fn group(
         }
     } else if stays.is_empty() {
         for (stored, manifest) in known.manifests(stream, &here.dest) {
-            if !manifests.iter().any(|wanted| wanted.archive_id == manifest) {
+            if !manifests.iter().any(|wanted| wanted.archive_id == *manifest) {
                 manifests.push(Wanted {
                     number: 0,
                     stream,
@@ -267,7 +267,7 @@ fn group(
                     volume: None,
                     dest: stored.dest.clone(),
                     region: stored.region.clone(),
-                    archive_id: manifest.to_owned(),
+                    archive_id: manifest.clone(),
                     size: None,
                 });
             }

@@ -13,7 +13,7 @@ use futures_util::stream::FuturesUnordered;
 use super::input::Wanted;
 use super::plan::{Group, Plan};
 use crate::error::{Error, Result};
-use crate::line::{Deleted, Line, Stream, now};
+use crate::line::{Deleted, Id, Line, Stream, now};
 use crate::process;
 use crate::process::peers;
 use crate::process::worst::Worst;
@@ -150,7 +150,7 @@ impl<'a, V: Uploads + Listings + Places> Worker<'a, V> {
         }
     }
 
-    async fn abort(&self, upload: &str) -> Result<()> {
+    async fn abort(&self, upload: &Id) -> Result<()> {
         let aborted = self.wanted(async || self.vault.abort(upload).await).await?;
         aborted.map(drop).map_err(|failure| failure.on(&format!("upload {upload}")))
     }
@@ -398,12 +398,7 @@ pub fn journal(directory: &StreamDir) -> Result<Option<Journal>> {
 }
 
 /// Deletes one archive, with patience.
-async fn delete<V: Listings>(
-    vault: &V,
-    id: &str,
-    patience: Patience,
-    lanes: &Lanes,
-) -> Attempt<()> {
+async fn delete<V: Listings>(vault: &V, id: &Id, patience: Patience, lanes: &Lanes) -> Attempt<()> {
     let mut trouble = Trouble::default();
     loop {
         let attempt = {

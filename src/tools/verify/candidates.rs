@@ -362,7 +362,7 @@ mod tests {
             vec![archive(1, 0, MIB, "a"), stored(1, 2, 2 * MIB)],
             vec![archive(1, 0, MIB, "a"), stored(1, 1, 2 * MIB)],
             vec![stored(1, 1, MIB), archive(1, 0, MIB, "a")],
-            vec![archive(1, 0, 9000 * MIB, "too many parts"), stored(1, 1, 9000 * MIB)],
+            vec![archive(1, 0, 9000 * MIB, "too-many-parts"), stored(1, 1, 9000 * MIB)],
         ] {
             let counted = count([lines, vec![archive(2, 0, MIB, "b"), stored(2, 1, MIB)]].concat());
             assert_eq!(counted.volumes.len(), 1);

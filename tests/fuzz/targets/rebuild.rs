@@ -4,7 +4,7 @@ use akashita::catalog::rebuild::Books;
 use akashita::catalog::rebuild::manifest::{Which, copy};
 use akashita::hash::tree::Hash;
 use akashita::line::description::Description;
-use akashita::line::{Line, MAX, Reader, Text};
+use akashita::line::{Id, Line, MAX, Reader, Text};
 use akashita::storage::{Dest, Inventoried, Inventory};
 use akashita::tools::get::plan::Lines;
 use jiff::Timestamp;
@@ -15,7 +15,7 @@ use super::is_a_message;
 /// is a catalog that brings the stream back; or it is refused in one line.
 pub fn rebuild(data: &[u8]) {
     let mut inventory = Inventory { made: Timestamp::UNIX_EPOCH, archives: Vec::new() };
-    let archive = |archive_id: String, description: String, size, treehash| Inventoried {
+    let archive = |archive_id: Id, description: String, size, treehash| Inventoried {
         archive_id,
         description,
         size,
@@ -51,7 +51,12 @@ pub fn rebuild(data: &[u8]) {
     }
     let Some(description) = description else { return };
     let size = u64::try_from(data.len()).unwrap();
-    inventory.archives.push(archive("manifest".to_owned(), description, size, Hash::of(data)));
+    inventory.archives.push(archive(
+        "manifest".parse().unwrap(),
+        description,
+        size,
+        Hash::of(data),
+    ));
     let mut books = Books::new(&inventory, &dest, &region);
     let wanted = books.manifests();
     assert_eq!(wanted.len(), 1);

@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use akashita::hash::tree::{Hash, TreeHash};
+use akashita::line::Id;
 use akashita::line::description::Description;
 use akashita::storage::glacier::Glacier;
 use akashita::storage::rate_limit::Pace;
@@ -110,24 +111,26 @@ async fn all_calls(vault: &Glacier) {
         taken: Arc::new(AtomicU64::new(0)),
         pace: Pace::default(),
     };
-    told(vault.send("u", Place { part: 0, offset: 0 }, &body).await);
-    told(vault.held("u", 1 << 20).await);
+    let (upload, job, archive): (Id, Id, Id) =
+        ("u".parse().unwrap(), "j".parse().unwrap(), "a".parse().unwrap());
+    told(vault.send(&upload, Place { part: 0, offset: 0 }, &body).await);
+    told(vault.held(&upload, 1 << 20).await);
     let seal = Seal { size: 1, treehash: hash, composite: None, parts: [].into() };
-    told(vault.complete("u", &seal).await);
+    told(vault.complete(&upload, &seal).await);
     told(vault.look_up(&about, &seal, None).await);
-    told(vault.look_up(&about, &seal, Some("j")).await);
-    told(vault.abort("u").await);
-    let want = Want { archive: "a", version: None, span: None };
+    told(vault.look_up(&about, &seal, Some(&job)).await);
+    told(vault.abort(&upload).await);
+    let want = Want { archive: &archive, version: None, span: None };
     told(vault.request(want, Tier::Bulk, 1).await);
-    told(vault.readiness(&[Sought { want, ticket: Some("j"), gone: &[] }]).await);
+    told(vault.readiness(&[Sought { want, ticket: Some(&job), gone: &[] }]).await);
     told(vault.under_way(&mut |_| {}).await);
     let mut came = 0;
     let span = Span { offset: 0, size: 100 };
-    let read = vault.read("j", want, span, &mut |piece| came += piece.len()).await;
+    let read = vault.read(&job, want, span, &mut |piece| came += piece.len()).await;
     assert!(came <= 100 && (read.is_err() || came == 100), "{came} bytes");
     told(read);
     told(vault.list(None, &mut |_| {}).await);
-    told(vault.list(Some("j"), &mut |_| {}).await);
+    told(vault.list(Some(&job), &mut |_| {}).await);
     told(vault.unfinished(&mut |_| {}).await);
-    told(vault.delete("a", None, false).await);
+    told(vault.delete(&archive, None, false).await);
 }

@@ -1,5 +1,6 @@
 //! The faults of the matrix, and what each does to those who meet it.
 
+use super::rows::Scene::{Begun, Jobs, Listed, Raised, Rebuilt, Uploads};
 use super::rows::{Body, On};
 
 /// What a fault does to those who meet it.
@@ -13,10 +14,12 @@ pub enum Kind {
     Refuses(&'static str),
     /// The answer is damaged; if it always is, 65.
     Damages(&'static str),
+    /// What is always answered so is a lie: 65 at once.
+    Lies(&'static str),
     /// Nobody notices.
     Harmless,
 }
-use Kind::{Credentials, Damages, Harmless, Passes, Refuses};
+use Kind::{Credentials, Damages, Harmless, Lies, Passes, Refuses};
 
 pub struct Fault {
     pub name: &'static str,
@@ -69,6 +72,29 @@ fn upload(on: &On) -> bool {
     matches!(on.call, "UploadMultipartPart" | "CompleteMultipartUpload" | "ListParts")
 }
 
+/// The answer names archives, uploads or jobs, one at least.
+fn id(on: &On) -> bool {
+    match on.call {
+        "InitiateMultipartUpload" | "CompleteMultipartUpload" | "InitiateJob" | "DescribeJob" => {
+            true
+        }
+        "ListJobs" => matches!(on.scene, Begun | Jobs | Listed | Rebuilt | Raised),
+        "ListMultipartUploads" => on.scene == Uploads,
+        _ => false,
+    }
+}
+
+/// Its answer may have a body: HTTP gives a 204 none.
+fn answer(on: &On) -> bool {
+    !on.call.starts_with("Delete")
+        && !matches!(on.call, "AbortMultipartUpload" | "UploadMultipartPart")
+}
+
+/// The call lists, and its answer names the next page.
+fn list(on: &On) -> bool {
+    on.call.starts_with("List")
+}
+
 /// The call is about jobs.
 fn job(on: &On) -> bool {
     on.call.ends_with("Job") || on.call.ends_with("Jobs") || on.call == "GetJobOutput"
@@ -76,6 +102,10 @@ fn job(on: &On) -> bool {
 
 const BROKEN: &str = "*onnection *";
 const LATE: &str = "*no answer in time*";
+const NO_ID: &str =
+    "the service's answer has no good * id: an id is 1 to 255 letters, digits, \"_\" or \"-\"";
+const ENDLESS: &str = "the service's answer is longer than 1 MiB";
+const CIRCLE: &str = "the service's list goes round in a circle";
 const SERVICE: &str = "ServiceUnavailable: The service is unavailable";
 
 pub const FAULTS: &[Fault] = &[
@@ -165,6 +195,11 @@ pub const FAULTS: &[Fault] = &[
     ),
     fault("wrong hash", r#""do":"wrong-hash""#, Damages("*differs from the service's*"), hash),
     fault("no hash", r#""do":"no-hash""#, Damages("the service's answer has no tree hash"), hash),
+    fault("no id", r#""do":"other-id""#, Damages(NO_ID), id),
+    fault("path as id", r#""do":"other-id","id":"..""#, Damages(NO_ID), id),
+    fault("same page", r#""do":"endless-list","markers":1"#, Lies(CIRCLE), list),
+    fault("circle", r#""do":"endless-list","markers":3"#, Lies(CIRCLE), list),
+    fault("endless body", r#""do":"endless-body""#, Damages(ENDLESS), answer),
     fault("other hash", r#""do":"wrong-hash""#, Harmless, bytes),
     fault("late", r#""do":"delay","ms":300"#, Harmless, always),
     fault("late answer", r#""do":"delay-answer","ms":300"#, Harmless, always),

@@ -12,7 +12,7 @@ mod stage;
 
 use serde_json::Value;
 
-use faults::Kind::{Credentials, Damages, Harmless, Passes, Refuses};
+use faults::Kind::{Credentials, Damages, Harmless, Lies, Passes, Refuses};
 use faults::{FAULTS, Fault};
 use rows::Scene::{self, Changed, Empty};
 use rows::{CALLS, OTHERS, On, STAYS, WAITS};
@@ -33,11 +33,16 @@ use Times::{Ever, Once};
 pub struct Case {
     /// What to call it.
     pub name: String,
+    /// Which tool meets it.
+    pub tool: &'static str,
+    /// Which fault it is.
+    pub fault: &'static str,
+    /// How the tool ends.
+    pub code: i32,
     times: Times,
     scene: Scene,
     call: &'static str,
     plan: String,
-    code: i32,
     says: String,
 }
 
@@ -46,7 +51,8 @@ pub fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for on in CALLS {
         for fault in FAULTS.iter().filter(|fault| (fault.makes_sense)(on)) {
-            for times in [Once, Ever] {
+            let all: &[Times] = if matches!(fault.kind, Lies(_)) { &[Ever] } else { &[Once, Ever] };
+            for &times in all {
                 cases.push(case(on, fault, times));
             }
         }
@@ -73,7 +79,7 @@ fn case(on: &On, fault: &Fault, times: Times) -> Case {
         (None, kind, _) if on.scene == Changed => match kind {
             Harmless => (0, String::new()),
             Refuses(_) if fault.name == "not found" => (0, String::new()),
-            Passes(why) | Credentials(why) | Refuses(why) | Damages(why) => {
+            Passes(why) | Credentials(why) | Refuses(why) | Damages(why) | Lies(why) => {
                 (0, format!("{STAYS}{why}"))
             }
         },
@@ -85,10 +91,12 @@ fn case(on: &On, fault: &Fault, times: Times) -> Case {
             (75, format!("{}: {why}; run the same command again", on.thing))
         }
         (None, Credentials(why), Ever) => (77, format!("{}: {why}", on.thing)),
-        (None, Damages(why), Ever) => (65, format!("{}: {why}", on.thing)),
+        (None, Damages(why) | Lies(why), Ever) => (65, format!("{}: {why}", on.thing)),
     };
     Case {
         name: format!("{}: {} {:?}: {}, {times:?}", on.scene.tool(), on.call, on.scene, fault.name),
+        tool: on.scene.tool(),
+        fault: fault.name,
         times,
         scene: on.scene,
         call: on.call,

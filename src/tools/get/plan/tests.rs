@@ -6,7 +6,7 @@ use proptest::prelude::*;
 pub(crate) const MIB: u64 = LEAF as u64;
 
 /// The catalog lines of `data`, cut into parts of one MiB and volumes of
-/// `parts` parts, whose archives are called `NAME/0` and so on.
+/// `parts` parts, whose archives are called `NAME-0` and so on.
 pub(crate) fn lines(number: u8, name: &str, data: &[u8], parts: usize) -> Vec<Line> {
     let stream: StreamId = format!("{number:032x}").parse().unwrap();
     let time = "2026-01-01T00:00:00Z".parse().unwrap();
@@ -41,7 +41,7 @@ pub(crate) fn lines(number: u8, name: &str, data: &[u8], parts: usize) -> Vec<Li
             part_size: MIB,
             dest: dest.clone(),
             region: region.clone(),
-            archive_id: format!("{name}/{volume}"),
+            archive_id: format!("{}-{volume}", name.replace('@', "_")).into(),
             uploaded: time,
         }));
         offset += bytes.len() as u64;
@@ -152,7 +152,7 @@ fn the_last_archive_before_stored_counts() {
     lines.push(Line::Archive(other));
     let id =
         |lines: &[Line]| plan(lines, false).unwrap().streams[0].volumes[0].line.archive_id.clone();
-    assert_eq!(id(&lines), "t@mon/0");
+    assert_eq!(id(&lines), "t_mon-0");
     lines.push(lines[lines.len() - 2].clone());
     assert_eq!(id(&lines), "later");
 }
@@ -347,7 +347,7 @@ fn a_job_is_its_archive_and_known() {
             let range = (number == 1).then_some(part);
             Line::Job(Job {
                 archive: volume.line.clone(),
-                job_id: format!("job {number}"),
+                job_id: format!("job-{number}").into(),
                 tier: "Bulk".into(),
                 requested: "2026-01-01T00:00:00Z".parse().unwrap(),
                 range_offset: range.map(|range| range.offset),
@@ -358,7 +358,7 @@ fn a_job_is_its_archive_and_known() {
     let mut found = plan(&with_jobs, false).unwrap();
     let jobs: Vec<_> =
         found.streams[0].volumes.iter_mut().flat_map(|v| std::mem::take(&mut v.jobs)).collect();
-    assert_eq!(jobs, [(None, "job 0".to_owned()), (Some(part), "job 1".to_owned())]);
+    assert_eq!(jobs, [(None, "job-0".into()), (Some(part), "job-1".into())]);
     assert_eq!(found, expected);
 }
 

@@ -23,7 +23,7 @@ struct Service {
     fuse: Cell<Option<usize>>,
     killed: Notify,
     /// Jobs whose reply came in this run: the list may be behind.
-    told: RefCell<BTreeSet<String>>,
+    told: RefCell<BTreeSet<Id>>,
     /// The calls of this run.
     calls: Cell<usize>,
 }
@@ -204,7 +204,7 @@ impl Model {
                 *byte = byte.wrapping_add(number);
             }
             for (volume, bytes) in bytes.chunks(2 * LEAF).enumerate() {
-                archives.insert(format!("{name}/{volume}"), bytes.to_vec());
+                archives.insert(format!("{name}-{volume}"), bytes.to_vec());
             }
             all.extend(lines(number, &name, &bytes, 2));
             expected.extend_from_slice(&bytes);

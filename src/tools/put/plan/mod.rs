@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 
 use crate::hash::tree::{Fold, Hash};
 use crate::line::description::Description;
-use crate::line::{End, Line, Snapshot, Stored, Stream};
+use crate::line::{End, Id, Line, Snapshot, Stored, Stream};
 use crate::spool::journal::{Journal, Record, Target};
 use crate::storage::{Answer, Held, Limits, Lookup, Seal, Seen, Sent};
 use crate::tools::put::upload::{Item, Phase, Piece};
@@ -36,20 +36,20 @@ pub enum Ask {
     /// Begin an upload.
     Begin { about: Description },
     /// Which parts it holds.
-    List { upload: String },
+    List { upload: Id },
     /// Take a part.
-    Send { upload: String, part: usize, offset: u64, piece: Piece },
+    Send { upload: Id, part: usize, offset: u64, piece: Piece },
     /// Make an archive of the upload.
-    Complete { upload: String, seal: Seal, repeated: bool },
+    Complete { upload: Id, seal: Seal, repeated: bool },
     /// Whether there is an archive.
-    LookUp { about: Description, seal: Seal, ticket: Option<String> },
+    LookUp { about: Description, seal: Seal, ticket: Option<Id> },
 }
 
 /// What came of a request.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Outcome {
     /// The upload was begun.
-    Begun(String),
+    Begun(Id),
     /// It holds these.
     Held(Vec<Held>),
     /// It has the part.
@@ -73,7 +73,7 @@ pub enum Effect {
     /// Publish of the volume's archive.
     Clear(u32),
     /// Drop an upload at the service.
-    Abort(String),
+    Abort(Id),
     /// Say something that does not change the exit code.
     Warn(String),
     /// Make the manifest ready, and give it to [`Plan::manifest`].

@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use super::{Action, Ask, Effect, Outcome, Plan};
 use crate::error::{Error, Result};
 use crate::hash::tree::Hash;
-use crate::line::Stored;
 use crate::line::description::Description;
+use crate::line::{Id, Stored};
 use crate::spool::journal::{Completing, Confirmed, Record, Target};
 use crate::storage::{Answer, Failure, Limits, Lookup, Seal};
 use crate::tools::put::upload::{Item, Phase, Piece};
@@ -23,15 +23,15 @@ enum Step {
     Begin {
         stamp: usize,
     },
-    List(String),
+    List(Id),
     Send {
-        upload: String,
+        upload: Id,
         part: usize,
         offset: u64,
         piece: Piece,
     },
     Complete {
-        upload: String,
+        upload: Id,
         seal: Seal,
         repeated: bool,
     },
@@ -223,7 +223,7 @@ impl Plan {
                         return Err(Error::Data(format!("{target}: {what}; nothing is replaced")));
                     }
                     Lookup::Absent { as_of } => {
-                        self.not_found(target, as_of, ticket.as_deref(), &mut effects);
+                        self.not_found(target, as_of, ticket.as_ref(), &mut effects);
                     }
                     Lookup::Later(job) => {
                         self.phase(target, Phase::Waiting);
@@ -246,7 +246,7 @@ impl Plan {
         &mut self,
         target: Target,
         made: Timestamp,
-        job: Option<&str>,
+        job: Option<&Id>,
         effects: &mut Vec<Effect>,
     ) {
         let upload = self.journal.uploads.get(&target);
@@ -279,6 +279,13 @@ impl Plan {
         effects: &mut Vec<Effect>,
     ) -> Result<()> {
         let manifest_id = archive.archive_id.clone();
+        // I2: its parts would go, and nothing would bring it back.  Held by
+        // tests::cases::an_archive_with_the_name_of_another_is_none.
+        if let Some(twin) = self.journal.twin(target, &manifest_id) {
+            return Err(Error::Data(format!(
+                "{target}: the service gives it the name of {twin}, {manifest_id}; all of it is kept"
+            )));
+        }
         let treehash = archive.treehash;
         self.record(Record::archived(target, archive), effects);
         match target {
@@ -336,8 +343,8 @@ impl Plan {
     }
 
     /// Whether an upload is under way.
-    fn has(&self, target: Target, upload: &str) -> bool {
-        self.journal.uploads.get(&target).is_some_and(|known| known.id == upload)
+    fn has(&self, target: Target, upload: &Id) -> bool {
+        self.journal.uploads.get(&target).is_some_and(|known| known.id == *upload)
     }
 
     /// What a failure that no patience cures is cured by; `None` if by
@@ -389,7 +396,7 @@ impl Plan {
 
     /// A Complete that is refused may be one of parts that are not what they
     /// were announced as: they are looked at, once.
-    fn doubt(&mut self, target: Target, upload: &str) -> Option<Vec<Effect>> {
+    fn doubt(&mut self, target: Target, upload: &Id) -> Option<Vec<Effect>> {
         if !self.has(target, upload) {
             return Some(Vec::new());
         }
@@ -416,7 +423,7 @@ fn seal(asked: &Completing) -> Seal {
     Seal { size, treehash, composite, parts: [].into() }
 }
 
-fn confirmed(seal: &Seal, archive_id: String, uploaded: Timestamp) -> Confirmed {
+fn confirmed(seal: &Seal, archive_id: Id, uploaded: Timestamp) -> Confirmed {
     Confirmed { archive_id, size: seal.size, treehash: seal.treehash, uploaded }
 }
 

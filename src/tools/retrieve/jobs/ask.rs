@@ -131,7 +131,10 @@ impl<V: Retrievals> Jobs<'_, V> {
         }
         let (Requested::Begun(id) | Requested::UnderWay(id) | Requested::Readable(id)) = requested;
         let job = Begun { id, tier: Some(tier), requested: Some(Timestamp::now()) };
-        self.change(index, |state| (state.job, state.ready) = (Some(job), is_ready));
+        let since = Some(Instant::now());
+        self.change(index, |state| {
+            (state.job, state.since, state.ready) = (Some(job), since, is_ready);
+        });
     }
 
     /// The other archives of this run go without an expedited job, too.

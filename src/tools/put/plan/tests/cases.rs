@@ -323,7 +323,7 @@ fn a_manifest_of_other_bytes_is_not_the_manifest() {
     ]);
     bench.stored(ZERO, "zero", &[1, 2]);
     bench.stored(Target::Manifest, "other", &[9]);
-    let told = ("other".to_owned(), 3 * DAY);
+    let told = ("other".into(), 3 * DAY);
     bench.world.services[0].completed.insert("old".into(), told);
     let complete = bench.next().unwrap();
     assert!(matches!(complete.ask, Ask::Complete { repeated: true, .. }));
@@ -524,7 +524,7 @@ fn a_vault_that_is_silent_for_three_days_has_no_archive_of_it() {
         let bench = Bench::after(&[upload(ZERO, "lost"), completing(ZERO, &[1, 2])]);
         let mut plan = bench.plan;
         let asked = time(bench.world.now);
-        let job = "inventory".to_owned();
+        let job = Id::from("inventory");
         for record in [
             Record::unconfirmed(ZERO, asked),
             Record::Inventory { job_id: job.clone(), at: time(bench.world.now + days * DAY) },
@@ -538,5 +538,28 @@ fn a_vault_that_is_silent_for_three_days_has_no_archive_of_it() {
         let effects = plan.done(&Action { target: ZERO, ask: find }, made).unwrap();
         assert_eq!(effects.contains(&Effect::Record(Record::gone(ZERO))), is_proof, "{days}");
         assert_eq!(matches!(effects.first(), Some(Effect::Warn(_))), is_proof, "{effects:?}");
+    }
+}
+
+/// B15: a service that calls all archives the same would have all parts but
+/// those of one go.
+#[test]
+fn an_archive_with_the_name_of_another_is_none() {
+    for journal in [vec![], vec![Record::Generation { generation: 1 }]] {
+        let records = [archived(ZERO, "zero", &[1, 2]), upload(ONE, "one"), completing(ONE, &[5])];
+        let mut bench = Bench::after(&[&records[..], &journal].concat());
+        let seal = Seal { size: PART, treehash: fold(&[5]), composite: None, parts: [].into() };
+        let ask = Ask::Complete { upload: "one".into(), seal, repeated: true };
+        let complete = Action { target: ONE, ask };
+        let told = |id: &str| {
+            let value = Seen::of(id.into());
+            Outcome::Completed(Answer { at: time(0), value })
+        };
+        let why = bench.plan.done(&complete, told("zero")).unwrap_err();
+        assert_eq!(
+            (why.code(), &*why.to_string()),
+            (65, "volume 1: the service gives it the name of volume 0, zero; all of it is kept")
+        );
+        bench.plan.done(&complete, told("other")).unwrap();
     }
 }

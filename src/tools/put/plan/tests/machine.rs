@@ -297,7 +297,7 @@ impl Machine {
         has(&self.catalog, archive)
             || (journal.dest.as_deref() == Some(dest)
                 && (has(&self.journal, archive)
-                    || journal.uploads.values().any(|known| known.id == upload)))
+                    || journal.uploads.values().any(|known| known.id.as_str() == upload)))
             || self.receipts.get(dest).is_some_and(|receipt| has(receipt, archive))
     }
 

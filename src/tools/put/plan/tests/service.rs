@@ -47,12 +47,12 @@ pub struct Archive {
 #[derive(Default)]
 pub struct Service {
     pub now: i64,
-    pub uploads: BTreeMap<String, Upload>,
-    pub archives: BTreeMap<String, Archive>,
+    pub uploads: BTreeMap<Id, Upload>,
+    pub archives: BTreeMap<Id, Archive>,
     /// The archive that an upload became, and until when it is told again.
-    pub completed: BTreeMap<String, (String, i64)>,
+    pub completed: BTreeMap<Id, (Id, i64)>,
     /// When inventories were asked for.
-    jobs: BTreeMap<String, i64>,
+    jobs: BTreeMap<Id, i64>,
     /// Uploads that were begun and inventories that were asked for.
     pub names: u32,
     /// Warnings, of which some name an upload that was given up.
@@ -106,7 +106,7 @@ impl Service {
         match &action.ask {
             Ask::Begin { about } => {
                 self.names += 1;
-                let id = format!("upload-{}", self.names);
+                let id = Id::from(format!("upload-{}", self.names));
                 let description = about.text().unwrap();
                 let upload = Upload { description, touched: now, ..Upload::default() };
                 self.uploads.insert(id.clone(), upload);
@@ -160,7 +160,7 @@ impl Service {
                     return looked_up(Lookup::Later(None));
                 }
                 self.names += 1;
-                let job = format!("job-{}", self.names);
+                let job = Id::from(format!("job-{}", self.names));
                 self.jobs.insert(job.clone(), now);
                 looked_up(Lookup::Later(Some(job)))
             }
@@ -170,11 +170,11 @@ impl Service {
     fn complete(
         &mut self,
         target: Target,
-        id: &str,
+        id: &Id,
         size: u64,
         treehash: Hash,
         text: &[u8],
-    ) -> Result<String, Failure> {
+    ) -> Result<Id, Failure> {
         let missing = || Failure::Missing("no such upload".into());
         let sent = self.uploads.get(id).ok_or_else(missing)?.clone();
         let parts: Fold = sent.parts.values().map(|(_, hash)| *hash).collect();
@@ -196,17 +196,17 @@ impl Service {
         assert!(twin.is_none(), "I4: {target} is stored twice, {id} after {}", twin.unwrap().0);
         let archive = Archive {
             description,
-            upload: id.to_owned(),
+            upload: id.to_string(),
             size,
             treehash,
             created: self.now,
             deleted: None,
-            forgotten: self.given_up.iter().any(|warning| warning.ends_with(id)),
+            forgotten: self.given_up.iter().any(|warning| warning.ends_with(id.as_str())),
             text: text.to_vec(),
         };
-        let name = format!("archive-of-{id}");
+        let name = Id::from(format!("archive-of-{id}"));
         self.archives.insert(name.clone(), archive);
-        self.completed.insert(id.to_owned(), (name.clone(), self.now + IDEMPOTENT));
+        self.completed.insert(id.clone(), (name.clone(), self.now + IDEMPOTENT));
         Ok(name)
     }
 
@@ -219,8 +219,8 @@ impl Service {
 }
 
 /// An archive as the service shows it.
-pub fn seen(id: String, at: Option<Timestamp>) -> Seen {
-    Seen { id, at, ..Seen::default() }
+pub fn seen(id: Id, at: Option<Timestamp>) -> Seen {
+    Seen { at, ..Seen::of(id) }
 }
 
 impl Archive {
