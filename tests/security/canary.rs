@@ -249,6 +249,27 @@ fn a_process_that_fails_is_told_by_its_status() {
     );
 }
 
+/// It took 18 GiB in its minute.
+#[test]
+fn a_process_that_floods_is_ended_at_a_mebibyte() {
+    for (file, variable) in
+        [("config", "AWS_CONFIG_FILE"), ("credentials", "AWS_SHARED_CREDENTIALS_FILE")]
+    {
+        let place = Place::default();
+        let config = place.path(file);
+        std::fs::write(&config, "[default]\ncredential_process = yes # for ever\n").unwrap();
+        let mut put = stranger(&place, "glacier-put", &["v"]);
+        put.env_remove("AWS_ACCESS_KEY_ID").env(variable, config);
+        let begin = std::time::Instant::now();
+        run_with(&mut put, b"").failed(
+            77,
+            "no AWS credentials: credential_process printed over 1 MiB, and was ended; set \
+             AWS_PROFILE, or the keys in the environment",
+        );
+        assert!(begin.elapsed().as_secs() < 30, "{:?}", begin.elapsed());
+    }
+}
+
 #[test]
 fn a_profile_that_is_not_there_is_named() {
     let place = Place::default();

@@ -7,6 +7,7 @@ use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
 
+use crate::storage::aws::process;
 use crate::units;
 
 /// How long a connection, with TLS, may take.
@@ -45,6 +46,7 @@ fn timeout(text: &str) -> Result<Duration, String> {
 pub(super) fn loader(access: &Access, client: SharedHttpClient) -> ConfigLoader {
     let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
         .http_client(client)
+        .profile_files(process::files())
         // Every call is one attempt; pauses and patience are storage::retry's.
         .retry_config(RetryConfig::standard().with_max_attempts(1))
         // It ends streamed uploads on slow lines after seconds, though bytes

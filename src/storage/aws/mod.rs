@@ -8,6 +8,7 @@ mod dated;
 pub mod endpoint;
 mod errors;
 pub mod http;
+mod process;
 
 use aws_config::SdkConfig;
 use aws_config::identity::IdentityCache;
@@ -32,6 +33,7 @@ use self::endpoint::NotSafe;
 pub use self::errors::{classify, root_cause};
 use crate::error::{Error, Result};
 use crate::hash::tree::Hash;
+use crate::units;
 
 /// How the SDK begins to tell that a `credential_process` failed; what the
 /// process said follows.
@@ -85,7 +87,13 @@ fn no_credentials(access: &Access, why: &str) -> Error {
     let why = if why.starts_with("no credentials found in chain") {
         nowhere
     } else if let Some(status) = why.strip_prefix(PROCESS) {
-        format!("credential_process ended with {status}; run it by hand to see why")
+        let flooded = status.starts_with(process::FLOODED);
+        if flooded {
+            let most = units::bytes(process::MOST);
+            format!("credential_process printed over {most}, and was ended")
+        } else {
+            format!("credential_process ended with {status}; run it by hand to see why")
+        }
     } else {
         why.strip_suffix('.').unwrap_or(why).to_owned()
     };
