@@ -107,6 +107,11 @@ pub enum Record {
         /// The service's name for it.
         tag: String,
     },
+    /// The service took a part: written down once an hour, at most.
+    Moved {
+        /// When.
+        at: Timestamp,
+    },
     /// An inventory was asked for, to look for an archive whose Complete had
     /// no answer.
     Inventory {
@@ -268,6 +273,8 @@ pub struct Journal {
     pub earlier: BTreeMap<u32, Vec<Confirmed>>,
     /// How often the service has dropped an upload of what is not stored.
     pub losses: BTreeMap<Target, u32>,
+    /// When the service took a part, to the hour.
+    pub moved: Option<Timestamp>,
     /// The inventory that was asked for.
     pub inventory: Option<(Id, Timestamp)>,
     /// The stream, once it is stored whole.
@@ -352,6 +359,7 @@ impl Journal {
                 }
             }
             Record::Orphan { volume, archive } => self.put_by(volume, archive),
+            Record::Moved { at } => self.moved = Some(at),
             Record::Inventory { job_id, at } => self.inventory = Some((job_id, at)),
             Record::Gone { target, lost } => {
                 self.uploads.remove(&target);

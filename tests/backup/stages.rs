@@ -427,6 +427,8 @@ fn what_zfs_send_has_lost_is_in_the_log_and_in_the_status() {
             run_with(&mut store, &stream(name))
         };
         let status = || machine.script_in("akashita-status", "sh", &[], &[]).unwrap();
+        let trace = "begun 2026-11-30T22:00:00Z\nended 2026-11-30T23:00:00Z 0 0\n";
+        fs::write(machine.place.path("ran"), trace).unwrap();
         silent(&store("spill-plain.zfs"));
         assert!(status().stdout.starts_with("AKASHITA OK - "), "{}", status().stdout);
         let ended = store("spill-embedded-e.zfs");

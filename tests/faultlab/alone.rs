@@ -265,7 +265,7 @@ const ROWS: &[Row] = &[
         arguments: &[],
         ends: 2,
         needs: &[],
-        tools: "akashita-conf awk glacier-chain glacier-ls grep sed tail uname",
+        tools: "akashita-conf awk glacier-chain glacier-ls grep sed tail tr uname wc",
         later: 400,
         set: |machine| {
             two_nights(machine);

@@ -348,19 +348,16 @@ fn lies_in_ids_lists_and_lengths() {
     ));
     let server = &faulty.server;
     assert_eq!(server.upload("1048576"), "a b");
-    let list = |marker: &str| {
-        server.call(&format!("GET /-/vaults/v/multipart-uploads{marker}"), &[], b"").json()
-    };
-    assert_eq!(list("")["UploadsList"][0]["MultipartUploadId"], "../x");
+    let list = || server.call("GET /-/vaults/v/multipart-uploads", &[], b"").json();
+    assert_eq!(list()["UploadsList"][0]["MultipartUploadId"], "../x");
     let mut markers = Vec::new();
     for _ in 0..6 {
-        let marker = markers.last().map_or(String::new(), |last| format!("?marker={last}"));
-        let page = list(&marker);
+        let page = list();
         assert_eq!(page["UploadsList"].as_array().unwrap().len(), 1, "each page is whole");
         markers.push(page["Marker"].as_str().unwrap().to_owned());
     }
     assert_eq!(markers, ["page-0", "page-1", "page-0", "page-5", "page-6", "page-7"]);
-    assert_eq!(list("")["Marker"], Value::Null);
+    assert_eq!(list()["Marker"], Value::Null);
 
     let head = server.head("GET /-/vaults/v", &[], 0, &Hash::of(b"").to_string());
     let mut stream = server.connect();

@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use jiff::Timestamp;
 use serde::Serialize;
 
 use super::Printer;
@@ -66,6 +67,9 @@ pub struct Spooled {
     pub parts: u64,
     /// Their bytes.
     pub spooled_size: u64,
+    /// Seconds since the service took a part of it, to the hour.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub idle_s: Option<u64>,
     /// Where it is on its way to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dest: Option<String>,
@@ -166,6 +170,9 @@ fn spooled(
         state,
         parts,
         spooled_size,
+        idle_s: journal.moved.map(|moved| {
+            u64::try_from(Timestamp::now().duration_since(moved).as_secs()).unwrap_or(0)
+        }),
         dest: journal.dest,
         held: (!held.is_empty()).then(|| held.join(", ")),
         next,

@@ -20,11 +20,11 @@ use super::plan::{Action, Ask, Effect, Outcome, Plan};
 use super::{Settings, manifest};
 use crate::error::{Error, Result};
 use crate::hash::tree::Hash;
-use crate::line::{Failed, Line, Stamp};
+use crate::line::{Failed, Line, Stamp, now};
 use crate::process;
 use crate::process::peers;
 use crate::process::progress::Progress;
-use crate::spool::journal::Target;
+use crate::spool::journal::{Record, Target};
 use crate::spool::{Spool, StreamDir};
 use crate::storage::concurrency::Lanes;
 use crate::storage::rate_limit::Uplink;
@@ -44,6 +44,9 @@ pub const HOPELESS: u32 = 10;
 
 /// The parts in flight are not so many that they take longer than this.
 const LONG: Duration = Duration::from_mins(5);
+
+/// How often it is written down that the service took a part.
+const HOUR: Duration = Duration::from_hours(1);
 
 /// How long a chunk that has printed its last line may take to end.
 const LEAVING: Duration = Duration::from_secs(5);
@@ -79,6 +82,8 @@ pub struct Worker<'a, V> {
     meter: Meter,
     /// When the meter was read last, and how much had moved then.
     metered: (Instant, u64),
+    /// When it was last written down that a part was taken.
+    moved: Option<Instant>,
     /// A volume that is too large for the window was told.
     is_warned: bool,
     progress: Progress,
@@ -115,6 +120,7 @@ impl<'a, V: Uploads> Worker<'a, V> {
             still: (0, 0),
             meter: Meter::default(),
             metered: (Instant::now(), 0),
+            moved: None,
             is_warned: false,
             progress,
         }
@@ -338,6 +344,12 @@ impl<'a, V: Uploads> Worker<'a, V> {
             Ok(outcome) => {
                 self.troubles.remove(&key);
                 self.lanes.worked();
+                if matches!(outcome, Outcome::Sent(_))
+                    && self.moved.is_none_or(|moved| moved.elapsed() >= HOUR)
+                {
+                    self.ledger.record(&Record::Moved { at: now() })?;
+                    self.moved = Some(Instant::now());
+                }
                 let effects = self.plan.done(&action, outcome)?;
                 return self.perform(effects);
             }
