@@ -49,6 +49,31 @@ fn stores_a_snapshot_and_then_what_has_changed_in_any_sh() {
 }
 
 #[test]
+fn what_the_catalog_has_lost_is_back_before_anything_is_decided_in_any_sh() {
+    for shell in ["sh", "dash", "bash", "busybox sh"] {
+        let machine = Machine::new();
+        let Some(first) = machine.run_in(shell, &[], &[]) else { continue };
+        silent(&first);
+        let path = machine.place.path("catalog.jsonl");
+        let whole = fs::read_to_string(&path).unwrap();
+        let end = whole.rfind("{\"type\":\"stored\"").unwrap();
+        fs::write(&path, &whole[..end]).unwrap();
+        // What is only planned writes nothing.
+        machine.run_in(shell, &["-n"], &[]).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), whole[..end], "{shell}");
+        let ended = machine.run_in(shell, &[], &[]).unwrap();
+        let says = "glacier-put: warning: catalog: had not that tank/home@mon is stored; written \
+                    again, by its receipt in the spool\n";
+        assert_eq!((ended.code(), ended.stderr.as_str()), (0, says), "{shell}");
+        assert!(machine.asked().contains("send -i tank/home"), "{shell}: {}", machine.asked());
+        assert_eq!(machine.stored()[..2], GUIDS[..2], "{shell}");
+        let log = fs::read_to_string(machine.place.path("log")).unwrap();
+        assert!(log.contains(says), "{shell}: {log}");
+        silent(&machine.run_in(shell, &[], &[]).unwrap());
+    }
+}
+
+#[test]
 fn a_bookmark_is_a_base_where_the_snapshot_is_gone() {
     let machine = Machine::new();
     silent(&machine.run(&[], &[]));

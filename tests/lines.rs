@@ -331,6 +331,7 @@ mod mirror {
         size: u64,
         foreign: u64,
         later: Option<u64>,
+        refused: Option<u64>,
     }
 
     #[derive(Deserialize)]
@@ -633,6 +634,7 @@ fn full() -> Vec<String> {
     upload["spooled"] = json!(true);
     lines.push(with("upload", upload));
     lines.push(with("inventoried", described));
+    lines.push(with("inventory", json!({"later": 1, "refused": 0})));
     lines.push(with("end", json!({"misplaced": 2})));
     lines.extend(["volume", "failed", "chain", "recipe"].map(|of| example(of).to_owned()));
     lines
@@ -653,7 +655,7 @@ fn the_examples_are_read_and_written_the_same() {
         assert_eq!(line.text().unwrap(), format!("{text}\n"));
         seen.extend(fields(text).contains("type").then(|| text.split('"').nth(3).unwrap()));
     }
-    assert_eq!(seen.len(), 16, "an example of each: {seen:?}");
+    assert_eq!(seen.len(), 17, "an example of each: {seen:?}");
 }
 
 #[test]

@@ -152,7 +152,6 @@ fn explains_what_stays_and_what_goes() {
             "kept tank/home@5: last",
             "kept tank/home@6: not restorable: no chain leads to snapshot 99, which it is based on",
             "kept tank/home@7: not restorable: it is the rest of another stream (zfs send -t)",
-            "prunable tank/home@8: never stored",
         ]
     );
     let line = &ended.lines()[2];
@@ -209,26 +208,42 @@ fn offers_archives_that_no_stream_counts_once_they_are_old() {
         "\n".to_owned(),
     ]
     .concat();
-    let ids = |at: &str, more: &[&str]| {
+    let ids = |made: &str, at: &str, more: &[&str]| {
         let arguments = [&["--at", at][..], more].concat();
+        let input = if made.is_empty() { input.clone() } else { input.clone() + &listed(made) };
         offered(&prune(&arguments, &input).done())
     };
-    let counted = [
+    let superseded = [
         ("first-attempt", "superseded by generation 1"),
         ("lost-answer", "superseded by another copy"),
-        ("half", "partly deleted"),
-        ("m4", "partly deleted"),
     ];
+    let partly = [("half", "partly deleted"), ("m4", "partly deleted")];
     let goes = [("a1", "no rule keeps it"), ("m1", "no rule keeps it")];
-    let first = [&goes[..], &counted].concat();
-    assert_eq!(ids("2026-01-17T12:00:00Z", &[]), pairs(&first));
+    let late = "2026-02-17T12:00:01Z";
+    // That a line lacks proves nothing: this may be an old copy.
+    assert_eq!(ids("", late, &[]), pairs(&[&goes[..], &superseded].concat()));
+    let first = [&goes[..], &superseded, &partly].concat();
+    assert_eq!(ids("2026-01-17T12:00:00Z", late, &[]), pairs(&first));
     let volumes = [("old", "never stored"), ("young", "never stored")];
-    let later = [&goes[..], &volumes, &counted].concat();
-    assert_eq!(ids("2026-01-17T12:00:01Z", &[]), pairs(&later));
-    assert_eq!(ids("2026-02-17T12:00:01Z", &["--orphans", "none"]), pairs(&goes));
-    assert_eq!(ids("2026-01-17T12:00:01Z", &["--orphans", "30d"]), pairs(&goes));
+    let later = [&goes[..], &volumes, &superseded, &partly].concat();
+    assert_eq!(ids("2026-01-17T12:00:01Z", late, &[]), pairs(&later));
+    assert_eq!(ids(late, late, &["--orphans", "none"]), pairs(&goes));
+    assert_eq!(ids(late, "2026-01-17T12:00:01Z", &["--orphans", "30d"]), pairs(&goes));
     // They cost a fee, too.
-    assert_eq!(ids("2026-02-17T12:00:01Z", &["--free-only"]), pairs(&[]));
+    assert_eq!(ids(late, late, &["--free-only"]), pairs(&[]));
+}
+
+/// The line of an inventory that lists so many archives.
+fn listing(made: &str, archives: usize) -> String {
+    format!(
+        "{{\"type\":\"inventory\",{AT},\"made\":\"{made}\",\"age_s\":0,\"archives\":{archives},\"size\":0,\"foreign\":0}}\n"
+    )
+}
+
+/// An inventory of nothing but what the catalog knows.
+fn listed(made: &str) -> String {
+    listing(made, 1)
+        + &described("inventoried", "a1", "volume", 1, 1).replace("2026-01-20T00:00:00Z", made)
 }
 
 fn described(of: &str, id: &str, kind: &str, number: u32, day: u32) -> String {
@@ -268,24 +283,60 @@ fn offers_what_only_an_inventory_or_the_list_of_uploads_knows() {
         archive(7, 0, 0, "volume-before", 28),
     ]
     .concat();
+    let lines = input.matches("\"inventoried\"").count();
+    // Only what lies there is told, where some of it lacks.
+    for (listing, refused, is_whole) in [
+        (String::new(), "", false),
+        (listing("2026-01-20T00:00:00Z", lines + 1), "", false),
+        (listing("2026-01-20T00:00:00Z", lines), "", true),
+        (listing("2026-01-20T00:00:00Z", 1000), ",\"refused\":0", true),
+        (listing("2026-01-20T00:00:00Z", 1000), ",\"refused\":1", false),
+    ] {
+        let input = input.clone() + &listing.replace("}\n", &format!("{refused}}}\n"));
+        let ended = prune(&["--at", "2026-01-30T00:00:00Z"], &input).done();
+        let mut expected = vec![("second", "superseded by another manifest")];
+        expected.extend(is_whole.then_some(("lost", "never stored")));
+        expected.push(("stale", "never completed"));
+        assert_eq!(offered(&ended), pairs(&expected), "{listing}{refused}");
+    }
+    let input = input.clone() + &listing("2026-01-20T00:00:00Z", lines);
     let ended = prune(&["--at", "2026-01-30T00:00:00Z"], &input).done();
-    assert_eq!(
-        offered(&ended),
-        pairs(&[
-            ("second", "superseded by another manifest"),
-            ("lost", "never stored"),
-            ("stale", "never completed"),
-        ])
-    );
     // An upload is no archive: it costs nothing to abort one.
     assert_eq!(ended.lines()[2]["early_days"], Value::Null);
+    // What is in the spool is gone on with.
+    for (number, id) in [(3, "lost"), (5, "stale")] {
+        let stream = underway(number, None).replace("\"b0", "\"a0");
+        let ended = prune(&["--at", "2026-01-30T00:00:00Z"], &(input.clone() + &stream)).done();
+        assert_eq!(ended.lines().len(), 2, "{}", ended.stdout);
+        assert!(!ended.stdout.contains(&format!("\"{id}\"")));
+    }
+}
+
+#[test]
+fn what_only_an_inventory_knows_keeps_what_it_is_based_on() {
+    let ids = |input: &str| -> Vec<String> {
+        offered(&prune(&[], input)).into_iter().map(|(id, _)| id).collect()
+    };
+    let manifest = |more: &str| {
+        described("inventoried", "m6", "manifest", 6, 6).replace("}\n", &format!("{more}}}\n"))
+    };
+    let alone = manifest(",\"guid\":\"6\",\"from_guid\":\"2\"");
+    assert_eq!(ids(&(catalog() + &alone)), ["a3", "m3"]);
+    let full = manifest(",\"guid\":\"6\"");
+    assert_eq!(ids(&(catalog() + &full)), ids(&catalog()));
+    // Of a compound stream it does not tell the bases.
+    assert_eq!(ids(&(catalog() + &manifest(""))), [""; 0]);
+    let deleted =
+        "{\"type\":\"deleted\",\"archive_id\":\"m6\",\"deleted\":\"2026-02-01T00:00:00Z\"}\n";
+    assert_eq!(ids(&(catalog() + &alone + deleted)), ids(&catalog()));
 }
 
 #[test]
 fn a_bad_line_may_be_the_one_that_says_that_a_stream_is_stored() {
     let lost = |number| archive(number, 0, 0, &format!("a{number}"), 1);
     let torn = &stored(2, 0, None, 1)[..100];
-    let input = format!("{}{}{torn}\n{}", stream(1, None, 1), lost(2), lost(3));
+    let proof = listed("2026-11-01T00:00:00Z");
+    let input = format!("{}{}{torn}\n{}{proof}", stream(1, None, 1), lost(2), lost(3));
     let arguments = ["--at", "2026-12-01T00:00:00Z"];
     let ended = prune(&arguments, &input);
     assert_eq!(offered(&ended), pairs(&[("a3", "never stored")]));
@@ -293,10 +344,11 @@ fn a_bad_line_may_be_the_one_that_says_that_a_stream_is_stored() {
     let warning = "glacier-prune: warning: stdin: 1 bad line skipped, the first is 5: a torn line";
     assert_eq!(ended.stderr, format!("{warning}\n"));
     // Cut short so early that it names none.
-    let ended = prune(&arguments, &format!("{}{}{{\"type\":\"sto", stream(1, None, 1), lost(3)));
+    let ended =
+        prune(&arguments, &format!("{proof}{}{}{{\"type\":\"sto", stream(1, None, 1), lost(3)));
     assert_eq!((ended.code(), ended.stdout.as_str()), (0, ""));
     let but = "; no orphan is offered, as the line may be of any stream";
-    assert_eq!(ended.stderr, format!("{warning}{but}\n"));
+    assert_eq!(ended.stderr, format!("{}{but}\n", warning.replace("is 5", "is 7")));
 }
 
 #[test]

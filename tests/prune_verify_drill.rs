@@ -152,6 +152,8 @@ fn what_is_of_others_is_left_alone() {
     let host = format!("\"host\":\"{host}\"");
     assert!(text.contains(&host), "{text}");
     fs::write(&catalog, text.replace(&host, "\"host\":\"another\"")).unwrap();
+    // Receipts would tell that it is not.
+    fs::remove_dir_all(machine.place.path("spool")).unwrap();
     silent(&prune(&machine, &["-y"]));
     assert_eq!(archives(&machine), before);
 }
@@ -170,12 +172,35 @@ fn a_stream_that_no_line_calls_stored_stays() {
     assert!(text[..end].ends_with('\n') && text[..end].contains("@d00"), "{text}");
     fs::write(&catalog, &text[..end]).unwrap();
     let before = archives(&machine);
-    for _ in 0..2 {
-        assert_eq!(prune(&machine, &[]).stdout, "nothing would go\n");
-        silent(&prune(&machine, &["-y"]));
-        assert_eq!(archives(&machine), before);
-        let _ = fs::remove_dir_all(machine.place.path("spool"));
+    let _ = fs::remove_dir_all(machine.place.path("spool"));
+    assert_eq!(prune(&machine, &[]).stdout, "nothing would go\n");
+    silent(&prune(&machine, &["-y"]));
+    assert_eq!(archives(&machine), before);
+}
+
+#[test]
+fn nothing_goes_by_a_catalog_that_receipts_contradict() {
+    let Some(machine) = two_chains() else { return };
+    machine.configure(&format!("{CONF}keep=last=1\nfree_only=no\nlocal_keep=1\n"));
+    let (before, points) = (archives(&machine), machine.points());
+    let catalog = machine.place.path("catalog.jsonl");
+    let whole = local::catalog(&machine.place);
+    let stored = whole.rfind("{\"type\":\"stored\"").unwrap();
+    fs::write(&catalog, &whole[..stored]).unwrap();
+    for shell in ["sh", "dash", "bash", "busybox sh"] {
+        for arguments in [&["-y"][..], &[]] {
+            let Some(ended) = prune_in(&machine, shell, arguments) else { continue };
+            assert_eq!((ended.code(), ended.stdout.as_str()), (78, ""), "{shell}");
+            let says = ": has lost lines of what is stored, as receipts in the spool tell: \
+                        tank/home@d00; nothing is deleted before it has them: glacier-ls receipts \
+                        --spool ";
+            assert!(ended.stderr.contains(says), "{shell}: {}", ended.stderr);
+        }
     }
+    assert_eq!((archives(&machine), machine.points()), (before, points));
+    machine.sh("glacier-put --allow-empty my-vault </dev/null");
+    silent(&prune(&machine, &["-y"]));
+    assert!(archives(&machine) < before);
 }
 
 #[test]

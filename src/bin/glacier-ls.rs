@@ -13,7 +13,6 @@ use akashita::storage::aws::Access;
 use akashita::storage::retry::Patience;
 use akashita::storage::{Dest, Destination as _, Service as Storage, Tier};
 use akashita::tools::ls::diff::Diff;
-use akashita::tools::ls::inventory::Head;
 use akashita::tools::ls::{
     Printer, archives, catalog, inventory, receipts, recover, remote, spooled, watched,
 };
@@ -163,7 +162,7 @@ impl Inventory {
         }
         drop(progress);
         let (dest, region) = (vault.dest().to_string(), vault.region());
-        let mut head = Head::of(&found, &dest, region, Timestamp::now());
+        let mut head = inventory::head(&found, &dest, region, Timestamp::now());
         let mut printer = Printer::new(table, inventory::COLUMNS);
         let Some((input, thing)) = against else {
             return inventory::print(&found, &head, printer);
@@ -175,7 +174,7 @@ impl Inventory {
         })?;
         let difference = diff.finish();
         head.later = Some(difference.later);
-        printer.head(&head, || head.text())?;
+        inventory::print_head(&head, &mut printer)?;
         if difference.print(printer)? { Err(Error::No(String::new())) } else { Ok(()) }
     }
 }

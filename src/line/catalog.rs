@@ -303,6 +303,33 @@ pub struct Inventoried {
     pub of: Described,
 }
 
+/// The inventory that the `inventoried` lines beside it are from.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Inventory {
+    /// Which vault.
+    pub dest: String,
+    /// In which region.
+    pub region: String,
+    /// When the service made it; what was stored later is not in it.
+    pub made: Timestamp,
+    /// Seconds since then.
+    pub age_s: u64,
+    /// How many archives it lists.
+    pub archives: u64,
+    /// Their bytes.
+    pub size: u64,
+    /// How many of them are not of these tools.
+    pub foreign: u64,
+    /// Archives of the catalog that it was compared with that were stored too
+    /// late to be in it, and are not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub later: Option<u64>,
+    /// Behind the lines of a rebuilt catalog: how many manifests were not
+    /// taken, so that what they are of is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<u64>,
+}
+
 /// What an archive's description says. Without a `kind` it is none of ours,
 /// and `description` has its text.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]

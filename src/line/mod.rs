@@ -16,8 +16,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub use self::catalog::{
-    Archive, Chain, Deleted, Described, HASHES, Hashes, Inventoried, Job, Recipe, Stored, Upload,
-    Verified,
+    Archive, Chain, Deleted, Described, HASHES, Hashes, Inventoried, Inventory, Job, Recipe,
+    Stored, Upload, Verified,
 };
 pub use self::features::Features;
 pub(crate) use self::ids::is_default;
@@ -64,6 +64,7 @@ pub enum Line {
     Job(Job),
     Upload(Upload),
     Inventoried(Inventoried),
+    Inventory(Inventory),
     Recipe(Recipe),
 }
 
@@ -127,6 +128,7 @@ impl Line {
             "job" => Self::Job(fields(text)?),
             "upload" => Self::Upload(fields(text)?),
             "inventoried" => Self::Inventoried(fields(text)?),
+            "inventory" => Self::Inventory(fields(text)?),
             "recipe" => Self::Recipe(fields(text)?),
             _ => return Ok(None),
         }))

@@ -8,12 +8,14 @@
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::fs::File;
-use std::io::{self, BufReader, Read as _, Seek as _};
+use std::io::{self, BufRead, BufReader, Read as _, Seek as _};
+
+use jiff::{SignedDuration, Timestamp};
 
 use crate::catalog::scan::{select, survey};
 use crate::error::{Error, Result};
 use crate::hash::tree::Hash;
-use crate::line::{Deleted, Id, Line, Snapshot, Stored, StreamId};
+use crate::line::{Deleted, Id, Line, Reader, Stored, StreamId, Text};
 use crate::process::input::Span;
 use crate::spool::journal::Journal;
 use crate::spool::{Holder, Spool};
@@ -28,8 +30,6 @@ pub struct Receipt {
     lines: Vec<String>,
     /// The archives that it needs, and its manifest.
     archives: HashSet<Id>,
-    /// The snapshots in it.
-    pub snapshots: Vec<Snapshot>,
     /// It is the journal still: the put that stored the stream was stopped
     /// before the catalog had it.
     pub is_late: bool,
@@ -53,7 +53,7 @@ impl Receipt {
         let (catalog, _) = survey(bytes).map_err(said)?;
         let chosen = catalog.place(id).and_then(|place| catalog.link(place)).ok_or(NO_STORED)?;
         let spans = select(bytes, &[chosen]).map_err(said)?;
-        let (mut lines, mut snapshots) = (Vec::new(), Vec::new());
+        let mut lines = Vec::new();
         let (mut archives, mut stored) = (HashSet::new(), None);
         let mut check = Lines::default();
         for span in spans {
@@ -61,7 +61,6 @@ impl Receipt {
             let line = Line::parse(text)?.ok_or("a line of it is none")?;
             match &line {
                 Line::Archive(archive) => drop(archives.insert(archive.archive_id.clone())),
-                Line::Snapshot(snapshot) => snapshots.push(snapshot.clone()),
                 Line::Stored(line) => {
                     archives.extend(line.manifest_id.clone());
                     stored = Some(line.clone());
@@ -72,12 +71,7 @@ impl Receipt {
             lines.push(text.trim_end().to_owned());
         }
         check.plan(false).map_err(said)?;
-        Ok(Self { stored: stored.ok_or(NO_STORED)?, lines, archives, snapshots, is_late: false })
-    }
-
-    /// Whether the stream needs an archive, or that is its manifest.
-    pub fn names(&self, archive_id: &str) -> bool {
-        self.archives.contains(archive_id)
+        Ok(Self { stored: stored.ok_or(NO_STORED)?, lines, archives, is_late: false })
     }
 
     /// The lines, each with its newline.
@@ -131,23 +125,47 @@ impl Place {
         self.id
     }
 
+    /// The `stored` line that counts of it, before anything is compared; `None`
+    /// as [`Place::read`] says.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    fn stored(&self, spool: &Spool) -> Result<Option<Stored>> {
+        let Some(file) = self.open(spool)? else { return Ok(None) };
+        let mut stored = None;
+        let mut reader = Reader::new(BufReader::new(file));
+        let cannot = |e| Error::io(format!("{self}: cannot read"), e);
+        while let Some(text) = reader.read().map_err(cannot)? {
+            if let Text::Line(text) = text
+                && text.starts_with(r#"{"type":"stored""#)
+                && let Ok(Some(Line::Stored(line))) = Line::parse(&text)
+            {
+                stored = Some(line);
+            }
+        }
+        Ok(stored)
+    }
+
+    fn open(&self, spool: &Spool) -> Result<Option<File>> {
+        match &self.name {
+            Some(name) => spool.receipt(name),
+            // While a put works the catalog has not had its lines yet.
+            None => match spool.existing(self.id)? {
+                Some(directory) if !directory.is_locked(Holder::Put) => {
+                    directory.existing_journal()
+                }
+                _ => Ok(None),
+            },
+        }
+    }
+
     /// Reads it; `None` if it is not there any more, or is the journal of a
     /// stream that is not stored, or that a put works on.
     ///
     /// # Errors
     /// When it cannot be read; within, why it is not believed.
     pub fn read(&self, spool: &Spool) -> Result<Option<Result<Receipt, String>>> {
-        let file = match &self.name {
-            Some(name) => spool.receipt(name)?,
-            // While a put works the catalog has not had its lines yet.
-            None => match spool.existing(self.id)? {
-                Some(directory) if !directory.is_locked(Holder::Put) => {
-                    directory.existing_journal()?
-                }
-                _ => None,
-            },
-        };
-        let Some(file) = file else { return Ok(None) };
+        let Some(file) = self.open(spool)? else { return Ok(None) };
         let receipt = Receipt::read(&file, self.id)
             .map_err(|e| Error::io(format!("{self}: cannot read"), e))?;
         match receipt {
@@ -222,6 +240,151 @@ fn new_name(id: StreamId, dest: &str, region: &str) -> String {
         place = Hash::of(place.as_bytes()).to_string();
     }
     format!("{id}.{place}.jsonl")
+}
+
+/// What is known of streams that a spool calls stored, before a catalog is read:
+/// of what was stored until then that has the lines, or has lost them.
+#[derive(Debug)]
+pub struct Told(Vec<(Place, Stored)>);
+
+impl Told {
+    /// Asks the receipts of a spool.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn read(spool: &Spool) -> Result<Self> {
+        let mut told = Vec::new();
+        for place in Place::all(spool)? {
+            told.extend(place.stored(spool)?.map(|stored| (place, stored)));
+        }
+        Ok(Self(told))
+    }
+
+    /// The receipts of what a catalog has lost: it has neither their `stored`
+    /// line nor that anything of them was deleted, and no inventory that is
+    /// newer contradicts them. One that is damaged is told by glacier-ls(1).
+    ///
+    /// # Errors
+    /// When spool or catalog cannot be read.
+    pub fn lost<R: BufRead>(
+        self,
+        spool: &Spool,
+        open: impl Fn() -> Result<R>,
+    ) -> Result<Vec<Receipt>> {
+        if self.0.is_empty() {
+            return Ok(Vec::new());
+        }
+        let key = |it: &Stored| (it.stream, it.generation, it.dest.clone(), it.region.clone());
+        let (mut known, mut deleted) = (HashSet::new(), HashSet::new());
+        each(open()?, |text| {
+            if !names(text, &[r#""stored""#, r#""deleted""#]) {
+                return;
+            }
+            match Line::parse(text) {
+                Ok(Some(Line::Stored(stored))) => drop(known.insert(key(&stored))),
+                Ok(Some(Line::Deleted(line))) => deleted.extend(line.archive_id),
+                _ => {}
+            }
+        })?;
+        let mut lost = Vec::new();
+        for (place, _) in self.0.into_iter().filter(|(_, stored)| !known.contains(&key(stored))) {
+            let receipt = place.read(spool)?.and_then(std::result::Result::ok);
+            lost.extend(receipt.filter(|it| it.archives.is_disjoint(&deleted)));
+        }
+        if !lost.is_empty() {
+            let inventories = Inventories::read(open)?;
+            lost.retain(|receipt| !inventories.contradict(receipt));
+        }
+        Ok(lost)
+    }
+}
+
+/// Whether a line may be of one of these types: most need not be parsed.
+fn names(text: &str, types: &[&str]) -> bool {
+    types.iter().any(|of| text.contains(of))
+}
+
+/// Gives all lines of a catalog.
+fn each(input: impl BufRead, mut take: impl FnMut(&str)) -> Result<()> {
+    let mut reader = Reader::new(input);
+    let cannot = |e| Error::io("catalog: cannot read", e);
+    while let Some(text) = reader.read().map_err(cannot)? {
+        if let Text::Line(text) = text {
+            take(&text);
+        }
+    }
+    Ok(())
+}
+
+/// What was stored this long before an inventory was made may lack in it: the
+/// service makes one a day.
+const LAG: SignedDuration = SignedDuration::from_hours(48);
+
+/// The inventories that a catalog was rebuilt from: what they do not list is
+/// not there.
+#[derive(Debug, Default)]
+pub struct Inventories {
+    /// The newest of each destination and region.
+    made: HashMap<(String, String), Timestamp>,
+    /// The archives that the catalog names.
+    archives: HashSet<Id>,
+}
+
+impl Inventories {
+    /// Reads a catalog.
+    ///
+    /// # Errors
+    /// When reading fails.
+    pub fn read<R: BufRead>(open: impl Fn() -> Result<R>) -> Result<Self> {
+        let mut inventories = Self::default();
+        each(open()?, |text| inventories.take_head(text))?;
+        if !inventories.made.is_empty() {
+            each(open()?, |text| inventories.take_archive(text))?;
+        }
+        Ok(inventories)
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.made.is_empty()
+    }
+
+    /// Takes the next line.
+    pub fn take(&mut self, text: &str) {
+        self.take_head(text);
+        self.take_archive(text);
+    }
+
+    fn take_head(&mut self, text: &str) {
+        // Of what is in a manifest that was refused nothing is known.
+        if names(text, &[r#""inventory""#])
+            && let Ok(Some(Line::Inventory(line))) = Line::parse(text)
+            && line.refused == Some(0)
+        {
+            let made = self.made.entry((line.dest, line.region)).or_insert(line.made);
+            *made = line.made.max(*made);
+        }
+    }
+
+    fn take_archive(&mut self, text: &str) {
+        if !names(text, &[r#""archive""#, r#""inventoried""#, r#""stored""#]) {
+            return;
+        }
+        self.archives.extend(match Line::parse(text) {
+            Ok(Some(Line::Archive(line))) => Some(line.archive_id),
+            Ok(Some(Line::Inventoried(line))) => Some(line.archive_id),
+            Ok(Some(Line::Stored(line))) => line.manifest_id,
+            _ => None,
+        });
+    }
+
+    /// Whether one that is newer than a receipt lacks an archive of it.
+    pub fn contradict(&self, receipt: &Receipt) -> bool {
+        let Stored { dest, region, stored, .. } = &receipt.stored;
+        let made = self.made.get(&(dest.clone(), region.clone()));
+        made.is_some_and(|made| made.duration_since(*stored) > LAG)
+            && !receipt.archives.is_subset(&self.archives)
+    }
 }
 
 /// What a catalog has, to find out what it lacks.

@@ -27,9 +27,18 @@ fn a_lost_catalog_comes_back_from_the_receipt() {
     let (place, server, bytes, stored) = one_stored();
     fs::remove_file(place.path("catalog.jsonl")).unwrap();
     let lines = chunk(&place, "x", &bytes);
-    put(&server, &place, &["v"], &lines).done();
+    let ended = put(&server, &place, &["v"], &lines);
+    assert_eq!((ended.code(), ended.stderr), (0, written_again("x")));
     assert_eq!(sorted(&catalog(&place)), sorted(&stored.stdout));
     assert_eq!(server.calls("InitiateMultipartUpload"), 4);
+}
+
+/// What put says of a stream that the catalog had lost.
+fn written_again(name: &str) -> String {
+    format!(
+        "glacier-put: warning: catalog: had not that {name} is stored; written again, by its \
+         receipt in the spool\n"
+    )
 }
 
 #[test]
@@ -71,7 +80,8 @@ fn a_stream_that_goes_by_a_new_name_keeps_its_receipt() {
     put(&server, &place, &["v"], &cut(&["--name", "other"])).done();
     // What the receipt knows is enough without a catalog.
     fs::remove_file(place.path("catalog.jsonl")).unwrap();
-    put(&server, &place, &["v"], &cut(&[])).done();
+    let ended = put(&server, &place, &["v"], &cut(&[]));
+    assert_eq!((ended.code(), ended.stderr), (0, written_again("tank/home@mon")));
     assert_eq!(server.calls("InitiateMultipartUpload"), 3);
 }
 
@@ -90,7 +100,9 @@ fn a_vault_of_the_same_name_in_another_region_is_another() {
     assert_eq!(catalog(&place), then);
     // What the receipt knows is enough without a catalog.
     fs::remove_file(place.path("catalog.jsonl")).unwrap();
-    put(&server, &place, &elsewhere, &lines).failed(78, &message);
+    let ended = put(&server, &place, &elsewhere, &lines);
+    let says = format!("{}glacier-put: {message}\n", written_again("x"));
+    assert_eq!((ended.code(), ended.stderr), (78, says));
     put(&server, &place, &["v"], &lines).done();
     assert_eq!(server.calls("InitiateMultipartUpload"), 4);
 }

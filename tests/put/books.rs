@@ -297,8 +297,12 @@ fn a_catalog_that_lost_any_line_is_healed() {
     let chain = chained(&place).done().stdout;
     for text in cut {
         fs::write(&path, &text).unwrap();
-        let again = put(&server, &place, &["v"], &lines).done();
-        assert_eq!(sorted(&again.stdout), sorted(&stored.stdout));
+        let again = put(&server, &place, &["v"], &lines);
+        assert_eq!((again.code(), sorted(&again.stdout)), (0, sorted(&stored.stdout)));
+        let says = "glacier-put: warning: catalog: had not that x is stored; written again, by its \
+                    receipt in the spool\n";
+        let has_stored = text.lines().any(|line| line.starts_with("{\"type\":\"stored\""));
+        assert_eq!(again.stderr, if has_stored { "" } else { says });
         let healed = chained(&place);
         assert_eq!((healed.code(), &healed.stdout), (0, &chain), "{}{text}", healed.stderr);
         // Once is enough.
@@ -437,4 +441,53 @@ fn vaults_of_names_that_look_alike_have_receipts_of_their_own() {
     let left: Vec<String> =
         done().iter().map(|path| path.file_name().unwrap().to_str().unwrap().to_owned()).collect();
     assert_eq!(left, [name.replace("a-b.jsonl", &format!("a-b.{REGION}.jsonl"))]);
+}
+
+#[test]
+fn a_receipt_that_a_newer_inventory_contradicts_is_not_believed() {
+    let (place, server, bytes, stored) = one_stored();
+    let path = place.path("catalog.jsonl");
+    let lines = chunk(&place, "x", &bytes);
+    let inventory = |days: i64, refused: u32| {
+        let made = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(24 * days);
+        format!(
+            "{{\"type\":\"inventory\",\"dest\":\"glacier://v\",\"region\":\"{REGION}\",\"made\":\"{made}\",\"age_s\":0,\"archives\":0,\"size\":0,\"foreign\":0,\"refused\":{refused}}}\n"
+        )
+    };
+    let receipts = || {
+        let diff = ["receipts", "--diff", path.to_str().unwrap()];
+        run(&mut place.tool("glacier-ls", &diff))
+    };
+    // One that is too old to know, or does not know all.
+    for rebuilt in [inventory(1, 0), inventory(9, 1)] {
+        fs::write(&path, &rebuilt).unwrap();
+        assert_eq!(receipts().code(), 1);
+        let healed = put(&server, &place, &["--allow-empty", "v"], "");
+        assert!(healed.code() == 0 && healed.stderr.contains(" x is stored; written again"));
+        assert_eq!(sorted(&catalog(&place)), sorted(&(rebuilt + &stored.stdout)));
+    }
+    // One that names all archives contradicts nothing, though lines lack.
+    let all = without_type(&stored.stdout, "hashes");
+    fs::write(&path, format!("{all}{}", inventory(9, 0))).unwrap();
+    assert_eq!(receipts().code(), 1);
+
+    fs::write(&path, inventory(9, 0)).unwrap();
+    let ended = receipts();
+    assert_eq!((ended.code(), ended.stdout.as_str()), (0, ""));
+    assert!(ended.stderr.ends_with(": x: a newer inventory lacks an archive of it; left out\n"));
+    put(&server, &place, &["--allow-empty", "v"], "").done();
+    assert_eq!(catalog(&place).lines().count(), 1);
+    // It is stored anew: chunk finds out in the first run, and cuts it in the second.
+    assert_eq!(put(&server, &place, &["v"], &lines).code(), 75);
+    let uploads = server.calls("InitiateMultipartUpload");
+    put(&server, &place, &["v"], &chunk(&place, "x", &bytes)).done();
+    assert!(server.calls("InitiateMultipartUpload") > uploads);
+    chained(&place).done();
+    assert_eq!(receipts().code(), 0);
+}
+
+/// Lines, but for those of a type.
+fn without_type(lines: &str, of: &str) -> String {
+    let head = format!("{{\"type\":\"{of}\"");
+    lines.split_inclusive('\n').filter(|line| !line.starts_with(&head)).collect()
 }

@@ -140,6 +140,7 @@ impl Lines {
             | Line::Verified(_)
             | Line::Upload(_)
             | Line::Inventoried(_)
+            | Line::Inventory(_)
             | Line::Recipe(_) => {}
         }
         Ok(())

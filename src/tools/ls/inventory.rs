@@ -5,14 +5,13 @@
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
-use serde::Serialize;
 use tokio::time::sleep;
 
 use super::table::{self, Column};
 use super::{Printer, what};
 use crate::catalog::rebuild::inventoried;
 use crate::error::{Error, Result};
-use crate::line::{Id, Inventoried, Line};
+use crate::line::{Id, Inventoried, Inventory as Head, Line};
 use crate::process::progress::Progress;
 use crate::storage::retry::Patience;
 use crate::storage::{Answer, Failure, Inventoried as Archive, Inventory, Listing, Listings};
@@ -28,65 +27,48 @@ const ASKED: usize = 2;
 pub const COLUMNS: &[Column] =
     &[Column::Left("UPLOADED"), Column::Right("SIZE"), Column::Left("HOST"), Column::Left("WHAT")];
 
-/// The first line: what the others are of.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
-#[serde(tag = "type", rename = "inventory")]
-pub struct Head {
-    /// The vault.
-    pub dest: String,
-    /// Its region.
-    pub region: String,
-    /// When the service made the inventory; what was stored later is not in it.
-    pub made: Timestamp,
-    /// Seconds since then.
-    pub age_s: u64,
-    /// How many archives it lists.
-    pub archives: u64,
-    /// Their bytes.
-    pub size: u64,
-    /// How many of them are not of these tools.
-    pub foreign: u64,
-    /// Archives of the catalog that it was compared with that were stored too
-    /// late to be in it, and are not.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub later: Option<u64>,
+/// What the other lines are of, seen from `now`.
+pub fn head(inventory: &Inventory, dest: &str, region: &str, now: Timestamp) -> Head {
+    let archives = &inventory.archives;
+    let is_foreign = |archive: &&Archive| {
+        crate::line::description::Description::parse(&archive.description).is_none()
+    };
+    let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+    Head {
+        dest: dest.to_owned(),
+        region: region.to_owned(),
+        made: inventory.made,
+        age_s: table::age(inventory.made, now).as_secs(),
+        archives: count(archives.len()),
+        size: archives.iter().map(|archive| archive.size).fold(0, u64::saturating_add),
+        foreign: count(archives.iter().filter(is_foreign).count()),
+        later: None,
+        refused: None,
+    }
 }
 
-impl Head {
-    /// What an inventory is, seen from `now`.
-    pub fn of(inventory: &Inventory, dest: &str, region: &str, now: Timestamp) -> Self {
-        let archives = &inventory.archives;
-        let is_foreign = |archive: &&Archive| {
-            crate::line::description::Description::parse(&archive.description).is_none()
-        };
-        let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
-        Self {
-            dest: dest.to_owned(),
-            region: region.to_owned(),
-            made: inventory.made,
-            age_s: table::age(inventory.made, now).as_secs(),
-            archives: count(archives.len()),
-            size: archives.iter().map(|archive| archive.size).fold(0, u64::saturating_add),
-            foreign: count(archives.iter().filter(is_foreign).count()),
-            later: None,
-        }
-    }
+/// The same for people.
+fn text(head: &Head) -> String {
+    let later = head.later.filter(|later| *later > 0);
+    format!(
+        "{} in {}: {} archives, {}, {} of them not ours, as of the inventory of {} UTC, {} ago{}",
+        head.dest,
+        head.region,
+        head.archives,
+        units::bytes(head.size),
+        head.foreign,
+        table::minute(head.made),
+        units::time(Duration::from_secs(head.age_s)),
+        later.map_or_else(String::new, |later| format!("; {later} of the catalog are younger")),
+    )
+}
 
-    /// The same for people.
-    pub fn text(&self) -> String {
-        let later = self.later.filter(|later| *later > 0);
-        format!(
-            "{} in {}: {} archives, {}, {} of them not ours, as of the inventory of {} UTC, {} ago{}",
-            self.dest,
-            self.region,
-            self.archives,
-            units::bytes(self.size),
-            self.foreign,
-            table::minute(self.made),
-            units::time(Duration::from_secs(self.age_s)),
-            later.map_or_else(String::new, |later| format!("; {later} of the catalog are younger")),
-        )
-    }
+/// Prints what the other lines are of.
+///
+/// # Errors
+/// When standard output cannot take it.
+pub fn print_head(head: &Head, printer: &mut Printer) -> Result<()> {
+    printer.head(&Line::Inventory(head.clone()), || text(head))
 }
 
 /// Prints all that an inventory lists.
@@ -94,7 +76,7 @@ impl Head {
 /// # Errors
 /// When standard output cannot take it.
 pub fn print(inventory: &Inventory, head: &Head, mut printer: Printer) -> Result<()> {
-    printer.head(head, || head.text())?;
+    print_head(head, &mut printer)?;
     for archive in &inventory.archives {
         let line = inventoried(archive, inventory, &head.dest, &head.region);
         print_one(line, &mut printer)?;

@@ -9,7 +9,7 @@ use crate::line::{Reader, Text};
 use crate::process;
 use crate::spool::Spool;
 use crate::spool::append;
-use crate::tools::receipts::{Has, Place};
+use crate::tools::receipts::{Has, Inventories, Place, Receipt};
 
 /// Prints the catalog lines of the streams that the receipts of a spool call
 /// stored, in the order in which they were; where a catalog is given, of those
@@ -21,11 +21,19 @@ use crate::tools::receipts::{Has, Place};
 pub fn print(path: &Path, catalog: Option<(impl BufRead, String)>) -> Result<bool> {
     let Some(spool) = Spool::look(path)? else { return Ok(false) };
     let has = catalog.map(|(input, thing)| read(input, &thing)).transpose()?;
+    let is_lost = |receipt: &Receipt| has.as_ref().is_none_or(|(has, _)| has.lacks(receipt));
     let (mut found, mut damaged) = (Vec::new(), Vec::new());
     for place in Place::all(&spool)? {
         match place.read(&spool)? {
-            Some(Ok(receipt)) if has.as_ref().is_none_or(|has| has.lacks(&receipt)) => {
-                found.push((receipt.stored.stored, place));
+            Some(Ok(receipt)) if is_lost(&receipt) => {
+                if has.as_ref().is_some_and(|(_, inventories)| inventories.contradict(&receipt)) {
+                    process::warn(&format!(
+                        "{place}: {}: a newer inventory lacks an archive of it; left out",
+                        receipt.stored.name
+                    ));
+                } else {
+                    found.push((receipt.stored.stored, place));
+                }
             }
             Some(Err(why)) => damaged.push(format!("{place}: {why}; left out")),
             _ => {}
@@ -53,10 +61,10 @@ pub fn print(path: &Path, catalog: Option<(impl BufRead, String)>) -> Result<boo
     }
 }
 
-/// What a catalog has.
-fn read(input: impl BufRead, thing: &str) -> Result<Has> {
+/// What a catalog has, and the inventories that it was rebuilt from.
+fn read(input: impl BufRead, thing: &str) -> Result<(Has, Inventories)> {
     let mut reader = Reader::new(input).bounded();
-    let mut has = Has::default();
+    let (mut has, mut inventories) = (Has::default(), Inventories::default());
     let unreadable = |e: io::Error| match e.kind() {
         io::ErrorKind::InvalidData => Error::Data(format!("{thing}: {e}")),
         _ => Error::io(format!("{thing}: cannot read"), e),
@@ -64,7 +72,8 @@ fn read(input: impl BufRead, thing: &str) -> Result<Has> {
     while let Some(text) = reader.read().map_err(unreadable)? {
         if let Text::Line(text) = text {
             has.take(&text);
+            inventories.take(&text);
         }
     }
-    Ok(has)
+    Ok((has, inventories))
 }

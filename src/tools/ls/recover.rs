@@ -8,14 +8,16 @@ use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read as _, Seek as _, SeekFrom, Write as _};
 
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use jiff::Timestamp;
 use tokio::time::sleep;
 
+use super::inventory::head;
 use super::watched;
 use crate::catalog::rebuild::Books;
 use crate::catalog::rebuild::manifest::{Which, copy};
 use crate::error::{Error, Result};
 use crate::hash::tree::{Hash, TreeHash};
-use crate::line::{Id, Line};
+use crate::line::{Id, Inventory as Head, Line};
 use crate::process;
 use crate::process::progress::Progress;
 use crate::storage::concurrency::Lanes;
@@ -96,7 +98,8 @@ pub async fn run<V: Retrievals>(
     })
     .await?;
     let mut scratch = scratch.into_inner().map_err(|e| unusable(e.into_error()))?;
-    print(&books, &mut scratch, &spans)
+    let head = head(inventory, &vault.dest().to_string(), vault.region(), Timestamp::now());
+    print(&books, &mut scratch, &spans, head)
 }
 
 /// Writes a manifest's lines in the order of the catalog.
@@ -118,8 +121,9 @@ fn keep(
     scratch.write_all(text.as_bytes()).map_err(unusable)
 }
 
-/// Prints what was decided: the catalog, then what it leaves over.
-fn print(books: &Books<'_>, scratch: &mut File, spans: &[(u64, u64)]) -> Result<()> {
+/// Prints what was decided: the catalog, then what it leaves over. What it was
+/// made of comes last: where it stands, nothing was cut.
+fn print(books: &Books<'_>, scratch: &mut File, spans: &[(u64, u64)], head: Head) -> Result<()> {
     let decision = books.decide();
     for number in &decision.streams {
         let Some((start, size)) = spans.get(*number) else { continue };
@@ -138,6 +142,8 @@ fn print(books: &Books<'_>, scratch: &mut File, spans: &[(u64, u64)]) -> Result<
     for orphan in decision.orphans {
         super::put(&Line::Inventoried(orphan))?;
     }
+    let refused = u64::try_from(decision.refused.len()).ok();
+    super::put(&Line::Inventory(Head { refused, ..head }))?;
     decision.lacking.iter().for_each(|message| process::warn(message));
     match decision.refused.len() {
         0 => Ok(()),

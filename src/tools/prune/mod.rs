@@ -23,7 +23,7 @@ use crate::catalog::retention::Retention;
 use crate::line::{Guid, StreamId};
 use crate::prices::Prices;
 use crate::prices::early_deletion::Early;
-use crate::tools::prune::survey::{Books, Copy, dataset};
+use crate::tools::prune::survey::{Books, Copy, Dependent, dataset};
 use crate::window::Zone;
 
 /// What is asked.
@@ -86,10 +86,13 @@ pub fn judge(books: &Books, copies: &[Copy], question: &Question<'_>) -> Vec<Fat
         .collect();
     keep(copies, question, &mut fates);
     hold_needed(copies, &mut fates);
-    // What is on its way counts as stored.
-    for (name, bases) in books.underway() {
+    // What is on its way counts as stored, and what only an inventory knows.
+    for Dependent { name, bases, host } in books.dependents() {
         let holds = |copy: &Copy| {
-            copy.holds.iter().any(|it| it.guid.is_some_and(|guid| bases.contains(&guid)))
+            let is_of =
+                host == Some(&copy.stored.host) && dataset(name) == dataset(&copy.stored.name);
+            let held = |guid: Option<Guid>| guid.is_some_and(|guid| bases.contains(&guid));
+            is_of || copy.holds.iter().any(|it| held(it.guid))
         };
         let stack = (0..copies.len()).filter(|index| copies.get(*index).is_some_and(holds));
         hold(copies, stack.collect(), name, &mut fates);

@@ -1,19 +1,24 @@
 //! What lies in vaults for nothing: archives that no stored stream counts,
 //! and uploads that nobody goes on with.
 //!
-//! A stream of which a line is bad, or which lacks one, is left alone, and so
-//! is one whose manifest an inventory shows: a manifest exists of what is
-//! stored alone (I1).
+//! That no line calls a stream stored proves nothing: a catalog may be old, cut,
+//! or of another machine. So what no whole copy stands for is offered only
+//! where an inventory that is here as a whole, and was made when the stream
+//! had been quiet, has no manifest of it: a manifest exists of what is stored
+//! alone (I1). A stream of which a line is bad, or which lacks one, is left
+//! alone, and so is one on its way. Held by
+//! `tests::a_catalog_that_is_cut_offers_nothing_that_the_whole_one_needs`.
 
 use std::collections::{HashMap, HashSet};
 
 use jiff::{SignedDuration, Timestamp};
 
 use crate::catalog::dependencies::Closed;
+use crate::line::StreamId;
 use crate::prices::Prices;
 use crate::prices::early_deletion::Early;
 use crate::process::input::Span;
-use crate::tools::prune::survey::{Books, Copy, Piece, Told};
+use crate::tools::prune::survey::{Books, Copy, Piece, Place, Told};
 
 /// Something that no stored stream needs.
 #[derive(Debug, PartialEq, Eq)]
@@ -42,15 +47,17 @@ pub fn find(
         copies.iter().map(|copy| ((copy.place, copy.stored.stream), copy)).collect();
     let last = books.last_moves();
     let needed = books.needed_ids(copies);
-    let manifests: HashSet<_> = books
-        .pieces
-        .iter()
-        .filter(|piece| matches!(piece.told, Told::Inventory(_, false)))
-        .map(|piece| (piece.place, piece.stream, piece.generation))
-        .collect();
+    let inventories = books.whole_inventories();
+    let (underway, unknown) = books.open();
     // Whether a stream is quiet at a time.
     let is_quiet =
         |of, at: Timestamp| last.get(&of).is_none_or(|last| at.duration_since(*last) > age);
+    // Whether an inventory proves that nothing stored needs what lies there of it.
+    let is_proven = |of: (Place, StreamId)| {
+        let made = inventories.get(&of.0).copied();
+        made.is_some_and(|made| is_quiet(of, made.min(now))) && !unknown.contains(&of)
+    };
+    let may_tell = |stream| !books.blind && !books.suspects.contains(&stream);
     let mut order: Vec<&Piece> = books.pieces.iter().collect();
     // The catalog's own line of an archive before that of an inventory.
     order.sort_by_key(|piece| match piece.told {
@@ -69,20 +76,17 @@ pub fn find(
         let copy = homes.get(&of).copied();
         let reason = match piece.told {
             Told::Upload => Some("never completed".to_owned()),
-            _ if books.blind || books.suspects.contains(&piece.stream) => None,
+            _ if !may_tell(piece.stream) => None,
             Told::Inventory(_, false) => manifest(copy),
-            // It is stored, and this catalog does not know.
-            Told::Inventory(_, true)
-                if manifests.contains(&(piece.place, piece.stream, piece.generation))
-                    && !copy.is_some_and(|copy| covers(copy, piece)) =>
-            {
-                None
+            _ if copy.is_some_and(|copy| covers(copy, piece)) || is_proven(of) => {
+                volume(piece, copy)
             }
-            _ => volume(piece, copy),
+            _ => None,
         };
         let Some(reason) = reason else { continue };
         if !books.gone.contains(&*piece.id)
             && !needed.contains(&*piece.id)
+            && !underway.contains(&piece.stream)
             && is_quiet(of, then)
             && offered.insert(&piece.id)
         {
@@ -91,16 +95,17 @@ pub fn find(
             found.push(Orphan { span: piece.span, archive, size: piece.size, reason, early });
         }
     }
-    if !books.blind {
-        let broken = copies.iter().filter(|copy| copy.closed == Some(Closed::Deleted));
-        let quiet = broken.filter(|copy| is_quiet((copy.place, copy.stored.stream), now));
-        for copy in quiet.filter(|copy| !books.suspects.contains(&copy.stored.stream)) {
-            let manifest = copy.stored.manifest_id.as_deref();
-            if manifest.is_some_and(|id| !books.gone.contains(id)) {
-                let early = Early::of(prices, 0, copy.stored.stored, now);
-                let reason = PARTLY.to_owned();
-                found.push(Orphan { span: copy.span, archive: true, size: 0, reason, early });
-            }
+    for copy in copies.iter().filter(|copy| copy.closed == Some(Closed::Deleted)) {
+        let (of, manifest) = ((copy.place, copy.stored.stream), copy.stored.manifest_id.as_deref());
+        if may_tell(of.1)
+            && !underway.contains(&of.1)
+            && is_quiet(of, now)
+            && is_proven(of)
+            && manifest.is_some_and(|id| !books.gone.contains(id))
+        {
+            let early = Early::of(prices, 0, copy.stored.stored, now);
+            let reason = PARTLY.to_owned();
+            found.push(Orphan { span: copy.span, archive: true, size: 0, reason, early });
         }
     }
     found

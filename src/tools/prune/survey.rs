@@ -12,7 +12,9 @@ use crate::catalog::dependencies::{Closed, Held, Road};
 use crate::catalog::scan::{Skipped, is_bulk, stream_of, unreadable};
 use crate::error::{Error, Result};
 use crate::line::description::Kind;
-use crate::line::{Described, Guid, Id, Line, Reader, Snapshot, Stored, Stream, StreamId, Text};
+use crate::line::{
+    Described, Guid, Id, Inventory, Line, Reader, Snapshot, Stored, Stream, StreamId, Text,
+};
 use crate::process::input::Span;
 
 /// Which of the destinations, in the order in which the input names them.
@@ -27,6 +29,12 @@ pub struct Books {
     /// Streams that are on their way.
     underway: Vec<Stream>,
     pub(crate) pieces: Vec<Piece>,
+    /// Manifests that an inventory lists.
+    manifests: Vec<Manifest>,
+    /// Inventories, and how many archives each lists by its own line.
+    inventories: Vec<(Place, Inventory)>,
+    /// How many `inventoried` lines there are of each.
+    inventoried: HashMap<(Place, Timestamp), u64>,
     /// Archives and uploads that are gone.
     pub(super) gone: HashSet<Id>,
     /// Streams of which a line is bad: it may be the `stored` line.
@@ -58,6 +66,15 @@ pub struct Piece {
     pub span: Span,
 }
 
+/// A manifest, as an inventory lists it.
+#[derive(Debug)]
+struct Manifest {
+    place: Place,
+    stream: StreamId,
+    id: Id,
+    of: Described,
+}
+
 /// What told of a piece.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Told {
@@ -67,6 +84,17 @@ pub enum Told {
     Inventory(Timestamp, bool),
     /// The list of unfinished uploads.
     Upload,
+}
+
+/// A stream that needs what it is based on, and is no copy.
+#[derive(Debug)]
+pub(super) struct Dependent<'a> {
+    /// What it is called.
+    pub name: &'a str,
+    /// The snapshots that it is based on.
+    pub bases: HashSet<Guid>,
+    /// Where it was cut, if it may be based on any of its dataset.
+    pub host: Option<&'a str>,
 }
 
 /// A stored stream, in one destination.
@@ -160,9 +188,19 @@ impl Books {
             }
             Line::Inventoried(line) => {
                 let place = self.place(&line.dest, &line.region);
-                let told = Told::Inventory(line.inventory, line.of.kind == Some(Kind::Volume));
+                *self.inventoried.entry((place, line.inventory)).or_default() += 1;
+                let is_volume = line.of.kind == Some(Kind::Volume);
+                if let (false, Some(_), Some(stream)) = (is_volume, line.of.kind, line.of.stream) {
+                    let (id, of) = (line.archive_id.clone(), line.of.clone());
+                    self.manifests.push(Manifest { place, stream, id, of });
+                }
+                let told = Told::Inventory(line.inventory, is_volume);
                 let of = (line.archive_id, line.size, line.uploaded);
                 self.pieces.extend(piece(told, place, &line.of, of, span));
+            }
+            Line::Inventory(line) => {
+                let place = self.place(&line.dest, &line.region);
+                self.inventories.push((place, line));
             }
             Line::Upload(line) => {
                 let place = self.place(&line.dest, &line.region);
@@ -269,14 +307,58 @@ impl Books {
         }
     }
 
-    /// The streams that are on their way: the name of each, and the snapshots
-    /// that it is based on.
-    pub(super) fn underway(&self) -> impl Iterator<Item = (&str, HashSet<Guid>)> {
-        self.underway.iter().map(|stream| {
+    /// What is based on copies and is none: streams on their way, and those
+    /// that an inventory has, with a manifest that no line here knows of.
+    pub(super) fn dependents(&self) -> impl Iterator<Item = Dependent<'_>> {
+        let underway = self.underway.iter().map(|stream| {
             let inner = self.snapshots.iter().filter(|inner| inner.stream == stream.stream);
             let bases = inner.filter_map(|inner| inner.from_guid);
-            (stream.name.as_str(), bases.chain(stream.from_guid).collect())
-        })
+            let bases = bases.chain(stream.from_guid).collect();
+            Dependent { name: &stream.name, bases, host: None }
+        });
+        underway.chain(self.unknown().map(|manifest| {
+            let of = &manifest.of;
+            // Of a compound stream its description does not tell the bases.
+            let host = if of.guid.is_none() { of.host.as_deref() } else { None };
+            let name = of.name.as_deref().unwrap_or_default();
+            Dependent { name, bases: of.from_guid.into_iter().collect(), host }
+        }))
+    }
+
+    /// The manifests of an inventory of which the lines here know nothing.
+    fn unknown(&self) -> impl Iterator<Item = &Manifest> {
+        let known = self.stored.iter().filter_map(|(_, stored, _)| stored.manifest_id.as_deref());
+        let known: HashSet<&str> = known.collect();
+        let is_unknown = move |manifest: &&Manifest| {
+            !known.contains(manifest.id.as_str()) && !self.gone.contains(&manifest.id)
+        };
+        self.manifests.iter().filter(is_unknown)
+    }
+
+    /// Streams of which it is not known whether they are stored: those that
+    /// are on their way to any place, and those with such a manifest.
+    pub(super) fn open(&self) -> (HashSet<StreamId>, HashSet<(Place, StreamId)>) {
+        let underway = self.underway.iter().map(|stream| stream.stream).collect();
+        (underway, self.unknown().map(|manifest| (manifest.place, manifest.stream)).collect())
+    }
+
+    /// When the newest inventory of each place was made that is here as a
+    /// whole: each manifest of the place that it does not list is not there.
+    pub(super) fn whole_inventories(&self) -> HashMap<Place, Timestamp> {
+        let mut newest = HashMap::new();
+        for (place, inventory) in &self.inventories {
+            let lines = self.inventoried.get(&(*place, inventory.made)).copied();
+            let is_whole = match inventory.refused {
+                // Behind a rebuilt catalog, which has all that was not refused.
+                Some(refused) => refused == 0,
+                None => lines.unwrap_or_default() == inventory.archives,
+            };
+            if is_whole {
+                let made = newest.entry(*place).or_insert(inventory.made);
+                *made = inventory.made.max(*made);
+            }
+        }
+        newest
     }
 
     /// Counts the `stored` lines' manifests in, too: all ids that a stream

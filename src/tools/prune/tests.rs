@@ -438,3 +438,132 @@ proptest! {
         prop_assert_eq!(going(&free), expected);
     }
 }
+
+/// An inventory that lists all of these in a vault, as glacier-ls prints it.
+fn inventory(made: &[Made], dest: u8, time: Timestamp) -> String {
+    let here = || made.iter().filter(|made| made.dest == dest);
+    let at = format!(r#""dest":"glacier://vault-{dest}","region":"eu-central-1""#);
+    let mut lines = String::new();
+    for made in here() {
+        let (dataset, guid, from) = made.holds[0];
+        let mut of = format!(
+            r#""stream":"{}","host":"host-{}","name":"{}""#,
+            made.id(),
+            made.host,
+            made.name(dataset, guid)
+        );
+        if !made.bytes && !made.compound {
+            write!(of, r#","guid":"{guid}""#).unwrap();
+            of += &from.map(|from| format!(r#","from_guid":"{from}""#)).unwrap_or_default();
+        }
+        let uploaded = Timestamp::from_second(made.time).unwrap();
+        for (id, kind) in made.ids().into_iter().zip(["volume", "volume", "manifest"]) {
+            writeln!(
+                lines,
+                r#"{{"type":"inventoried",{at},"archive_id":"{id}","size":1,"treehash":"{HASH}","uploaded":"{uploaded}","inventory":"{time}","kind":"{kind}",{of}}}"#
+            )
+            .unwrap();
+        }
+    }
+    let count = lines.lines().count();
+    format!(
+        "{{\"type\":\"inventory\",{at},\"made\":\"{time}\",\"age_s\":1,\"archives\":{count},\"size\":0,\"foreign\":0}}\n{lines}"
+    )
+}
+
+impl Made {
+    /// Its volumes and its manifest.
+    fn ids(&self) -> [String; 3] {
+        [self.archive(0), self.archive(1), format!("m{}", self.archive(9))]
+    }
+}
+
+/// The ids that are offered by no rule of the retention, and the fates.
+fn orphans_of(text: &str, now: Timestamp) -> Option<(HashSet<String>, Vec<Copy>, Vec<Fate>)> {
+    let (books, _) = Books::read(text.as_bytes()).ok()?;
+    let copies = books.copies();
+    let prices = Prices::read(None).unwrap();
+    let keep = worded(&[(0, 1)]);
+    let question = Question { keep: &keep, zone: None, free_only: false, now, prices: &prices };
+    let fates = judge(&books, &copies, &question);
+    let orphans =
+        orphans::find(&books, &copies, jiff::SignedDuration::from_hours(24), now, &prices);
+    let lines = orphans.into_iter().map(|orphan| {
+        let start = usize::try_from(orphan.span.0).unwrap();
+        let end = start + usize::try_from(orphan.span.1).unwrap();
+        let line: serde_json::Value = serde_json::from_str(&text[start..end]).unwrap();
+        let ids = ["archive_id", "manifest_id"].map(|id| line[id].as_str());
+        ids.into_iter().flatten().next().unwrap().to_owned()
+    });
+    Some((lines.collect(), copies, fates))
+}
+
+proptest! {
+    /// Of a catalog that ends anywhere, with an inventory behind it that is
+    /// whole, one that is cut, or none: no archive of a stream is called an
+    /// orphan that the whole catalog calls stored, and no rule lets go what one is
+    /// based on that only the inventory knows.
+    #[test]
+    fn a_catalog_that_is_cut_offers_nothing_that_the_whole_one_needs(
+        made in streams(2),
+        cut in any::<prop::sample::Index>(),
+        at_line in any::<bool>(),
+        listed in prop_oneof![Just(None), (0_usize..4000).prop_map(Some), Just(Some(usize::MAX))],
+    ) {
+        let made: Vec<Made> = made.into_iter().map(|it| Made { gap: false, deleted: false, ..it }).collect();
+        let whole = text(&made);
+        let mut end = cut.index(whole.len() + 1);
+        if at_line {
+            end = whole[..end].rfind('\n').map_or(0, |end| end + 1);
+        }
+        let now = Timestamp::from_second(1_760_000_000 + 86_400 * 900).unwrap();
+        let mut text = format!("{}\n", &whole[..end]);
+        if let Some(most) = listed {
+            let all = inventory(&made, 0, now) + &inventory(&made, 1, now);
+            text += &all[..most.min(all.len())];
+        }
+        if let Some((orphans, copies, fates)) = orphans_of(&text, now) {
+            for made in &made {
+                for id in made.ids() {
+                    prop_assert!(!orphans.contains(&id), "{id}: {made:?}");
+                }
+            }
+            let cut_off = made.iter().filter(|made| {
+                !whole[..end].contains(&format!("\"manifest_id\":\"{}\"", made.ids()[2]))
+            });
+            let single = cut_off.filter(|it| !it.compound && !it.bytes && listed == Some(usize::MAX));
+            for made in single {
+                let needs = made.holds[0].2;
+                for (copy, fate) in copies.iter().zip(&fates) {
+                    let holds = copy.holds.iter().any(|it| it.guid.map(|it| it.0) == needs);
+                    let is_base = needs.is_some() && holds;
+                    prop_assert!(!is_base || !matches!(fate, Fate::Goes(_)), "{made:?}");
+                }
+            }
+        }
+    }
+
+    /// What was given up is offered once an inventory proves it.
+    #[test]
+    fn what_an_inventory_has_no_manifest_of_is_offered(made in streams(1)) {
+        let made: Vec<Made> = made.into_iter().map(|it| Made { gap: false, deleted: false, ..it }).collect();
+        let whole = text(&made);
+        let given_up = &made[0];
+        let ids = given_up.ids();
+        let lines = |text: &str, what: &str| -> String {
+            text.split_inclusive('\n').filter(|line| !line.contains(what)).collect()
+        };
+        let now = Timestamp::from_second(1_760_000_000 + 86_400 * 900).unwrap();
+        let catalog = lines(&whole, &format!("\"manifest_id\":\"{}\"", ids[2]));
+        let listed = lines(&inventory(&made, 0, now), &format!("\"archive_id\":\"{}\"", ids[2]));
+        let count = listed.lines().count() - 1;
+        let listed = listed.replace(
+            &format!("\"archives\":{},", made.len() * 3),
+            &format!("\"archives\":{count},"),
+        );
+        let (orphans, ..) = orphans_of(&(catalog.clone() + &listed), now).unwrap();
+        prop_assert_eq!(orphans, HashSet::from([ids[0].clone(), ids[1].clone()]));
+        let (orphans, ..) = orphans_of(&catalog, now).unwrap();
+        prop_assert_eq!(orphans, HashSet::new());
+    }
+}

@@ -188,6 +188,7 @@ fn stream_of(line: &Line) -> Option<StreamId> {
         | Line::Job(_)
         | Line::Upload(_)
         | Line::Inventoried(_)
+        | Line::Inventory(_)
         | Line::Recipe(_) => None,
     }
 }

@@ -13,6 +13,7 @@ pub mod plan;
 pub(crate) mod upload;
 mod worker;
 
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -35,7 +36,7 @@ use crate::spool::{Holder, Spool, underway};
 use crate::storage::rate_limit::Uplink;
 use crate::storage::retry::Patience;
 use crate::storage::{Failure, Limits, Places, Uploads};
-use crate::tools::receipts;
+use crate::tools::receipts::{self, Inventories, Receipt, Told};
 use forecast::Speed;
 use gate::Gates;
 use inbox::Inbox;
@@ -103,6 +104,12 @@ pub async fn run<V: Uploads + Places>(
 ) -> Result<()> {
     let spool = Spool::open(&settings.spool)?;
     let mut catalog = Catalog::open(&settings.catalog)?;
+    heal(&spool, &mut catalog)?;
+    let inventories = if spool.receipt_names()?.is_empty() {
+        Inventories::default()
+    } else {
+        Inventories::read(|| catalog.reader())?
+    };
     let mut inbox = Inbox::of(input);
     if settings.create_vault {
         let patience = Patience { limit: settings.patience };
@@ -112,11 +119,56 @@ pub async fn run<V: Uploads + Places>(
     let uplink = Uplink::default();
     let stored = each(&mut inbox, settings, async |inbox, stream, stamp| {
         let begun = (stream, stamp);
-        store(vault, settings, &spool, &mut catalog, &uplink, inbox, begun).await
+        let books = (&mut catalog, &inventories);
+        store(vault, settings, &spool, books, &uplink, inbox, begun).await
     })
     .await;
     put_away(&spool);
     stored
+}
+
+/// Writes what the catalog has lost of the streams that receipts call stored: it
+/// was cut, or is an older copy.
+///
+/// # Errors
+/// When the catalog cannot be written.
+fn heal(spool: &Spool, catalog: &mut Catalog) -> Result<()> {
+    // What cannot be read is told by who needs it, and keeps no other stream.
+    let lost = Told::read(spool).and_then(|told| told.lost(spool, || catalog.reader()));
+    let Ok(mut lost) = lost else { return Ok(()) };
+    lost.sort_by_key(|receipt| receipt.stored.stored);
+    for receipt in &lost {
+        catalog.append(&receipt.text())?;
+        // The end of a put that was stopped is no news.
+        if receipt.is_late {
+            continue;
+        }
+        process::warn(&format!(
+            "catalog: had not that {} is stored; written again, by its receipt in the spool",
+            receipt.stored.name
+        ));
+    }
+    Ok(())
+}
+
+/// The receipts of a stream that no newer inventory contradicts.
+///
+/// # Errors
+/// When they cannot be read.
+fn believed(spool: &Spool, inventories: &Inventories, id: StreamId) -> Result<Vec<File>> {
+    if inventories.is_empty() {
+        return spool.receipts(id);
+    }
+    let mut believed = Vec::new();
+    for file in spool.receipts(id)? {
+        let cannot = |e| Error::io(format!("stream {id}: receipt: cannot read"), e);
+        // What is damaged is seen by who needs it.
+        let receipt = Receipt::read(&file, id).map_err(cannot)?;
+        if !receipt.is_ok_and(|receipt| inventories.contradict(&receipt)) {
+            believed.push(file);
+        }
+    }
+    Ok(believed)
 }
 
 /// How long a program that was just seen to end may hold its lock.
@@ -277,7 +329,7 @@ async fn store<V: Uploads>(
     vault: &V,
     settings: &Settings,
     spool: &Spool,
-    catalog: &mut Catalog,
+    (catalog, inventories): (&mut Catalog, &Inventories),
     uplink: &Uplink,
     inbox: &mut Inbox,
     (stream, stamp): (Stream, Stamp),
@@ -290,11 +342,11 @@ async fn store<V: Uploads>(
         let strangers = refuse_strangers(vault, settings, spool, catalog);
         wanted(inbox, strangers).await??;
     }
-    let receipts = spool.receipts(id)?;
+    let believed = || believed(spool, inventories, id);
     let region = Some(vault.region());
     let (mut ledger, journal) =
-        Ledger::open(&directory, receipts, catalog, &settings.dest, region)?;
-    ledger.heal(&spool.receipts(id)?)?;
+        Ledger::open(&directory, believed()?, catalog, &settings.dest, region)?;
+    ledger.heal(&believed()?)?;
     // A stamp that cannot be obeyed is told before anything is sent.
     Gates::default().number(stamp).map_err(|e| inbox.blame(e))?;
     let (name, based) = (stream.name.clone(), stream.from_guid.is_some() || stream.compound);

@@ -19,7 +19,7 @@ pub struct Known {
     lengths: HashMap<StreamId, u32>,
     books: HashMap<StreamId, Books>,
     /// Receipts of streams that are stored, which the catalog has lost.
-    lost: Vec<Receipt>,
+    pub lost: Vec<Receipt>,
     /// What to warn of.
     pub warning: Option<String>,
 }
@@ -86,38 +86,12 @@ impl Known {
         Ok(known)
     }
 
-    /// Whether the catalog says that a stream is stored.
-    pub fn knows(&self, stored: &Stored) -> bool {
-        self.chains.knows(stored)
-    }
-
-    /// Takes what the spool knows and the catalog does not: streams that are
-    /// on their way, and those that are stored, of which it has `lost` that.
-    /// What they are based on is needed.
-    pub fn expect(&mut self, underway: &[Underway], lost: Vec<Receipt>) {
-        self.lost = lost;
+    /// Takes what the spool knows: streams that are on their way. What they are
+    /// based on is needed.
+    pub fn expect(&mut self, underway: &[Underway]) {
         let coming: Vec<(Stored, &[Snapshot])> =
             underway.iter().map(|it| (it.stored(), it.snapshots.as_slice())).collect();
-        let coming = coming.iter().map(|(stored, snapshots)| (stored, *snapshots));
-        // Without volumes, as their lines are lost.
-        let there: Vec<(Stored, &[Snapshot])> = self
-            .lost
-            .iter()
-            .map(|it| (Stored { volumes: 0, ..it.stored.clone() }, it.snapshots.as_slice()))
-            .collect();
-        let there = there.iter().map(|(stored, snapshots)| (stored, *snapshots));
-        self.chains.expect(coming.chain(there));
-    }
-
-    /// The receipt of a stream that needs an archive, if the catalog has lost
-    /// that it is stored.
-    pub fn lost_with(&self, archive_id: &str) -> Option<&Receipt> {
-        self.lost.iter().find(|it| it.names(archive_id))
-    }
-
-    /// The receipt of a stream, if the catalog has lost that it is stored.
-    pub fn lost_of(&self, stream: StreamId) -> Option<&Receipt> {
-        self.lost.iter().find(|it| it.stored.stream == stream)
+        self.chains.expect(coming.iter().map(|(stored, snapshots)| (stored, *snapshots)));
     }
 
     /// Whether an archive was deleted before.

@@ -19,19 +19,19 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::error::{Error, Result};
-use crate::line::{Line, Stored, StreamId};
+use crate::line::{Line, StreamId};
 use crate::process;
 use crate::spool::Spool;
 use crate::spool::catalog_file::Catalog;
 use crate::spool::underway;
 use crate::storage::retry::Patience;
 use crate::storage::{Failure, Listings, Places, Uploads};
-use crate::tools::receipts::{Place, Receipt};
+use crate::tools::receipts::Told;
 use crate::units;
 use input::Asked;
 use known::Known;
 use plan::{Here, Plan};
-use vault::{Said, Told};
+use vault::Said;
 use work::Worker;
 
 /// What the command line says.
@@ -88,31 +88,6 @@ fn catalog(settings: &Settings) -> Result<Option<Catalog>> {
     settings.catalog.exists().then(|| Catalog::open(&settings.catalog)).transpose()
 }
 
-/// What the receipts of the spool call stored here. What is wrong with one that
-/// is damaged is told by glacier-ls(1).
-fn stored(spool: &Spool, here: &Here) -> Result<Vec<(Place, Stored)>> {
-    let mut all = Vec::new();
-    for place in Place::all(spool)? {
-        if let Some(Ok(receipt)) = place.read(spool)?
-            && receipt.stored.dest == here.dest
-        {
-            all.push((place, receipt.stored));
-        }
-    }
-    Ok(all)
-}
-
-/// The receipts of what the catalog has lost.
-fn lost(spool: &Spool, stored: Vec<(Place, Stored)>, known: &Known) -> Result<Vec<Receipt>> {
-    let mut lost = Vec::new();
-    for (place, stored) in stored {
-        if !known.knows(&stored) {
-            lost.extend(place.read(spool)?.and_then(std::result::Result::ok));
-        }
-    }
-    Ok(lost)
-}
-
 /// Deletes what the lines on standard input name, or says what would go.
 ///
 /// # Errors
@@ -143,13 +118,14 @@ pub async fn run<V: Uploads + Listings + Places>(vault: &V, settings: &Settings)
             let wanted: HashSet<StreamId> = asked.archives.iter().map(|it| it.stream).collect();
             // The spool is read first: what it calls stored is in the catalog
             // by then, unless that has lost it.
-            let look =
-                |spool| Ok::<_, Error>((spool, underway::all(spool)?, stored(spool, &here)?));
+            let look = |spool| Ok::<_, Error>((spool, underway::all(spool)?, Told::read(spool)?));
             let spooled = spool.as_ref().map(look).transpose()?;
             let mut known = Known::read(|| catalog.reader(), &wanted)?;
-            if let Some((spool, underway, stored)) = spooled {
-                let lost = lost(spool, stored, &known)?;
-                known.expect(&underway, lost);
+            if let Some((spool, underway, told)) = spooled {
+                known.expect(&underway);
+                let mut lost = told.lost(spool, || catalog.reader())?;
+                lost.retain(|receipt| receipt.stored.dest == here.dest);
+                known.lost = lost;
             }
             Some(known)
         }
@@ -254,7 +230,7 @@ pub async fn delete_vault<V: Places>(vault: &V, settings: &Settings) -> Result<(
 }
 
 /// What the catalog says of the vault.
-fn told(settings: &Settings, dest: &str) -> Result<Told> {
+fn told(settings: &Settings, dest: &str) -> Result<vault::Told> {
     let (mut there, mut gone, mut deleted) = (HashSet::new(), HashSet::new(), None);
     if let Some(catalog) = catalog(settings)? {
         catalog.scan(dest, |text| match Line::parse(text) {
@@ -269,5 +245,5 @@ fn told(settings: &Settings, dest: &str) -> Result<Told> {
             _ => {}
         })?;
     }
-    Ok(Told { archives: there.difference(&gone).count() as u64, deleted })
+    Ok(vault::Told { archives: there.difference(&gone).count() as u64, deleted })
 }

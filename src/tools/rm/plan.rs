@@ -87,6 +87,9 @@ pub fn decide(
     here: &Here,
     break_chain: bool,
 ) -> Result<Plan> {
+    if let Some(known) = known.as_ref().filter(|_| !break_chain) {
+        forgotten(&known.lost)?;
+    }
     let mut plan = Plan::default();
     let dropped: HashSet<StreamId> =
         asked.streams.iter().map(|(_, stream)| stream.stream).collect();
@@ -125,11 +128,6 @@ pub fn decide(
         {
             return Err(refuse(wanted.number, &goes_on_with(wanted.stream)));
         }
-        let lost = known.and_then(|known| known.lost_with(&wanted.archive_id));
-        if let Some(lost) = lost.filter(|_| !break_chain) {
-            let what = format!("stdin: line {}: {}", wanted.number, lost.stored.name);
-            return Err(forgotten(&what, lost));
-        }
         let is_named = known.is_some_and(|known| known.names(wanted.stream, &wanted.archive_id));
         if !is_named && !break_chain {
             return Err(Error::Configuration(format!(
@@ -152,11 +150,6 @@ pub fn decide(
         };
         let mut lost = known.lost(ids.into_iter());
         lost.retain(|stored| !goes(stored.stream));
-        if let Some(lost) = lost.iter().find_map(|stored| known.lost_of(stored.stream)) {
-            let name = &lost.stored.name;
-            let what = format!("stdin: {name} could not be restored any more: it");
-            return Err(forgotten(&what, lost));
-        }
         plan.first
             .extend(lost.extract_if(.., |it| dropped.contains(&it.stream)).map(|it| it.stream));
         if !lost.is_empty() {
@@ -174,28 +167,39 @@ fn goes_on_with(stream: StreamId) -> String {
     format!("glacier-put goes on with stream {stream}; give its stream line too, to drop it")
 }
 
-/// Why nothing goes by a catalog that has lost a stream, or never had it.
-fn forgotten(what: &str, receipt: &Receipt) -> Error {
-    if receipt.is_late {
-        return Error::Unfinished(format!(
-            "{what} is stored, and glacier-put was stopped before the catalog had that; run it on that stream again, then the same command (or glacier-ls receipts >>CATALOG)"
-        ));
+/// Nothing goes by a catalog that has lost a stream, or never had it: what else
+/// it lacks is not known.
+fn forgotten(lost: &[Receipt]) -> Result<()> {
+    let (late, lost): (Vec<&Receipt>, Vec<&Receipt>) = lost.iter().partition(|it| it.is_late);
+    let named = |receipts: &[&Receipt]| {
+        let names = receipts.iter().map(|it| it.stored.name.as_str());
+        (!receipts.is_empty()).then(|| format!("catalog: has not that {}", some(names.collect())))
+    };
+    if let Some(what) = named(&lost) {
+        return Err(Error::Configuration(format!(
+            "{what} is stored, as its receipt in the spool says; nothing is deleted before it has (glacier-ls receipts >>CATALOG)"
+        )));
     }
-    Error::Configuration(format!(
-        "{what} is stored, as its receipt in the spool says, and the catalog has lost that; nothing is deleted before it is back (glacier-ls receipts >>CATALOG)"
-    ))
+    named(&late).map_or(Ok(()), |what| {
+        Err(Error::Unfinished(format!(
+            "{what} is stored, as glacier-put was stopped; run it on that stream again, then the same command (or glacier-ls receipts >>CATALOG)"
+        )))
+    })
+}
+
+/// Some names, and how many more there are.
+fn some(names: Vec<&str>) -> String {
+    let more = format!("{} more", names.len().saturating_sub(NAMES));
+    let is_cut = names.len() > NAMES;
+    let shown = names.into_iter().take(NAMES);
+    shown.chain(is_cut.then_some(more.as_str())).collect::<Vec<&str>>().join(", ")
 }
 
 /// Why a chain would break.
 fn needed(lost: &[Brief]) -> String {
-    let mut names: Vec<&str> = lost.iter().take(NAMES).map(|stored| &*stored.name).collect();
-    let more = format!("{} more", lost.len().saturating_sub(NAMES));
-    if lost.len() > NAMES {
-        names.push(&more);
-    }
     format!(
         "stdin: {} could not be restored any more; nothing is deleted unless their lines are there too, or with --break-chain",
-        names.join(", ")
+        some(lost.iter().map(|stored| &*stored.name).collect())
     )
 }
 
