@@ -17,11 +17,11 @@ pub const LARGEST: u64 = 4 << 30;
 /// Parts in a volume, at most.
 pub const PARTS: u64 = 8192;
 
-/// The size of a part when nothing else is said.
-pub const PART: u64 = 16 * MIB;
+/// The size of a part when nothing else is said, as an option has it.
+pub const PART: &str = "16M";
 
 /// The size of a volume when nothing else is said.
-pub const VOLUME: u64 = 4 << 30;
+pub const VOLUME: &str = "4G";
 
 /// The size of a part from an option's text.
 ///

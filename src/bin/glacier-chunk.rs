@@ -30,10 +30,10 @@ struct Options {
     #[arg(long, value_name = "DIR", help = "Keep parts in this directory [$GLACIER_SPOOL]")]
     spool: Option<PathBuf>,
     /// Bytes in a part: 2^n MiB
-    #[arg(long, value_name = "SIZE", default_value = "16M", value_parser = partsize::part)]
+    #[arg(long, value_name = "SIZE", default_value = partsize::PART, value_parser = partsize::part)]
     part_size: u64,
     /// Bytes in a volume: 2^n MiB
-    #[arg(long, value_name = "SIZE", default_value = "4G", value_parser = partsize::volume)]
+    #[arg(long, value_name = "SIZE", default_value = partsize::VOLUME, value_parser = partsize::volume)]
     volume_size: u64,
     /// Name the stream; one of ZFS has a name of its own
     #[arg(long, value_parser = name)]

@@ -1,17 +1,18 @@
 //! The worker: makes the requests that the plan wants, several at a time, and
 //! does here what it says.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Once};
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::forecast::{Meter, Speed};
 use super::gate::{Gate, Gates};
@@ -51,6 +52,9 @@ const HOUR: Duration = Duration::from_hours(1);
 /// How long a chunk that has printed its last line may take to end.
 const LEAVING: Duration = Duration::from_secs(5);
 
+/// How far apart two clocks may be before that is told.
+const SKEW: SignedDuration = SignedDuration::from_mins(5);
+
 /// A request on its way; ends with what came of it.
 type Running<'a> = Pin<Box<dyn Future<Output = Done> + 'a>>;
 
@@ -74,6 +78,8 @@ pub struct Worker<'a, V> {
     moving: Vec<Arc<AtomicU64>>,
     lanes: Rc<Lanes>,
     uplink: Uplink,
+    /// How far the service's clock is ahead of this machine's.
+    skew: Rc<Cell<SignedDuration>>,
     troubles: BTreeMap<(Target, Option<usize>), Trouble>,
     input_ended: bool,
     failed: Option<Failed>,
@@ -114,6 +120,7 @@ impl<'a, V: Uploads> Worker<'a, V> {
             moving: Vec::new(),
             lanes: Rc::new(Lanes::new(settings.concurrency)),
             uplink,
+            skew: Rc::default(),
             troubles: BTreeMap::new(),
             input_ended: false,
             failed: None,
@@ -222,12 +229,34 @@ impl<'a, V: Uploads> Worker<'a, V> {
         }
     }
 
+    /// What the service's clock says, as far as it was heard: what is proven by
+    /// an order of times is proven by those of one clock.
+    fn time(&self) -> Timestamp {
+        Timestamp::now() + self.skew.get()
+    }
+
+    /// Tells, once a run, that this machine's clock is wrong.
+    fn tell_skew(&self) {
+        static TOLD: Once = Once::new();
+        let skew = self.skew.get();
+        if skew.abs() > SKEW {
+            TOLD.call_once(|| {
+                let way = if skew.is_negative() { "ahead of" } else { "behind" };
+                process::warn(&format!(
+                    "this machine's clock is {} min {way} that of {}, which counts for what is stored",
+                    skew.abs().as_mins(),
+                    self.vault.dest()
+                ));
+            });
+        }
+    }
+
     /// Starts what can be started.
     fn start(&mut self) -> Result<()> {
         while self.running.len() < self.lanes.open().min(self.useful()) {
             let gates = &self.gates;
             let open = |stamp| gates.gate(stamp).is_open();
-            let Some((effects, action)) = self.plan.next(Timestamp::now(), open)? else { break };
+            let Some((effects, action)) = self.plan.next(self.time(), open)? else { break };
             self.perform(effects)?;
             let attempt = self.attempt(action, Duration::ZERO)?;
             self.running.push(attempt);
@@ -277,16 +306,19 @@ impl<'a, V: Uploads> Worker<'a, V> {
         let part_size = self.plan.stream().part_size;
         let grace = self.settings.grace;
         let lanes = Rc::clone(&self.lanes);
+        let skew = Rc::clone(&self.skew);
+        let heard = move |at: Timestamp| skew.set(at.duration_since(Timestamp::now()));
         Ok(Box::pin(async move {
             tokio::time::sleep(pause).await;
             let _lane = lanes.enter().await;
             let result = match &action.ask {
-                Ask::Begin { about } => vault
-                    .begin(about, part_size, &Terms::default())
-                    .await
-                    .map(|begun| Outcome::Begun(begun.value.upload)),
+                Ask::Begin { about } => {
+                    let begun = vault.begin(about, part_size, &Terms::default()).await;
+                    begun.inspect(|begun| heard(begun.at)).map(|it| Outcome::Begun(it.value.upload))
+                }
                 Ask::List { upload } => {
-                    vault.held(upload, part_size).await.map(|held| Outcome::Held(held.value))
+                    let held = vault.held(upload, part_size).await;
+                    held.inspect(|held| heard(held.at)).map(|it| Outcome::Held(it.value))
                 }
                 Ask::Send { upload, .. } => match &body {
                     // I7: the window is looked at when the request starts,
@@ -295,7 +327,7 @@ impl<'a, V: Uploads> Worker<'a, V> {
                     // and a_clock_that_jumps_sends_nothing_outside_of_the_window.
                     Some((gate, at, body)) if gate.is_open() => tokio::select! {
                         sent = vault.send(upload, *at, body) => {
-                            sent.map(|sent| Outcome::Sent(sent.value))
+                            sent.inspect(|sent| heard(sent.at)).map(|it| Outcome::Sent(it.value))
                         }
                         () = gate.closed(grace) => Ok(Outcome::Stopped),
                     },
@@ -335,6 +367,10 @@ impl<'a, V: Uploads> Worker<'a, V> {
             return Ok(());
         };
         self.moving.retain(|moving| !Arc::ptr_eq(moving, &taken));
+        // Its answer came just now; a clock may be set while a part is sent.
+        if matches!(action.ask, Ask::Complete { .. }) {
+            self.tell_skew();
+        }
         let part = match &action.ask {
             Ask::Send { part, .. } => Some(*part),
             _ => None,
@@ -359,9 +395,10 @@ impl<'a, V: Uploads> Worker<'a, V> {
             return Ok(());
         }
         self.lanes.failed(&failure);
+        let now = self.time();
         let trouble = self.troubles.entry(key).or_default();
         let tried = trouble.is_repeated();
-        if let Some(effects) = self.plan.heal(&action, &failure, tried, Timestamp::now()) {
+        if let Some(effects) = self.plan.heal(&action, &failure, tried, now) {
             self.troubles.remove(&key);
             return self.perform(effects);
         }
