@@ -106,6 +106,29 @@ fn goes_on_behind_what_is_there() {
 }
 
 #[test]
+fn what_zfs_receive_would_lose_is_told_in_the_log() {
+    let machine = stored();
+    let catalog = machine.place.path("catalog.jsonl");
+    let lines = fs::read_to_string(&catalog).unwrap();
+    // The stream needs nothing, and comes out of glacier-mend as it went in.
+    fs::write(&catalog, lines.replacen("\"whole\":\"zfs", "\"misplaced\":3,\"whole\":\"zfs", 1))
+        .unwrap();
+    let told = "tank/home@mon: 3 long links or sets of extended attributes";
+    for (option, target, said) in [
+        (&[][..], "tank/back", "that zfs receive would lose are put back"),
+        (&["-a"], "tank/sent", "stay as they were sent, and zfs receive loses them"),
+    ] {
+        silent(&restore(&machine, &[option, &["tank/home@mon", target]].concat(), &[]));
+        assert_eq!(received(&machine, target), GUIDS[..1]);
+        let log = fs::read_to_string(machine.place.path("log")).unwrap();
+        assert!(log.contains(&format!("akashita-receive: warning: {told} {said}\n")), "{log}");
+    }
+    // So does the command that goes on.
+    let ended = restore(&machine, &["-a", "tank/home@mon", "tank/other"], &[("WRONG", "17")]);
+    assert!(ended.stderr.contains("; again: akashita-restore -a -c "), "{}", ended.stderr);
+}
+
+#[test]
 fn writes_down_what_it_has_made_and_nothing_that_was_there() {
     let machine = stored();
     let file = machine.place.path("made");
@@ -237,7 +260,7 @@ fn a_plan_asks_for_nothing_and_too_dear_a_restore_neither() {
 #[test]
 fn what_is_wrong_is_told_before_anything_is_asked_for() {
     let machine = stored();
-    let usage = "usage: akashita-restore [-n] ";
+    let usage = "usage: akashita-restore [-an] ";
     for wrong in [&[][..], &["tank/home@mon"], &["a", "b", "c"], &["-f", "out", "a", "b"], &["-x"]]
     {
         let ended = restore(&machine, wrong, &[]);

@@ -115,6 +115,10 @@ fn puts_back_what_a_receiver_would_lose() {
             before.iter().zip(&after).filter(|(b, a)| b != a).map(|(_, a)| a).collect();
         // They are what the plain stream has of them, header and bytes.
         assert_eq!(changed, spills, "{name}");
+        let mut quiet = place.tool("glacier-mend", &["--quiet"]);
+        quiet.stdin(File::open(stream(name)).unwrap());
+        start_into(&mut quiet, File::create(place.path("quiet")).unwrap()).finish().done();
+        assert!(fs::read(place.path("quiet")).unwrap() == passed, "{name}");
         // Nothing is left to be done, or to be told of.
         let (ended, again) = pass(&place, &passed);
         ended.done();
@@ -529,7 +533,7 @@ fn memory_does_not_grow_with_a_stream() {
 fn refuses_a_wrong_command_line() {
     let place = Place::default();
     assert_eq!(run(&mut place.tool("glacier-mend", &["file"])).code(), 64);
-    assert_eq!(run(&mut place.tool("glacier-mend", &["--quiet"])).code(), 64);
+    assert_eq!(run(&mut place.tool("glacier-mend", &["--as-sent"])).code(), 64);
     let Ok(terminal) = File::options().read(true).write(true).open("/dev/ptmx") else {
         skip("a terminal: /dev/ptmx cannot be opened");
         return;

@@ -33,6 +33,9 @@ struct Options {
     /// What undoes that
     #[arg(long, value_name = "PROGRAM", default_value = "", hide_default_value = true)]
     unfilter: String,
+    /// Leave streams as they were sent, with what zfs receive loses of them
+    #[arg(long)]
+    as_sent: bool,
     /// Only write the lines that glacier-get needs to FILE
     #[arg(long, value_name = "FILE", requires = "wanted", conflicts_with_all = ["made", "report"])]
     lines: Option<PathBuf>,
@@ -55,7 +58,7 @@ fn run(options: Options) -> Result<()> {
     };
     let Options { filter, unfilter, .. } = options;
     let keys = Keys { identity: options.identity.into(), filter, unfilter };
-    let settings = Settings { chain: options.chain, target, keys };
+    let settings = Settings { chain: options.chain, target, keys, as_sent: options.as_sent };
     if let (Some(lines), Some(wanted)) = (options.lines, options.wanted) {
         let told = receive::look(&settings, &Question { wanted, lines })?;
         let told: String = told.iter().flat_map(|line| [line.as_str(), "\n"]).collect();

@@ -9,8 +9,12 @@ use clap::Parser;
 /// Pass a ZFS stream on, with what zfs receive would lose of it put back where it belongs.
 #[derive(Parser)]
 #[command(name = "glacier-mend", version, after_help = "See glacier-mend(1).")]
-struct Options {}
+struct Options {
+    /// Do not tell what is put back
+    #[arg(long)]
+    quiet: bool,
+}
 
 fn main() -> ExitCode {
-    process::run(|_: Options| mend::run())
+    process::run(|options: Options| mend::run(options.quiet))
 }

@@ -19,11 +19,11 @@ use crate::zfs_stream::{Mended, Mender, RECOGNISED_BY, Recognised, recognise};
 /// hundred times as long, so this bounds what is held of them, too.
 const PIECE: usize = 64 << 10;
 
-/// Passes standard input on.
+/// Passes standard input on, and unless `is_quiet` tells what is put back.
 ///
 /// # Errors
 /// Whatever kept it from its end; what went out has none then.
-pub fn run() -> Result<()> {
+pub fn run(is_quiet: bool) -> Result<()> {
     if io::stdin().is_terminal() {
         return Err(Error::Usage("stdin: a terminal; pipe a stream into it".to_owned()));
     }
@@ -38,7 +38,7 @@ pub fn run() -> Result<()> {
     let mut out = Vec::new();
     while length > 0 {
         let taken = mender.update(buffer.get(..length).unwrap_or_default(), &mut out);
-        mender.take_mended().iter().for_each(tell);
+        mender.take_mended().iter().filter(|_| !is_quiet).for_each(tell);
         put(&mut output, &mut out)?;
         taken.map_err(damaged)?;
         length = read(&mut input, &mut buffer)?;

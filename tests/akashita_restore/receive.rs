@@ -104,6 +104,80 @@ fn what_ends_early_is_told_and_what_still_writes_to_it_ends() {
     ended.failed(74, "tank/a@b: cannot receive: no space");
 }
 
+/// What it does with a stream of which the catalog counts that two records are
+/// lost: how it ended, and what it gave to ZFS.
+fn lossy(options: &[&str], filter: &str, stream: &[u8]) -> (Place, Ended) {
+    let place = place(&[(ID, "p/a@s", "1", filter)]);
+    let chain = fs::read_to_string(place.path("chain")).unwrap();
+    let counted = chain.replace("\"whole\":", "\"misplaced\":2,\"whole\":");
+    fs::write(place.path("chain"), counted).unwrap();
+    program(&place, "unpack", "tr b-za a-z");
+    program(&place, "zfs", "case $1 in receive) cat >taken ;; *) echo 1 ;; esac");
+    let keys = ["--filter", "pack", "--unfilter", "unpack -d"];
+    let mut tool = receive(&place, &[&keys[..], options].concat());
+    let ended = run_with(tool.args(["--report", "report"]), stream);
+    (place, ended)
+}
+
+#[test]
+fn what_zfs_receive_would_lose_is_put_back() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/streams/spill-embedded-e.zfs");
+    let sent = fs::read(path).unwrap();
+    let mended = {
+        let (mut mender, mut out) = (akashita::zfs_stream::Mender::new(), Vec::new());
+        mender.update(&sent, &mut out).unwrap();
+        mender.finish(&mut out).unwrap();
+        out
+    };
+    let packed: Vec<u8> = sent
+        .iter()
+        .map(|byte| match byte {
+            b'a'..=b'y' => byte + 1,
+            b'z' => b'a',
+            other => *other,
+        })
+        .collect();
+    let told = "p/a@s: 2 long links or sets of extended attributes";
+    let mends =
+        format!("akashita-receive: warning: {told} that zfs receive would lose are put back\n");
+    let stay = format!(
+        "akashita-receive: warning: {told} stay as they were sent, and zfs receive loses them\n"
+    );
+    for (more, filter, said, came) in [
+        (&[][..], "", &mends, &mended),
+        (&[], "pack", &mends, &mended),
+        (&["--as-sent"], "", &stay, &sent),
+        (&["--as-sent"], "pack", &stay, &sent),
+    ] {
+        let stream = if filter.is_empty() { &sent } else { &packed };
+        for (target, file) in [(["--into", "tank/x"], "taken"), (["--files", "."], "001-1.zfs")] {
+            let (place, ended) = lossy(&[&target[..], more].concat(), filter, stream);
+            assert_eq!((ended.code(), &ended.stderr), (0, said), "{target:?} {more:?} {filter}");
+            assert!(fs::read(place.path(file)).unwrap() == *came, "{target:?} {more:?} {filter}");
+        }
+    }
+    // One that is cut is none, whatever ZFS makes of it, and is told as such.
+    let (place, ended) = lossy(&["--into", "tank/x"], "", &sent[..40_000]);
+    let why = "p/a@s: glacier-mend failed: glacier-mend: stream: ends inside record ";
+    assert_eq!(ended.code(), 65, "{}", ended.stderr);
+    assert!(ended.stderr.contains(&format!("\nakashita-receive: {why}")), "{}", ended.stderr);
+    let report = fs::read_to_string(place.path("report")).unwrap();
+    assert!(report.starts_with(&format!("failed\t{why}")), "{report}");
+    // What cannot be unpacked is not mended, either.
+    let place = place_of_packed(&packed);
+    assert!(fs::read(place.path("001-1.stored")).unwrap() == packed);
+}
+
+/// Where a stream was written as it is stored.
+fn place_of_packed(packed: &[u8]) -> Place {
+    let place = place(&[(ID, "p/a@s", "1", "pack")]);
+    let chain = fs::read_to_string(place.path("chain")).unwrap();
+    let counted = chain.replace("\"whole\":", "\"misplaced\":2,\"whole\":");
+    fs::write(place.path("chain"), counted).unwrap();
+    run_with(&mut receive(&place, &["--files", "."]), packed).done();
+    place
+}
+
 #[test]
 fn a_stream_that_get_did_not_end_is_not_received() {
     let place = place(&[(ID, "photos.tar", "", "")]);

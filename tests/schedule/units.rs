@@ -8,7 +8,7 @@ use std::process::Command;
 
 use crate::common::{Place, program, skip};
 
-const TOOLS: [&str; 12] = [
+const TOOLS: [&str; 13] = [
     "akashita-choose",
     "akashita-conf",
     "akashita-receive",
@@ -17,6 +17,7 @@ const TOOLS: [&str; 12] = [
     "glacier-get",
     "glacier-local",
     "glacier-ls",
+    "glacier-mend",
     "glacier-proof",
     "glacier-put",
     "glacier-verify",

@@ -46,6 +46,8 @@ pub struct Incoming {
     pub filter: Option<String>,
     /// Its bytes.
     pub size: u64,
+    /// How many records of it zfs receive takes for something else.
+    pub misplaced: u64,
     /// The snapshots that it brings; none where it is not of ZFS.
     pub points: Vec<Point>,
     /// Where its lines begin and end.
@@ -104,6 +106,7 @@ pub fn read(input: impl BufRead, thing: &str) -> Result<Vec<Incoming>> {
                     guid: stored.guid,
                     filter: stored.filter.map(|filter| filter.as_str().to_owned()),
                     size: stored.size,
+                    misplaced: stored.misplaced,
                     points,
                     span: (begin, end),
                     name: stored.name,

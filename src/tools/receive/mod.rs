@@ -40,6 +40,9 @@ pub struct Settings {
     pub target: Target,
     /// What can be undone.
     pub keys: Keys,
+    /// Whether they stay as they were sent, with what zfs receive loses of
+    /// them.
+    pub as_sent: bool,
 }
 
 /// What is there to undo filters with; each may be empty.

@@ -1,5 +1,6 @@
 //! A stream that glacier-get passes on, to where it goes.
 
+use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufReader, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -12,6 +13,7 @@ use super::undo::{Refusal, Stage};
 use super::{Settings, Target, failed_here, first_line, writes, zfs};
 use crate::error::{Error, Result};
 use crate::line::{Line, Reader, Text};
+use crate::process::{self, escape::printable};
 
 /// The list of files that are whole.
 pub const STREAMS: &str = "streams";
@@ -67,9 +69,7 @@ pub fn take(settings: &Settings, id: &str, whole: &Path, records: &Records) -> R
     if let Some(report) = &records.report {
         let line = match &taken {
             Ok(()) => format!("received\t{id}"),
-            Err(error) => {
-                format!("failed\t{}", crate::process::escape::printable(&error.to_string()))
-            }
+            Err(error) => format!("failed\t{}", printable(&error.to_string())),
         };
         append(report, OpenOptions::new(), &line).or_else(|e| writes(report, Err(e)))?;
     }
@@ -85,7 +85,13 @@ fn about(name: &str, error: Error) -> Error {
 }
 
 fn receive(settings: &Settings, stream: &Incoming, whole: &Path, records: &Records) -> Result<()> {
-    let undo = settings.keys.undo(stream.filter.as_deref());
+    let mut undo = settings.keys.undo(stream.filter.as_deref());
+    // What is still packed cannot be mended.
+    if let Ok(stages) = &mut undo
+        && stream.misplaced > 0
+    {
+        mend(settings, stream, stages);
+    }
     match &settings.target {
         Target::Dataset(target) => {
             let pipeline = Pipeline::start(undo.map_err(refused)?)?;
@@ -120,6 +126,20 @@ fn receive(settings: &Settings, stream: &Incoming, whole: &Path, records: &Recor
             into_file(pipeline, stream, &file, directory, whole)
         }
     }
+}
+
+/// Has glacier-mend put back what the sender embedded wrongly, and tells so;
+/// or tells what is lost.
+fn mend(settings: &Settings, stream: &Incoming, stages: &mut Vec<Stage>) {
+    let Incoming { name, misplaced, .. } = stream;
+    let told = format!("{name}: {misplaced} long links or sets of extended attributes");
+    if settings.as_sent {
+        process::warn(&format!("{told} stay as they were sent, and zfs receive loses them"));
+        return;
+    }
+    process::warn(&format!("{told} that zfs receive would lose are put back"));
+    let command = ["glacier-mend", "--quiet"].map(OsString::from).into();
+    stages.push(Stage { name: "glacier-mend", command });
 }
 
 fn refused(refusal: Refusal) -> Error {

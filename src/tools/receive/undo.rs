@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use super::Keys;
 use crate::process::child;
 
-/// A program that undoes a filter.
+/// A program that undoes a filter, or what the sender did wrong.
 #[derive(Debug)]
 pub struct Stage {
     /// What messages call it.

@@ -124,6 +124,7 @@ mod tests {
             guid: None,
             filter: None,
             size: 0,
+            misplaced: 0,
             points: points.iter().map(point).collect(),
             span: (0, 0),
         };
