@@ -16,6 +16,7 @@
 #[allow(dead_code, reason = "the laboratory uses its share")]
 mod common;
 #[path = "../network/matrix/mod.rs"]
+#[allow(dead_code, reason = "the laboratory plays all of it, whatever it is called")]
 mod matrix;
 
 #[path = "../../models/src/swap.rs"]
