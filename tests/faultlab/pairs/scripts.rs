@@ -119,7 +119,8 @@ impl Script {
             Self::Drill(_) => ("drill", &["-t", "Expedited"]),
             Self::Prune => ("prune", &["-y"]),
             Self::Verify => ("verify", &["-t", "Expedited"]),
-            Self::Status => ("status", &[]),
+            // Of all that is configured it asks for the trace of a run, too.
+            Self::Status => ("status", &["tank/home"]),
             Self::At => ("at", &[]),
         };
         let conf = if matches!(self, Self::Drill(2) | Self::Files(2)) { "conf.2" } else { "conf" };
@@ -212,7 +213,7 @@ pub fn furnish(scene: &Scene) {
     let text = format!(
         "dest={VAULT}\ndataset=tank/home\npart_size=1M\nvolume_size=2M\ntier=Expedited\n\
          max_cost=5\nkeep=last=1\ndrill=tank/drill\ncatalog={home}/catalog.jsonl\n\
-         spool={home}/spool\n"
+         spool={home}/spool\nwarn_age=9999d\nfail_age=9999d\n"
     );
     configure(scene, "conf", "home", &text);
     configure(scene, "conf.2", "home.2", &text);
