@@ -24,7 +24,9 @@ const SHARED: &[&str] = &[
     "zfs_stream/damage.rs",
     "zfs_stream/fletcher.rs",
     "zfs_stream/head.rs",
+    "zfs_stream/mend.rs",
     "zfs_stream/record.rs",
+    "zfs_stream/spill.rs",
 ];
 
 /// What is modelled: files of the suite, and of the models those that stand

@@ -18,6 +18,9 @@ impl fmt::Display for StreamId {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Guid(pub u64);
 
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Features(pub u64);
+
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Stream {
     pub stream: StreamId,
@@ -31,6 +34,9 @@ pub struct Snapshot {
     pub name: String,
     pub guid: Guid,
     pub from_guid: Option<Guid>,
+    pub created: Option<u64>,
+    pub features: Option<Features>,
+    pub clone: bool,
     pub offset: u64,
 }
 
@@ -63,6 +69,7 @@ pub struct End {
     pub size: u64,
     pub treehash: Hash,
     pub whole: String,
+    pub misplaced: u64,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]

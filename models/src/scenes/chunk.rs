@@ -147,6 +147,7 @@ fn end(input: &[u8], volumes: u32) -> Line {
         size: input.len() as u64,
         treehash: tree(input),
         whole: "model".to_owned(),
+        misplaced: 0,
     })
 }
 

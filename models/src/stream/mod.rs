@@ -76,7 +76,7 @@ pub mod lineage {
     use std::path::Path;
 
     use crate::error::Result;
-    use crate::line::{Snapshot, Stream, StreamId};
+    use crate::line::{End, Snapshot, Stream, StreamId};
     use crate::zfs_stream::Head;
 
     pub enum Lineage {}
@@ -93,6 +93,14 @@ pub mod lineage {
         pub fn read(&mut self, _: impl FnMut(Snapshot)) -> Result<()> {
             match *self {}
         }
+
+        pub fn end(&self) -> Result<&End> {
+            match *self {}
+        }
+    }
+
+    pub fn time(seconds: u64) -> Option<u64> {
+        Some(seconds)
     }
 
     pub fn stream(_: &Head) -> Stream {
