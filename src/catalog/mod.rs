@@ -569,7 +569,7 @@ impl Catalog {
     /// When snapshots were taken, of those of which a line says so. None was
     /// taken after it was stored, or before what it is based on: there the clock
     /// of its sender was wrong.
-    pub fn times(&self) -> HashMap<Guid, Timestamp> {
+    fn times(&self) -> HashMap<Guid, Timestamp> {
         let mut told: HashMap<Guid, (Timestamp, Option<Guid>)> = HashMap::new();
         for index in 0..self.entries.len() {
             let Some(stored) = self.time(index) else { continue };

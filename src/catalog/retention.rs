@@ -69,7 +69,7 @@ impl Retention {
 
     /// Why each of these stays; those without a reason may go. They are what
     /// is there of one dataset, the newest first: what each is, and when it
-    /// was stored. What comes twice counts once among the `last`.
+    /// was taken. What comes twice counts once among the `last`.
     ///
     /// A rule takes the newest of each of its days, weeks, months or years,
     /// and looks at what is there alone: if others of those that may go are

@@ -124,7 +124,8 @@ impl Catalog {
             let origin = self.origin(index).filter(|origin| !there.contains(origin));
             let origin = origin.or_else(|| before.iter().find_map(|it| ways.origin(*it)));
             let own = self.stream(index).map_or(0, |stream| stream.misplaced);
-            let misplaced = before.iter().fold(own, |sum, it| sum + ways.misplaced(*it));
+            let misplaced =
+                before.iter().fold(own, |sum, it| sum.saturating_add(ways.misplaced(*it)));
             if let Some(way) = ways.chains.get_mut(index) {
                 *way = Some(Chain { cost, before, disputed, origin, misplaced });
             }

@@ -297,7 +297,7 @@ impl Source {
                 misplaced.count
             ));
         }
-        Ok(Whole { proofs: met, misplaced: misplaced.count + told })
+        Ok(Whole { proofs: met, misplaced: misplaced.count.saturating_add(told) })
     }
 
     /// How a ZFS stream ended; an error if it is damaged or cut short.

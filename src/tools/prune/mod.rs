@@ -67,8 +67,7 @@ enum Thing {
 /// A snapshot of a dataset, in one copy.
 struct Candidate {
     /// When it was taken, or stored if it does not say; of several at that time
-    /// the last in the catalog,
-    /// and in its stream, is the newest.
+    /// the last in the catalog, and in its stream, is the newest.
     time: (Timestamp, u64, usize),
     copy: usize,
     thing: Thing,
