@@ -103,7 +103,7 @@ fn a_run_under_way_is_no_run_that_left_no_trace() {
     silent(&machine.run(&[], &[]));
     let mut command = machine.command_in("akashita-backup", "sh", &[], &[("HANGS", "1")]).unwrap();
     let mut run = start(&mut command);
-    until("it sends", || machine.asked().matches("\nsend ").count() == 2);
+    until("it sends", || machine.asked().contains("\nsend -i "));
     assert_eq!(status(&machine, "sh", &["-q"]).unwrap(), (0, String::new()));
     run.kill();
     fs::write(machine.place.path("pool/go"), "").unwrap();
