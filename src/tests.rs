@@ -91,6 +91,10 @@ fn lines(told: &[Told]) -> Vec<Line> {
                     dest,
                     region,
                     archive_id: archive_id.into(),
+                    version: None,
+                    class: None,
+                    composite: None,
+                    etag: None,
                     uploaded: "2026-01-01T00:00:00Z".parse().unwrap(),
                 })
             }

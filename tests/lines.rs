@@ -179,6 +179,10 @@ mod mirror {
         dest: String,
         region: String,
         archive_id: String,
+        version: Option<String>,
+        class: Option<String>,
+        composite: Option<Hash>,
+        etag: Option<String>,
         uploaded: Time,
     }
 
@@ -199,6 +203,10 @@ mod mirror {
         dest: String,
         region: String,
         archive_id: String,
+        version: Option<String>,
+        class: Option<String>,
+        composite: Option<Hash>,
+        etag: Option<String>,
         uploaded: Time,
         job_id: String,
         tier: String,
@@ -305,7 +313,9 @@ mod mirror {
         region: String,
         archive_id: String,
         size: u64,
-        treehash: Hash,
+        treehash: Option<Hash>,
+        etag: Option<String>,
+        class: Option<String>,
         uploaded: Time,
         inventory: Time,
         kind: Option<String>,
@@ -621,19 +631,25 @@ fn full() -> Vec<String> {
     let flags = json!({"from_guid": "987", "clone": true, "compound": true, "resumed": true,
         "generation": 2, "filter": "age -r age1", "misplaced": 2});
     lines.push(with("stored", flags));
-    lines.push(with("archive", json!({"generation": 1})));
+    let hash = "0".repeat(64);
+    let in_bucket = json!({"generation": 1, "version": "v1", "class": "DEEP_ARCHIVE",
+        "composite": hash, "etag": "e"});
+    lines.push(with("archive", in_bucket.clone()));
     lines.push(with("hashes", json!({"generation": 1})));
-    lines.push(with(
-        "job",
-        json!({"generation": 1, "range_offset": 1_048_576, "range_size": 1_048_576}),
-    ));
+    let mut job = in_bucket;
+    job["range_offset"] = json!(1_048_576);
+    job["range_size"] = json!(1_048_576);
+    lines.push(with("job", job));
     lines.push(with("verified", json!({"generation": 1})));
     lines.push(with("deleted", json!({"generation": 1, "upload_id": "u", "spooled": true})));
     let described = json!({"generation": 1, "from_guid": "987", "description": "text"});
     let mut upload = described.clone();
     upload["spooled"] = json!(true);
     lines.push(with("upload", upload));
-    lines.push(with("inventoried", described));
+    let mut listed = described;
+    listed["etag"] = json!("e");
+    listed["class"] = json!("DEEP_ARCHIVE");
+    lines.push(with("inventoried", listed));
     lines.push(with("inventory", json!({"later": 1, "refused": 0})));
     lines.push(with("end", json!({"misplaced": 2})));
     lines.extend(["volume", "failed", "chain", "recipe"].map(|of| example(of).to_owned()));

@@ -116,7 +116,7 @@ fn another_table_of_prices_is_taken() {
     let place = Place::default();
     let table = include_str!("../data/prices.json");
     let table = table
-        .replace("\"retrieval\"", "\"minimum_days\": 180, \"retrieval\"")
+        .replace("\"transfer_gb\"", "\"minimum_days\": 180, \"transfer_gb\"")
         .replace("USD", "EUR");
     fs::write(place.path("prices.json"), table).unwrap();
     let path = place.path("prices.json").to_str().unwrap().to_owned();

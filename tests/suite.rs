@@ -41,6 +41,7 @@ mod restore;
 mod restore_by_hand;
 mod rm;
 mod rooms;
+mod s3;
 mod schedule;
 mod scripts;
 mod security;

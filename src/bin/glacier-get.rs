@@ -26,9 +26,9 @@ use clap::Parser;
 #[command(name = "glacier-get", version, after_help = "See glacier-get(1).")]
 #[expect(clippy::struct_excessive_bools, reason = "each is an option of its own")]
 struct Options {
-    /// How quickly to bring archives up: Expedited, Standard, Bulk
-    #[arg(long, default_value_t = Tier::Standard)]
-    tier: Tier,
+    /// How quickly to bring archives up: Expedited, Standard, Bulk [default: by class]
+    #[arg(long)]
+    tier: Option<Tier>,
     /// Print what it takes in each tier, and ask nothing
     #[arg(long)]
     plan: bool,
@@ -119,7 +119,9 @@ fn estimate(task: &Task<'_>, options: &Options, bounds: &Bounds) -> Result<()> {
     let prices = Prices::read(options.prices.as_deref())?;
     let needs = task.work.needs(options.keep.is_some() || options.output.is_some());
     for tier in [Tier::Expedited, Tier::Standard, Tier::Bulk] {
-        process::print_line(&Restore::new(&needs, tier, options.assume_rate, &prices))?;
+        if let Some(line) = Restore::new(&needs, tier, options.assume_rate, &prices)? {
+            process::print_line(&line)?;
+        }
     }
     bounds.check(&needs)?;
     let budget = bounds.budget(&needs);

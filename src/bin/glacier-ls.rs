@@ -152,7 +152,7 @@ impl Inventory {
             Box::pin(watched(inventory::newest(&vault, patience, self.no_wait, &progress))).await?;
         if self.rebuild {
             let settings = retrieve::Settings {
-                tier: self.tier,
+                tier: Some(self.tier),
                 no_wait: self.no_wait,
                 concurrency: CONCURRENCY,
                 patience,

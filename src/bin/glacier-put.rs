@@ -18,7 +18,7 @@ use clap::Parser;
 #[command(name = "glacier-put", version, after_help = "See glacier-put(1).")]
 #[expect(clippy::struct_excessive_bools, reason = "each is an option of its own")]
 struct Options {
-    #[arg(help = "Where to store them: a vault's name, or glacier://VAULT [$GLACIER_DEST]")]
+    #[arg(help = "Where to store them: s3://BUCKET/PREFIX, or a vault's name [$GLACIER_DEST]")]
     dest: Option<String>,
     #[arg(long, value_name = "DIR", help = "Where parts are kept [$GLACIER_SPOOL]")]
     spool: Option<PathBuf>,
@@ -36,6 +36,15 @@ struct Options {
     /// Create the vault if it is not there
     #[arg(long)]
     create_vault: bool,
+    /// Create the bucket if it is not there
+    #[arg(long)]
+    create_bucket: bool,
+    /// Keep volumes in this storage class of a bucket [default: DEEP_ARCHIVE]
+    #[arg(long, value_name = "CLASS", value_parser = class)]
+    storage_class: Option<String>,
+    /// Keep manifests in this one [default: STANDARD]
+    #[arg(long, value_name = "CLASS", value_parser = class)]
+    manifest_class: Option<String>,
     /// Store into a destination whose archives nothing here knows of
     #[arg(long)]
     assume_new: bool,
@@ -55,8 +64,21 @@ struct Options {
     access: Access,
 }
 
+/// The name of a storage class: services that speak like S3 have their own.
+fn class(text: &str) -> Result<String, String> {
+    let good = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_';
+    if text.is_empty() || text.len() > 64 || !text.bytes().all(good) {
+        return Err("a storage class is a word in capitals, such as DEEP_ARCHIVE".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
 fn run(options: Options) -> Result<()> {
     let dest: Dest = paths::dest(options.dest)?.parse().map_err(Error::Usage)?;
+    let has_class = options.storage_class.is_some() || options.manifest_class.is_some();
+    if has_class && matches!(dest, Dest::Glacier { .. }) {
+        return Err(Error::Usage("a vault has no storage classes; they are a bucket's".to_owned()));
+    }
     let settings = Settings {
         dest: dest.to_string(),
         spool: paths::spool(options.spool)?,
@@ -67,8 +89,10 @@ fn run(options: Options) -> Result<()> {
         assume_rate: options.assume_rate,
         quiet: options.quiet,
         allow_empty: options.allow_empty,
-        create_vault: options.create_vault,
+        create: options.create_vault || options.create_bucket,
         assume_new: options.assume_new,
+        class: options.storage_class,
+        manifest_class: options.manifest_class,
     };
     process::block_on(async {
         if options.dry_run {

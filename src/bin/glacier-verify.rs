@@ -79,13 +79,13 @@ fn run(options: Options) -> Result<()> {
         let why = "--no-wait: standard input has no jobs; --request begins some";
         return Err(Error::Usage(why.to_owned()));
     }
-    let cost = plan.cost(options.tier, &prices);
+    let cost = plan.cost(options.tier, &prices)?;
     cost.check(options.max_cost)?;
     if options.dry_run {
         return plan.print(&cost);
     }
     let settings = Settings {
-        tier: options.tier,
+        tier: Some(options.tier),
         no_wait: options.no_wait,
         concurrency: usize::from(options.concurrency),
         patience: Patience { limit: options.patience },

@@ -68,6 +68,10 @@ fn placed(stored: &Stored, volume: u32, archive_id: &str) -> Archive {
     #[rustfmt::skip]
     let archive = Archive {
         v, stream, host, name, generation, volume, offset, size, treehash, part_size, dest, region,
+        version: None,
+        class: None,
+        composite: None,
+        etag: None,
         archive_id, uploaded,
     };
     archive

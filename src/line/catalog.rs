@@ -6,7 +6,9 @@ use serde::{Deserialize, Serialize};
 use crate::hash::tree::{Fold, Hash};
 use crate::line::description::{Description, Kind};
 use crate::line::features::Features;
-use crate::line::ids::{Filter, Format, Guid, Id, StreamId, is_default};
+use crate::line::ids::{Filter, Format, Guid, StreamId, is_default};
+use crate::line::key::Key;
+use crate::line::service_id::Id;
 use crate::line::stream::Stream;
 
 /// Tree hashes in a `hashes` line, at most.
@@ -51,17 +53,30 @@ pub struct Archive<S = String> {
     pub offset: u64,
     /// Bytes.
     pub size: u64,
-    /// Its tree hash; the service said the same.
+    /// Its tree hash; a vault's service said the same.
     pub treehash: Hash,
     /// Bytes in a part.
     pub part_size: u64,
-    /// Where it is stored: `glacier://VAULT`.
+    /// Where it is stored: `glacier://VAULT`, `s3://BUCKET/PREFIX`.
     pub dest: S,
     /// In which region.
     pub region: S,
     /// The service's name for it.
     #[serde(bound(deserialize = "S: AsRef<str> + Deserialize<'de>"))]
     pub archive_id: Id<S>,
+    /// Which of the versions of that name; absent where there are none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<S>,
+    /// Its storage class when it was stored; absent where there are none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub class: Option<S>,
+    /// The SHA-256 hash of its parts' SHA-256 hashes, where the service said
+    /// the same of that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub composite: Option<Hash>,
+    /// What the service calls these bytes, where it does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub etag: Option<S>,
     /// When.
     pub uploaded: Timestamp,
 }
@@ -281,7 +296,7 @@ pub struct Upload {
     pub of: Described,
 }
 
-/// An archive, as the inventory of a vault lists it.
+/// An archive, as the inventory of a vault or the list of a bucket has it.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Inventoried {
     /// Where it is stored.
@@ -292,8 +307,15 @@ pub struct Inventoried {
     pub archive_id: Id,
     /// Bytes.
     pub size: u64,
-    /// The tree hash that the service computed.
-    pub treehash: Hash,
+    /// The tree hash that the service computed, where it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub treehash: Option<Hash>,
+    /// What the service calls these bytes, where it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub etag: Option<String>,
+    /// Its storage class, where there are any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class: Option<String>,
     /// When it was completed.
     pub uploaded: Timestamp,
     /// When the inventory was made.
@@ -364,6 +386,17 @@ pub struct Described {
 }
 
 impl Described {
+    /// What the name of an archive in a bucket says.
+    pub fn by(key: Key) -> Self {
+        Self {
+            kind: Some(key.kind()),
+            stream: Some(key.stream),
+            generation: key.generation,
+            volume: key.volume,
+            ..Self::default()
+        }
+    }
+
     /// What the text of a description says.
     pub fn of(text: &str) -> Self {
         match Description::parse(text) {

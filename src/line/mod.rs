@@ -9,7 +9,9 @@ pub mod description;
 mod features;
 mod ids;
 pub(crate) mod json_error;
+mod key;
 mod reader;
+mod service_id;
 mod stream;
 
 use jiff::Timestamp;
@@ -21,8 +23,10 @@ pub use self::catalog::{
 };
 pub use self::features::Features;
 pub(crate) use self::ids::is_default;
-pub use self::ids::{Borrowed, Filter, Format, Guid, Id, StreamId};
+pub use self::ids::{Borrowed, Filter, Format, Guid, StreamId};
+pub use self::key::Key;
 pub use self::reader::{JUNK, MAX, Reader, Text, endless};
+pub use self::service_id::Id;
 pub use self::stream::{End, Failed, Part, Snapshot, Stream, VERSION, Volume};
 use crate::error::{Error, Result};
 

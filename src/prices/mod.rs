@@ -7,6 +7,7 @@
 
 pub mod early_deletion;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::path::Path;
@@ -118,7 +119,43 @@ pub struct Prices {
     pub minimum_days: u16,
     /// What bringing up costs, by tier.
     pub retrieval: Tiers,
+    /// What the storage classes of buckets cost, by their names.
+    #[serde(default)]
+    pub classes: BTreeMap<String, InClass>,
 }
+
+/// What a storage class of buckets costs.
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InClass {
+    /// A GB for a month.
+    pub storage_gb_month: Money,
+    /// A thousand requests that read.
+    pub get_1000: Money,
+    /// A GB that is read, where that is charged for.
+    #[serde(default)]
+    pub read_gb: Money,
+    /// What bringing up costs, by tier; nothing of what is read as it is.
+    #[serde(default)]
+    pub retrieval: BTreeMap<Tier, Retrieval>,
+}
+
+/// What is to be brought back of an archive.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Bring {
+    /// Its storage class, if it is in a bucket.
+    pub class: Option<String>,
+    /// Bytes that are brought up.
+    pub up: u64,
+    /// Bytes that are read.
+    pub size: u64,
+    /// Requests by which they are read, at most.
+    pub reads: u64,
+}
+
+/// The class whose price a copy is kept at that was brought up (Amazon S3 user
+/// guide, "Working with archived objects").
+const COPIES: &str = "STANDARD";
 
 fn overhead() -> u64 {
     class::VAULT.overhead
@@ -172,6 +209,33 @@ impl Prices {
         gb.times(bytes.into(), GB.into()).and(requests_1000.times(jobs.into(), 1000))
     }
 
+    /// What it costs to bring one archive up in a tier, to keep a copy that was
+    /// brought up for so many days, and to read it.
+    ///
+    /// # Errors
+    /// Configuration, when the table has no such class; usage, when the class
+    /// has no such tier.
+    pub fn bring(&self, tier: Tier, bring: &Bring, days: u16) -> Result<Money> {
+        let Some(name) = &bring.class else { return Ok(self.retrieval(tier, 1, bring.up)) };
+        let class = |name: &str| {
+            let why = format!("prices of {}: no class {name}; see --prices", self.date);
+            self.classes.get(name).ok_or(Error::Configuration(why))
+        };
+        let InClass { get_1000, read_gb, retrieval, .. } = class(name)?;
+        let read = read_gb.times(bring.size.into(), GB.into());
+        let read = read.and(get_1000.times(bring.reads.into(), 1000));
+        if retrieval.is_empty() {
+            return Ok(read);
+        }
+        let Some(Retrieval { gb, requests_1000 }) = retrieval.get(&tier) else {
+            return Err(Error::Usage(format!("{name} has no {tier} retrievals")));
+        };
+        let up = gb.times(bring.up.into(), GB.into()).and(requests_1000.times(1, 1000));
+        let kept = u128::from(bring.up) * u128::from(days) * 12;
+        let copy = class(COPIES)?.storage_gb_month.times(kept, u128::from(GB) * YEAR);
+        Ok(read.and(up).and(copy))
+    }
+
     /// What it costs to bring so many bytes out of Amazon's network, with
     /// nothing free.
     pub fn transfer(&self, bytes: u64) -> Money {
@@ -221,6 +285,27 @@ mod tests {
         let year = prices.storage(1000 * gb - prices.overhead, 365);
         assert_eq!(year, money("43.2"));
         assert!(prices.storage(0, 90) > Money(0), "an archive of no bytes is billed");
+    }
+
+    #[test]
+    fn what_a_class_costs_is_that_of_the_price_list() {
+        let prices = Prices::read(None).unwrap();
+        let gb: u64 = 1 << 30;
+        let cost = |class: &str, tier, days| {
+            let bring =
+                Bring { class: Some(class.to_owned()), up: 365 * gb, size: 365 * gb, reads: 1000 };
+            prices.bring(tier, &bring, days).map(|money| money.0)
+        };
+        let sum = |parts: &[&str]| parts.iter().map(|it| money(it).0).sum::<u64>();
+        // 365 GB for ten days are 120 GB for a month.
+        let deep = cost("DEEP_ARCHIVE", Tier::Bulk, 10).unwrap();
+        assert_eq!(deep, sum(&["0.9125", "0.000025", "2.76", "0.0004"]));
+        let cold = cost("GLACIER", Tier::Standard, 0).unwrap();
+        assert_eq!(cold, sum(&["3.65", "0.00005", "0.0004"]));
+        assert_eq!(cost("GLACIER_IR", Tier::Standard, 9).unwrap(), sum(&["10.95", "0.01"]));
+        assert_eq!(cost("STANDARD", Tier::Expedited, 9).unwrap(), sum(&["0.0004"]));
+        assert_eq!(cost("DEEP_ARCHIVE", Tier::Expedited, 1).unwrap_err().code(), 64);
+        assert_eq!(cost("COLDER", Tier::Bulk, 1).unwrap_err().code(), 78);
     }
 
     #[test]

@@ -242,6 +242,19 @@ pub struct Confirmed {
     pub size: u64,
     /// Its tree hash.
     pub treehash: Hash,
+    /// Which of the versions of that name, where there are any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// Its storage class, where there are any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class: Option<String>,
+    /// The SHA-256 hash of its parts' SHA-256 hashes, where the service said
+    /// the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub composite: Option<Hash>,
+    /// What the service calls these bytes, where it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub etag: Option<String>,
     /// When it became one.
     pub uploaded: Timestamp,
 }
@@ -249,7 +262,8 @@ pub struct Confirmed {
 impl From<Archive> for Confirmed {
     fn from(archive: Archive) -> Self {
         let Archive { archive_id, size, treehash, uploaded, .. } = archive;
-        Self { archive_id, size, treehash, uploaded }
+        let Archive { version, class, composite, etag, .. } = archive;
+        Self { archive_id, size, treehash, version, class, composite, etag, uploaded }
     }
 }
 
@@ -553,7 +567,16 @@ mod tests {
     fn records_are_written_as_ever() {
         let at = Timestamp::UNIX_EPOCH;
         let hash = Hash::of(b"");
-        let made = Confirmed { archive_id: "a".into(), size: 1, treehash: hash, uploaded: at };
+        let made = Confirmed {
+            archive_id: "a".into(),
+            size: 1,
+            treehash: hash,
+            version: None,
+            class: None,
+            composite: None,
+            etag: None,
+            uploaded: at,
+        };
         let archive = format!(
             r#""archive_id":"a","size":1,"treehash":"{hash}","uploaded":"1970-01-01T00:00:00Z"}}"#
         );
@@ -600,6 +623,10 @@ mod tests {
             dest: "glacier://v".into(),
             region: "eu-central-1".into(),
             archive_id: format!("archive-{generation}-{volume}").into(),
+            version: None,
+            class: None,
+            composite: None,
+            etag: None,
             uploaded: Timestamp::UNIX_EPOCH,
         })
     }

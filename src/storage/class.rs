@@ -4,8 +4,10 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::Deserialize;
+
 /// How quickly, and for how much money, an archive is brought up.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Deserialize)]
 pub enum Tier {
     /// Minutes.
     Expedited,
@@ -56,6 +58,38 @@ pub const VAULT: Class = Class {
     overhead: 32 << 10,
     minutes: [Some((1, 5)), Some((3 * 60, 5 * 60)), Some((5 * 60, 12 * 60))],
 };
+
+/// Classes of a bucket whose archives can be read as they are (Amazon S3 user
+/// guide, "Understanding and managing Amazon S3 storage classes").
+const READABLE: [&str; 5] =
+    ["STANDARD", "STANDARD_IA", "ONEZONE_IA", "GLACIER_IR", "REDUCED_REDUNDANCY"];
+
+/// The class of a bucket that brings up nothing within minutes.
+pub const DEEP: &str = "DEEP_ARCHIVE";
+
+/// Whether what is of a class of a bucket can be read as it is.
+pub fn is_readable(class: &str) -> bool {
+    READABLE.contains(&class)
+}
+
+/// The tier of a class, where nobody says: what costs an eighth of the next
+/// one, where that takes half as long.
+pub fn usual_tier(class: Option<&str>) -> Tier {
+    if class == Some(DEEP) { Tier::Bulk } else { Tier::Standard }
+}
+
+/// Minutes from the request to the output of what is of a class of a bucket, or
+/// of a vault, at least and at most; none for a tier that it does not have
+/// (Amazon S3 user guide, "Archive retrieval options").
+pub fn minutes(class: Option<&str>, tier: Tier) -> Option<(u64, u64)> {
+    match (class, tier) {
+        (Some(class), _) if is_readable(class) => Some((0, 0)),
+        (Some(DEEP), Tier::Expedited) => None,
+        (Some(DEEP), Tier::Standard) => Some((0, 12 * 60)),
+        (Some(DEEP), Tier::Bulk) => Some((0, 48 * 60)),
+        _ => VAULT.minutes(tier),
+    }
+}
 
 impl Class {
     /// Minutes from the request to the output, at least and at most; none for

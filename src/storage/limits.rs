@@ -51,6 +51,23 @@ pub const VAULT: Limits = Limits {
     output_lasts: Some(SignedDuration::from_hours(24)),
 };
 
+/// Those of a bucket (Amazon S3 user guide, "Amazon S3 multipart upload
+/// limits", "Archive retrieval options"), and of services that speak like S3: a
+/// part has at least 5 MiB, so that of the sizes here 8 MiB is the least. What
+/// is stored is listed at once, an upload stays until it is dropped, and the
+/// slowest restore takes 48 hours.
+pub const BUCKET: Limits = Limits {
+    part: 8 << 20..=partsize::LARGEST,
+    parts: partsize::PARTS,
+    whole: partsize::LARGEST * partsize::PARTS,
+    about: description::LONGEST,
+    idle_upload: None,
+    list_lag: SignedDuration::ZERO,
+    list_silence: None,
+    retrieval: SignedDuration::from_hours(72),
+    output_lasts: None,
+};
+
 impl Limits {
     /// Whether volumes of a size, in parts of another, can be stored.
     ///

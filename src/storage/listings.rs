@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::{Destination, Proof, Reply, Seen};
 use crate::hash::tree::Hash;
-use crate::line::Id;
+use crate::line::{Archive, Described, Id};
 
 /// A list of all archives.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -24,8 +24,8 @@ pub enum Listing {
 pub struct Unfinished {
     /// The service's name for it.
     pub id: Id,
-    /// The description that its archive will have.
-    pub described: String,
+    /// What its archive will be of.
+    pub of: Described,
     /// When it was begun.
     pub created: Timestamp,
     /// Bytes in a part.
@@ -48,25 +48,53 @@ pub enum Freed {
 pub struct Inventoried {
     /// The service's name for it.
     pub archive_id: Id,
-    /// The description it was given.
-    pub description: String,
+    /// What it is of, as its description says or its name.
+    pub of: Described,
     /// Bytes.
     pub size: u64,
-    /// The tree hash that the service computed.
-    pub treehash: Hash,
+    /// What the service computed of it, where it does.
+    pub checksum: Option<Proof>,
+    /// What the service calls these bytes, where it does.
+    pub tag: Option<String>,
+    /// Its storage class, where there are any.
+    pub class: Option<String>,
     /// When it was completed.
     pub created: Timestamp,
 }
 
 impl Inventoried {
+    /// The tree hash that the service computed, where it does.
+    pub fn treehash(&self) -> Option<Hash> {
+        match self.checksum {
+            Some(Proof::Tree(hash)) => Some(hash),
+            _ => None,
+        }
+    }
+
+    /// Whether it is the archive of this line, as far as the list shows it.
+    pub fn is(&self, line: &Archive) -> bool {
+        let has = |theirs: Option<&str>, ours: Option<&str>| {
+            theirs.is_none() || ours.is_none() || theirs == ours
+        };
+        self.size == line.size
+            && self.treehash().is_none_or(|hash| hash == line.treehash)
+            && has(self.tag.as_deref(), line.etag.as_deref())
+    }
+
     /// What a list shows of an archive, if that is all that is needed.
     pub fn of(seen: Seen) -> Option<Self> {
-        let Some(Proof::Tree(treehash)) = seen.checksum else { return None };
+        let of = match (seen.described, seen.id.in_bucket()) {
+            (Some(text), _) => Described::of(&text),
+            (None, Some((key, _))) => Described::by(key),
+            (None, None) => Described::of(""),
+        };
         Some(Self {
             archive_id: seen.id,
-            description: seen.described.unwrap_or_default(),
+            of,
             size: seen.size?,
-            treehash,
+            checksum: seen.checksum,
+            tag: seen.tag,
+            class: seen.class,
             created: seen.at?,
         })
     }

@@ -7,10 +7,10 @@
 //! branch in a tool. Every call is one attempt: patience is `retry`'s, so that
 //! the window and the user's patience decide, not a library.
 //!
-//! `glacier` is Amazon Glacier's vault service. `conformance` runs every call
-//! against each implementor.
+//! `glacier` is Amazon Glacier's vault service, `s3` Amazon S3 and what speaks
+//! like it. `conformance` runs every call against each implementor.
 
-#[cfg(feature = "glacier")]
+#[cfg(feature = "aws")]
 pub mod aws;
 pub mod class;
 pub mod concurrency;
@@ -25,7 +25,9 @@ mod places;
 pub mod rate_limit;
 mod retrievals;
 pub mod retry;
-#[cfg(feature = "glacier")]
+#[cfg(feature = "s3")]
+pub mod s3;
+#[cfg(feature = "aws")]
 mod service;
 mod uploads;
 
@@ -34,16 +36,17 @@ use jiff::Timestamp;
 pub use self::class::Tier;
 pub use self::dest::Dest;
 pub use self::failure::{Attempt, Failure};
-pub use self::limits::{Limits, VAULT};
+pub use self::limits::{BUCKET, Limits, VAULT};
 pub use self::listings::{Freed, Inventoried, Inventory, Listing, Listings, Unfinished};
 pub use self::places::{Described, Places, Rule, Told};
 pub use self::retrievals::{
     Job, JobState, Readiness, Requested, Retrievals, Sought, Span, Unit, Want,
 };
-#[cfg(feature = "glacier")]
+#[cfg(feature = "aws")]
 pub use self::service::Service;
 pub use self::uploads::{
     Begun, Body, Held, Lock, Lookup, Place, Proof, Seal, Sealed, Seen, Sent, Terms, Uploads,
+    composite,
 };
 
 /// What the service answered, and when by its own clock.

@@ -32,9 +32,20 @@ pub struct Want<'a> {
     pub archive: &'a Id,
     /// Which of the versions of that name, where that is known.
     pub version: Option<&'a str>,
+    /// What the service calls its bytes, where that is known.
+    pub tag: Option<&'a str>,
+    /// Its storage class, where that is known.
+    pub class: Option<&'a str>,
     /// What of it is to be brought up, unless that is all. It begins at a
     /// whole MiB, and ends at one or with the archive.
     pub span: Option<Span>,
+}
+
+impl<'a> Want<'a> {
+    /// All of an archive of which no more is known.
+    pub fn of(archive: &'a Id) -> Self {
+        Self { archive, version: None, tag: None, class: None, span: None }
+    }
 }
 
 /// An archive that may be on its way.

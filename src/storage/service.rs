@@ -3,12 +3,17 @@
 use jiff::Timestamp;
 
 use super::aws::Access;
+#[cfg(feature = "glacier")]
 use super::glacier::Glacier;
+#[cfg(feature = "s3")]
+use super::s3::S3;
 use super::{
     Begun, Body, Described, Dest, Destination, Failure, Freed, Held, Job, Limits, Listing,
     Listings, Lookup, Place, Places, Readiness, Reply, Requested, Retrievals, Rule, Seal, Seen,
     Sent, Sought, Span, Terms, Tier, Told, Unfinished, Unit, Uploads, Want,
 };
+#[cfg(not(all(feature = "glacier", feature = "s3")))]
+use crate::error::Error;
 use crate::error::Result;
 use crate::line::Id;
 use crate::line::description::Description;
@@ -17,7 +22,11 @@ use crate::line::description::Description;
 #[derive(Clone, Debug)]
 pub enum Service {
     /// Amazon Glacier's vaults.
+    #[cfg(feature = "glacier")]
     Glacier(Glacier),
+    /// The buckets of Amazon S3, and of what speaks like it.
+    #[cfg(feature = "s3")]
+    S3(S3),
 }
 
 impl Service {
@@ -27,7 +36,12 @@ impl Service {
     /// As [`super::aws::load`].
     pub async fn open(dest: Dest, access: &Access) -> Result<Self> {
         match dest {
+            #[cfg(feature = "glacier")]
             Dest::Glacier { .. } => Glacier::open(dest, access).await.map(Self::Glacier),
+            #[cfg(feature = "s3")]
+            Dest::S3 { .. } => S3::open(dest, access).await.map(Self::S3),
+            #[cfg(not(all(feature = "glacier", feature = "s3")))]
+            _ => Err(Error::Usage(format!("{dest}: this program was built without that service"))),
         }
     }
 
@@ -49,7 +63,10 @@ impl Service {
 macro_rules! each {
     ($self:expr, $service:ident => $call:expr) => {
         match $self {
+            #[cfg(feature = "glacier")]
             Self::Glacier($service) => $call,
+            #[cfg(feature = "s3")]
+            Self::S3($service) => $call,
         }
     };
 }

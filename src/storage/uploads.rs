@@ -141,11 +141,17 @@ pub struct Seal {
 impl Seal {
     /// The seal of an archive of these parts.
     pub fn of(size: u64, treehash: Hash, parts: Arc<[Sealed]>) -> Self {
-        let mut composite = Sha256::new();
-        parts.iter().for_each(|part| composite.update(part.sha256.0));
-        let composite = Some(Hash(composite.finalize().into()));
+        let composite = Some(composite(parts.iter().map(|part| part.sha256)));
         Self { size, treehash, composite, parts }
     }
+}
+
+/// The SHA-256 hash of the SHA-256 hashes of parts, which is what S3 knows an
+/// archive by (Amazon S3 user guide, "Checking object integrity").
+pub fn composite(parts: impl IntoIterator<Item = Hash>) -> Hash {
+    let mut composite = Sha256::new();
+    parts.into_iter().for_each(|part| composite.update(part.0));
+    Hash(composite.finalize().into())
 }
 
 /// An archive, as far as the service shows it: what it does not show has no

@@ -122,8 +122,10 @@ impl Scene {
             assume_rate: None,
             quiet: true,
             allow_empty: false,
-            create_vault: false,
+            create: false,
             assume_new: false,
+            class: None,
+            manifest_class: None,
         };
         let lines = Cursor::new(self.lines.clone().into_bytes());
         block_on(put::run(storage, &settings, lines))
@@ -136,7 +138,7 @@ impl Scene {
         let (path, bounds) = (self.path("back"), Bounds::default());
         let output = Output::file(path.clone(), false).unwrap();
         let settings = retrieve::Settings {
-            tier: Tier::Bulk,
+            tier: Some(Tier::Bulk),
             no_wait: false,
             concurrency: 2,
             patience: Patience { limit: Duration::from_mins(1) },

@@ -13,7 +13,7 @@ pub mod put;
 pub mod receipts;
 pub mod receive;
 pub mod retrieve;
-#[cfg(feature = "glacier")]
+#[cfg(feature = "aws")]
 pub mod rm;
 pub mod verify;
 pub mod window;

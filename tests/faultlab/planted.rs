@@ -106,14 +106,14 @@ pub const PLANTED: &[Planted] = &[
         swaps: &[Swap {
             file: "tools/put/worker.rs",
             right: "        let part_size = self.plan.stream().part_size;
-        let grace = self.settings.grace;",
+        let terms = self.terms(target);",
             wrong: "        if let (Target::Volume(volume), Ask::Complete { .. }) = (target, &action.ask)
             && crate::planted::is(\"early-removal\")
         {
             self.directory.remove(volume, 0)?;
         }
         let part_size = self.plan.stream().part_size;
-        let grace = self.settings.grace;",
+        let terms = self.terms(target);",
         }],
     },
     // Journal and catalog are relied on before they are on disk (I2).

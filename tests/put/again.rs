@@ -348,8 +348,8 @@ fn chunk_spools_what_the_destination_in_the_environment_has_not() {
         run_with(put.env("GLACIER_DEST", dest), lines.as_bytes()).done();
     }
     let mut command = place.tool("glacier-chunk", &options);
-    let refused = run_with(command.env("GLACIER_DEST", "s3://v"), b"");
-    refused.failed_like(64, "GLACIER_DEST: \"s3://\" is no destination here", "");
+    let refused = run_with(command.env("GLACIER_DEST", "gs://v"), b"");
+    refused.failed_like(64, "GLACIER_DEST: \"gs://\" is no destination here", "");
 }
 
 #[test]

@@ -15,7 +15,11 @@ fn a_wrong_command_line_is_64() {
     for (arguments, message) in [
         (&[][..], "no destination; name a vault, or set GLACIER_DEST".to_owned()),
         (&["a/b"], "a vault's name is 1 to 255 letters, digits, \"_\", \".\" or \"-\"".to_owned()),
-        (&["s3://a"], "\"s3://\" is no destination here; use glacier://VAULT".to_owned()),
+        (
+            &["gs://a"],
+            "\"gs://\" is no destination here; use glacier://VAULT or s3://BUCKET/PREFIX"
+                .to_owned(),
+        ),
         (&["--vault", "v"], format!("unexpected argument '--vault' found; {see}")),
     ] {
         run_with(&mut place.tool("glacier-put", arguments), b"").failed(64, &message);

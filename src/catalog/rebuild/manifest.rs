@@ -84,7 +84,7 @@ struct Volume {
 
 impl<'b> Check<'b> {
     pub(super) fn new(books: &'b Books<'b>, index: usize) -> Self {
-        let of = books.described.get(index);
+        let of = books.of(index);
         Self {
             books,
             index,
@@ -204,8 +204,8 @@ impl<'b> Check<'b> {
         }
         let index = self.books.by_id.get(line.archive_id.as_str()).copied();
         let there = index.and_then(|index| self.books.inventory.archives.get(index));
-        if there.is_some_and(|there| (there.size, there.treehash) != (size, treehash)) {
-            return bad("the inventory has its archive with another size or tree hash");
+        if there.is_some_and(|there| !there.is(line)) {
+            return bad("the inventory has its archive with another size or hash");
         }
         self.volumes.insert(volume, Volume { offset, size, treehash, index });
         if self.volumes.len() > VOLUMES {

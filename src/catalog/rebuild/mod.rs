@@ -1,6 +1,7 @@
-//! A lost catalog, from the inventory of a vault and the manifests in it.
+//! A lost catalog, from the inventory of a vault, or the list of a bucket, and
+//! the manifests in it.
 //!
-//! Every archive says what it is ([`crate::line::description`]), and the manifest
+//! Every archive says what it is ([`crate::line::description`], or its key), and the manifest
 //! of a stream holds its catalog lines. None of that is believed for itself:
 //! [`manifest::Check`] compares a manifest with the inventory and with its
 //! own sums, and [`Books::decide`] compares manifests with one another. What
@@ -30,7 +31,6 @@ pub struct Books<'i> {
     dest: String,
     region: String,
     by_id: HashMap<&'i str, usize>,
-    described: Vec<Described>,
     manifests: Vec<Manifest>,
     refused: Vec<(usize, String)>,
 }
@@ -54,13 +54,11 @@ impl<'i> Books<'i> {
     pub fn new(inventory: &'i Inventory, dest: &str, region: &str) -> Self {
         let archives = inventory.archives.iter().enumerate();
         let by_id = archives.map(|(index, archive)| (archive.archive_id.as_str(), index)).collect();
-        let described = inventory.archives.iter().map(|it| Described::of(&it.description));
         Self {
             inventory,
             dest: dest.to_owned(),
             region: region.to_owned(),
             by_id,
-            described: described.collect(),
             manifests: Vec::new(),
             refused: Vec::new(),
         }
@@ -71,7 +69,7 @@ impl<'i> Books<'i> {
     pub fn manifests(&mut self) -> Vec<(usize, String)> {
         let mut wanted = Vec::new();
         for (index, archive) in self.inventory.archives.iter().enumerate() {
-            let Some(of) = self.described.get(index) else { continue };
+            let of = &archive.of;
             if of.kind != Some(Kind::Manifest) || of.stream.is_none() {
                 continue;
             }
@@ -119,7 +117,7 @@ impl<'i> Books<'i> {
         let mut open: HashSet<StreamId> = HashSet::new();
         let mut needed: HashSet<usize> = HashSet::new();
         for (index, why) in &self.refused {
-            let of = self.described.get(*index);
+            let of = self.of(*index);
             open.extend(of.and_then(|of| of.stream));
             decision.refused.push(format!(
                 "{}: manifest {}: {why}; not taken",
@@ -161,12 +159,17 @@ impl<'i> Books<'i> {
         decision.orphans = (0..self.inventory.archives.len())
             .filter(|index| !needed.contains(index))
             .filter(|index| {
-                let of = self.described.get(*index).and_then(|of| of.stream);
+                let of = self.of(*index).and_then(|of| of.stream);
                 of.is_some_and(|stream| !open.contains(&stream))
             })
             .filter_map(|index| self.line(index))
             .collect();
         decision
+    }
+
+    /// What an archive is of.
+    fn of(&self, index: usize) -> Option<&Described> {
+        self.inventory.archives.get(index).map(|archive| &archive.of)
     }
 
     fn id(&self, index: usize) -> Option<&Id> {
@@ -210,15 +213,19 @@ pub fn inventoried(
         region: region.to_owned(),
         archive_id: archive.archive_id.clone(),
         size: archive.size,
-        treehash: archive.treehash,
+        treehash: archive.treehash(),
+        etag: archive.tag.clone(),
+        class: archive.class.clone(),
         uploaded: archive.created,
         inventory: inventory.made,
-        of: Described::of(&archive.description),
+        of: archive.of.clone(),
     }
 }
 
+/// What the user knows it as; its stream, where only its key tells.
 fn name(of: &Described) -> String {
-    of.name.clone().unwrap_or_default()
+    let stream = || of.stream.map(|stream| format!("stream {stream}"));
+    of.name.clone().or_else(stream).unwrap_or_default()
 }
 
 fn lacking(manifest: &Manifest) -> String {

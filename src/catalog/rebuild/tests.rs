@@ -10,6 +10,7 @@ use crate::dice::{Dice, cases, dice};
 use crate::hash::tree::{Fold, Hash};
 use crate::line::description::Description;
 use crate::line::{Archive, Format, Guid, Hashes, Line, Snapshot, Stream};
+use crate::storage::Proof;
 use crate::tools::get::plan::Lines;
 
 const DEST: &str = "glacier://v";
@@ -79,12 +80,13 @@ impl World {
             from_guid: None,
         };
         let created = self.now();
-        let description = description.text().unwrap();
         self.archives.push(crate::storage::Inventoried {
             archive_id: archive_id.as_str().into(),
-            description,
+            of: Described::of(&description.text().unwrap()),
             size,
-            treehash,
+            checksum: Some(Proof::Tree(treehash)),
+            tag: None,
+            class: None,
             created,
         });
         archive_id
@@ -94,7 +96,7 @@ impl World {
     fn foreign(&mut self) {
         let of = what("photos", &[]);
         self.archive(&of, None, 7, Hash::of(b"photos"));
-        self.archives.last_mut().unwrap().description = "photos of 2012".to_owned();
+        self.archives.last_mut().unwrap().of = Described::of("photos of 2012");
     }
 
     /// Stores the volumes alone, as their lines tell: hashes and archive.
@@ -132,6 +134,10 @@ impl World {
                 dest: DEST.to_owned(),
                 region: REGION.to_owned(),
                 archive_id: archive_id.as_str().into(),
+                version: None,
+                class: None,
+                composite: None,
+                etag: None,
                 uploaded: self.now(),
             }));
             offset += size;
@@ -388,7 +394,7 @@ fn a_manifest_that_does_not_fit_is_refused_in_exact_words() {
         (
             "archive-1\"",
             "archive-0\"",
-            "line 6: volume 1: the inventory has its archive with another size or tree hash".into(),
+            "line 6: volume 1: the inventory has its archive with another size or hash".into(),
         ),
         ("\"volumes\":2,", "\"volumes\":3,", "line 7: 2 of 3 volumes are in it".into()),
         (

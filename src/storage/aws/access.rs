@@ -13,6 +13,14 @@ use crate::units;
 /// How long a connection, with TLS, may take.
 pub const CONNECT: Duration = Duration::from_secs(30);
 
+/// How long a call without archive bytes may take, at most.
+pub const CALL: Duration = Duration::from_mins(1);
+
+/// How many times as long as a body may stand still the service may take to
+/// make an archive of its parts (for one of terabytes, minutes), or an
+/// inventory to come.
+pub const LONGER: u32 = 3;
+
 /// How long nothing may move in a request, where nobody says.
 pub const STALL: Duration = Duration::from_mins(5);
 
@@ -31,6 +39,11 @@ pub struct Access {
     /// Give up a request in which nothing moves for so long
     #[arg(long, value_name = "TIME", default_value = "5m", value_parser = timeout)]
     pub timeout: Duration,
+}
+
+/// The timeouts of a call that is over within `limit`.
+pub fn within(limit: Duration) -> TimeoutConfig {
+    TimeoutConfig::builder().connect_timeout(CONNECT).operation_timeout(limit).build()
 }
 
 /// A time that is not zero.

@@ -13,15 +13,24 @@ use jiff::Timestamp;
 
 use crate::storage::Answer;
 
-/// Hears the Date of the answer to one call.
+/// Hears the Date of the answer to one call, and its status.
 #[derive(Clone, Debug, Default)]
-pub struct Dated(Arc<Mutex<Option<Timestamp>>>);
+pub struct Dated(Arc<Mutex<(Option<Timestamp>, Option<u16>)>>);
 
 impl Dated {
     /// The answer, with its time; this machine's if it had none.
     pub fn answer<T>(&self, value: T) -> Answer<T> {
-        let at = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        Answer { at: at.unwrap_or_else(Timestamp::now), value }
+        Answer { at: self.heard().0.unwrap_or_else(Timestamp::now), value }
+    }
+
+    /// The status of the answer, if there was one.
+    #[cfg(feature = "s3")]
+    pub fn status(&self) -> Option<u16> {
+        self.heard().1
+    }
+
+    fn heard(&self) -> (Option<Timestamp>, Option<u16>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -43,7 +52,8 @@ impl Intercept for Dated {
         _: &mut ConfigBag,
     ) -> Result<(), BoxError> {
         let at = context.response().headers().get("date").and_then(date);
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = at;
+        let status = context.response().status().as_u16();
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = (at, Some(status));
         Ok(())
     }
 }

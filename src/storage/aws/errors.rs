@@ -160,6 +160,11 @@ fn by_code(code: &str, status: u16, message: &str) -> Failure {
     }
 }
 
+/// Nothing came while one waited.
+pub fn late() -> Failure {
+    Failure::overload("no answer in time")
+}
+
 /// As much of a foreign text as a line of a log should hold.
 fn start(text: &str) -> &str {
     text.char_indices().nth(LONGEST).and_then(|(end, _)| text.get(..end)).unwrap_or(text)

@@ -8,6 +8,7 @@ mod dated;
 pub mod endpoint;
 mod errors;
 pub mod http;
+pub(super) mod moving;
 mod process;
 
 use aws_config::SdkConfig;
@@ -26,14 +27,24 @@ use aws_smithy_types::config_bag::ConfigBag;
 use bytes::Bytes;
 
 use self::access::loader;
-pub use self::access::{Access, CONNECT, STALL};
+pub use self::access::{Access, CALL, CONNECT, LONGER, STALL, within};
 use self::credentials::Chain;
 pub use self::dated::Dated;
 use self::endpoint::NotSafe;
-pub use self::errors::{classify, root_cause};
+pub use self::errors::{classify, late, root_cause};
 use crate::error::{Error, Result};
 use crate::hash::tree::Hash;
 use crate::units;
+
+/// Makes a call, and gives what came of it with the service's time.
+macro_rules! ask {
+    ($call:expr) => {{
+        let dated = $crate::storage::aws::Dated::default();
+        let answer = $call.customize().interceptor(dated.clone()).send().await;
+        answer.map(|value| dated.answer(value)).map_err($crate::storage::aws::classify)
+    }};
+}
+pub(super) use ask;
 
 /// How the SDK begins to tell that a `credential_process` failed; what the
 /// process said follows.

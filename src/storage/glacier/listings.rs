@@ -5,29 +5,23 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use tokio::time::timeout;
 
-use super::{Glacier, LONGER, ask, id, late, promised};
+use super::{Glacier, id, promised};
 use crate::hash::tree::Hash;
-use crate::line::Id;
-use crate::storage::aws::{Dated, classify, root_cause};
+use crate::line::{Described, Id};
+use crate::storage::aws::{Dated, LONGER, ask, classify, late, root_cause};
 use crate::storage::pages::Pages;
 use crate::storage::{
-    Answer, Attempt, Failure, Freed, Inventoried, Inventory, Job, JobState, Listing, Listings,
-    Proof, Reply, Seen, Unfinished,
+    Answer, Attempt, Failure, Freed, Job, JobState, Listing, Listings, Proof, Reply, Seen,
+    Unfinished,
 };
 
 /// Bytes of an inventory that are taken, at most: of over a million archives.
 const INVENTORY: u64 = 1 << 30;
 
-impl From<Inventoried> for Seen {
-    fn from(archive: Inventoried) -> Self {
-        Self {
-            size: Some(archive.size),
-            checksum: Some(Proof::Tree(archive.treehash)),
-            described: Some(archive.description),
-            at: Some(archive.created),
-            ..Self::of(archive.archive_id)
-        }
-    }
+/// What a vault held when the service made this.
+pub(super) struct Inventory {
+    pub(super) made: Timestamp,
+    pub(super) archives: Vec<Seen>,
 }
 
 impl Glacier {
@@ -90,7 +84,7 @@ impl Listings for Glacier {
             match self.inventory(id, *size).await {
                 Ok(answer) => {
                     return Ok(answer.map(|inventory| {
-                        inventory.archives.into_iter().map(Seen::from).for_each(each);
+                        inventory.archives.into_iter().for_each(each);
                         Listing::AsOf(inventory.made)
                     }));
                 }
@@ -124,7 +118,7 @@ impl Listings for Glacier {
                 each(Unfinished {
                     created: promised(super::time(upload.creation_date()), "date of an upload")?,
                     id: id(upload.multipart_upload_id, "upload id")?,
-                    described: upload.archive_description.unwrap_or_default(),
+                    of: Described::of(&upload.archive_description.unwrap_or_default()),
                     part_size: u64::try_from(upload.part_size_in_bytes).unwrap_or(0),
                 });
             }
@@ -174,12 +168,12 @@ fn read_inventory(body: &[u8]) -> Attempt<Inventory> {
     }
     let wire: Wire = serde_json::from_slice(body)
         .map_err(|e| Failure::Damaged(format!("the inventory cannot be read: {e}")))?;
-    let archive = |it: Entry| Inventoried {
-        archive_id: it.archive_id,
-        description: it.archive_description.unwrap_or_default(),
-        size: it.size,
-        treehash: it.treehash,
-        created: it.creation_date,
+    let archive = |it: Entry| Seen {
+        size: Some(it.size),
+        checksum: Some(Proof::Tree(it.treehash)),
+        described: Some(it.archive_description.unwrap_or_default()),
+        at: Some(it.creation_date),
+        ..Seen::of(it.archive_id)
     };
     Ok(Inventory {
         made: wire.inventory_date,

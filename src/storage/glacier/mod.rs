@@ -12,23 +12,14 @@ use aws_config::SdkConfig;
 use aws_sdk_glacier::Client;
 use aws_sdk_glacier::config::Builder;
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
-use aws_smithy_types::timeout::TimeoutConfig;
 use jiff::Timestamp;
 
 use self::retrievals::JobList;
-use super::aws::{self, Access, credentials::Chain};
+use super::aws::{self, Access, CALL, credentials::Chain, within};
 use super::{Attempt, Dest, Destination, Failure, Limits, Span, VAULT};
 use crate::error::{Error, Result};
 use crate::hash::tree::Hash;
 use crate::line::Id;
-
-/// How long a call without archive bytes may take, at most.
-const CALL: Duration = Duration::from_mins(1);
-
-/// How many times as long as a body may stand still the service may take to
-/// make an archive of its parts (for one of terabytes, minutes), or an
-/// inventory to come.
-const LONGER: u32 = 3;
 
 /// A vault of Amazon Glacier, or of whatever speaks its API.
 #[derive(Clone, Debug)]
@@ -46,16 +37,6 @@ pub struct Glacier {
     stall: Duration,
     jobs: Arc<JobList>,
 }
-
-/// Makes a call, and gives what came of it with the service's time.
-macro_rules! ask {
-    ($call:expr) => {{
-        let dated = $crate::storage::aws::Dated::default();
-        let answer = $call.customize().interceptor(dated.clone()).send().await;
-        answer.map(|value| dated.answer(value)).map_err($crate::storage::aws::classify)
-    }};
-}
-use ask;
 
 impl Glacier {
     /// Loads the configuration; nothing is asked of the service yet.
@@ -94,7 +75,9 @@ impl Glacier {
         let output = Client::from_conf(output.build());
         let bulk = Client::from_conf(common.clone().build());
         let client = Client::from_conf(common.timeout_config(within(stall.min(CALL))).build());
-        let Dest::Glacier { vault } = &dest;
+        let Dest::Glacier { vault } = &dest else {
+            return Err(Error::Bug(format!("{dest} is no vault")));
+        };
         let (vault, jobs) = (vault.clone(), Arc::default());
         Ok(Self { client, bulk, output, dest, vault, region, stall, jobs })
     }
@@ -112,11 +95,6 @@ impl Destination for Glacier {
     fn limits(&self) -> &Limits {
         &VAULT
     }
-}
-
-/// The timeouts of a call that is over within `limit`.
-fn within(limit: Duration) -> TimeoutConfig {
-    TimeoutConfig::builder().connect_timeout(aws::CONNECT).operation_timeout(limit).build()
 }
 
 /// A field that the API reference promises.
@@ -147,8 +125,4 @@ fn range(text: &str) -> Option<Span> {
     let (first, last) = text.split_once('-')?;
     let (first, last): (u64, u64) = (first.parse().ok()?, last.parse().ok()?);
     Some(Span { offset: first, size: last.checked_sub(first)?.checked_add(1)? })
-}
-
-fn late() -> Failure {
-    Failure::overload("no answer in time")
 }

@@ -1,7 +1,7 @@
 //! Vaults themselves.
 
-use super::{Glacier, ask, promised, time};
-use crate::storage::aws::Dated;
+use super::{Glacier, promised, time};
+use crate::storage::aws::{Dated, ask};
 use crate::storage::pages::Pages;
 use crate::storage::{Answer, Attempt, Described, Dest, Failure, Places, Reply, Rule, Told};
 

@@ -10,19 +10,15 @@ use aws_sdk_glacier::types::{GlacierJobDescription, JobParameters, StatusCode};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
-use super::{Glacier, ask, id, late, range, time};
+use super::{Glacier, id, range, time};
 use crate::line::Id;
-use crate::storage::aws::{Dated, classify, root_cause};
+use crate::storage::aws::{Dated, ask, classify, late, moving};
 use crate::storage::pages::Pages;
 use crate::storage::{
     Answer, Attempt, Failure, Job, JobState, Readiness, Reply, Requested, Retrievals, Sought, Span,
     Tier, Unit, VAULT, Want,
 };
 use crate::units;
-
-/// A download that brings less than this while a body may stand still does
-/// not move.
-const MOVES: usize = 256 << 10;
 
 /// How old a list may be; those who want one at the same time come within it.
 const FRESH: Duration = Duration::from_millis(500);
@@ -271,35 +267,8 @@ impl Retrievals for Glacier {
         let dated = Dated::default();
         let call = call.customize().interceptor(dated.clone()).send();
         let mut answer = timeout(self.stall, call).await.map_err(|_| late())?.map_err(classify)?;
-        let mut left = span.size;
-        let mut is_over = false;
-        while !is_over {
-            let moves = async {
-                let mut moved = 0;
-                while moved < MOVES {
-                    let Some(piece) = answer.body.next().await else {
-                        is_over = true;
-                        break;
-                    };
-                    let piece = piece.map_err(|e| Failure::Passing(root_cause(&e)))?;
-                    moved += piece.len();
-                    let came = u64::try_from(piece.len()).unwrap_or(u64::MAX);
-                    left = left.checked_sub(came).ok_or_else(|| {
-                        Failure::Damaged("more bytes came than were asked for".to_owned())
-                    })?;
-                    sink(&piece);
-                }
-                Ok(())
-            };
-            timeout(self.stall, moves).await.map_err(|_| {
-                let (stall, moves) = (units::time(self.stall), MOVES >> 10);
-                Failure::overload(format!("less than {moves} KiB came in {stall}"))
-            })??;
-        }
-        match left {
-            0 => Ok(dated.answer(())),
-            left => Err(Failure::Passing(format!("the last {left} bytes did not come"))),
-        }
+        moving::came(&mut answer.body, span.size, self.stall, sink).await?;
+        Ok(dated.answer(()))
     }
 
     async fn is_gone(&self, ticket: &Id, failure: &Failure) -> bool {

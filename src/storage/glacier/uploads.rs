@@ -1,24 +1,22 @@
 //! Uploads in parts, and the archives that they become.
 
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use aws_sdk_glacier::config::Builder;
 use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::byte_stream::ByteStream;
 
 use super::retrievals::State;
-use super::{Glacier, LONGER, ask, hash, id, promised, range, within};
+use super::{Glacier, hash, id, promised, range};
 use crate::line::Id;
 use crate::line::description::Description;
-use crate::storage::aws::body::{FileBody, Unreadable};
-use crate::storage::aws::{Dated, Precomputed, classify};
+use crate::storage::aws::body::FileBody;
+use crate::storage::aws::{Dated, LONGER, Precomputed, ask, classify, moving, within};
 use crate::storage::pages::Pages;
 use crate::storage::{
-    Answer, Begun, Body, Failure, Held, Inventoried, Lookup, Place, Places as _, Proof, Reply,
-    Seal, Seen, Sent, Span, Terms, Uploads,
+    Answer, Begun, Body, Failure, Held, Lookup, Place, Places as _, Proof, Reply, Seal, Seen, Sent,
+    Span, Terms, Uploads,
 };
-use crate::units;
 
 impl Uploads for Glacier {
     /// As many as it held when its inventory was last made.
@@ -60,18 +58,7 @@ impl Uploads for Glacier {
             .interceptor(Precomputed(body.sha256))
             .interceptor(dated.clone())
             .send();
-        let answer = tokio::select! {
-            answer = call => answer.map_err(|e| match reading_failed(&e) {
-                Some(why) => Failure::Local(why),
-                None => classify(e),
-            })?,
-            () = stalled(self.stall, body, taken) => {
-                return Err(Failure::overload(format!(
-                    "nothing moved for {}",
-                    units::time(self.stall)
-                )));
-            }
-        };
+        let answer = moving::sent(call, body, taken, self.stall).await?;
         let proof = hash(answer.checksum())?;
         if proof != body.treehash {
             let why = "tree hash differs from the service's; part kept";
@@ -142,14 +129,14 @@ impl Uploads for Glacier {
                 }
                 State::Ready(size) => match self.inventory(job, size).await {
                     Ok(Answer { at, value: inventory }) => {
-                        let is_ours = |archive: &Inventoried| {
-                            about.identifies(&archive.description)
-                                && archive.size == seal.size
-                                && archive.treehash == seal.treehash
+                        let is_ours = |archive: &Seen| {
+                            archive.described.as_ref().is_some_and(|text| about.identifies(text))
+                                && archive.size == Some(seal.size)
+                                && archive.checksum == Some(Proof::Tree(seal.treehash))
                         };
                         let found = inventory.archives.into_iter().find(is_ours);
                         let absent = Lookup::Absent { as_of: inventory.made };
-                        let value = found.map_or(absent, |archive| Lookup::Same(archive.into()));
+                        let value = found.map_or(absent, Lookup::Same);
                         return Ok(Answer { at, value });
                     }
                     Err(failure) if self.has_lost(job, &failure).await => {}
@@ -170,29 +157,4 @@ impl Uploads for Glacier {
             answer => Ok(answer?.map(drop)),
         }
     }
-}
-
-/// Ends when none of a body's bytes has moved for a time, and none waited for
-/// its turn when that was over.
-async fn stalled(time: Duration, body: &Body, mut last: u64) {
-    loop {
-        tokio::time::sleep(time).await;
-        let now = body.taken.load(Ordering::Relaxed);
-        if now == last && !body.pace.is_waiting() {
-            return;
-        }
-        last = now;
-    }
-}
-
-/// Why the spool file could not be read, if that is what ended a request.
-fn reading_failed(error: &(dyn std::error::Error + 'static)) -> Option<String> {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        if let Some(e) = error.downcast_ref::<Unreadable>() {
-            return Some(e.to_string());
-        }
-        cause = error.source();
-    }
-    None
 }

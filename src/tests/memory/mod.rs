@@ -456,7 +456,7 @@ impl Listings for MemoryStorage {
         for (id, upload) in self.uploads.borrow().iter() {
             each(Unfinished {
                 id: id.clone(),
-                described: upload.about.text().unwrap(),
+                of: crate::line::Described::of(&upload.about.text().unwrap()),
                 created: upload.begun,
                 part_size: upload.part_size,
             });

@@ -51,6 +51,8 @@ const KEYS: &[Key] = &[
     one("region", "", word),
     one("profile", "", word),
     one("endpoint_url", "", word),
+    one("storage_class", "", word),
+    one("manifest_class", "", word),
     many("dataset", dataset),
     one("recursive", "no", |text| choice(text, &["no", "each", "one"])),
     one("prefix", "akashita", prefix),

@@ -33,7 +33,7 @@ use crate::line::{Job, Line};
 use crate::process;
 use crate::storage::Retrievals;
 use crate::tools::retrieve::Settings;
-use crate::tools::retrieve::estimate::Bounds;
+use crate::tools::retrieve::estimate::{Bounds, tier_of};
 use crate::tools::retrieve::jobs::{Archive, Jobs};
 use crate::units;
 
@@ -97,11 +97,9 @@ impl<'a> Task<'a> {
         let needs = self.work.needs(false);
         self.bounds.check(&needs)?;
         let needed = || self.work.archives.iter();
-        let archives = needed().map(|Needed { stream, volume, .. }| Archive {
-            place: volume.place,
-            id: volume.line.archive_id.clone(),
-            range: volume.wanted,
-            thing: format!("{}: volume {}", stream.name, volume.line.volume),
+        let archives = needed().map(|Needed { stream, volume, .. }| {
+            let thing = format!("{}: volume {}", stream.name, volume.line.volume);
+            Archive::of(&volume.line, volume.place, volume.wanted, thing)
         });
         let known = needed().map(|Needed { volume, .. }| {
             let mut jobs = volume.jobs.iter().rev();
@@ -203,7 +201,10 @@ impl<'a> Task<'a> {
                 Some(begun) => Line::Job(Job {
                     archive,
                     job_id: begun.id,
-                    tier: begun.tier.unwrap_or(settings.tier).to_string(),
+                    tier: begun
+                        .tier
+                        .unwrap_or_else(|| tier_of(settings.tier, volume.line.class.as_deref()))
+                        .to_string(),
                     requested: begun.requested.unwrap_or_else(Timestamp::now),
                     range_offset: volume.wanted.map(|range| range.offset),
                     range_size: volume.wanted.map(|range| range.size),

@@ -119,7 +119,7 @@ impl Double {
 
 fn settings() -> Settings {
     Settings {
-        tier: Tier::Bulk,
+        tier: Some(Tier::Bulk),
         no_wait: false,
         concurrency: 3,
         patience: Patience { limit: Duration::from_mins(5) },

@@ -3,6 +3,7 @@
 
 use super::kept::Held;
 use super::plan::{Plan, Stream, Volume};
+use crate::prices::Bring;
 use crate::storage::Span;
 use crate::tools::retrieve::estimate::Needs;
 
@@ -37,6 +38,16 @@ pub struct Needed<'p> {
     pub volume: &'p Volume,
     /// Bytes of it that are to be downloaded.
     pub left: u64,
+}
+
+impl Needed<'_> {
+    /// What it is to the service: of a bucket's archive all is brought up.
+    fn bring(&self) -> Bring {
+        let line = &self.volume.line;
+        let up = if line.class.is_some() { line.size } else { self.volume.span().size };
+        let reads = self.left.div_ceil(line.part_size.max(1));
+        Bring { class: line.class.clone(), up, size: self.left, reads }
+    }
 }
 
 /// What is to be done.
@@ -105,7 +116,7 @@ impl<'p> Work<'p> {
         Needs {
             streams: self.streams.len(),
             archives: self.streams.iter().map(volumes).sum(),
-            jobs: self.archives.iter().map(|archive| archive.volume.span().size).collect(),
+            jobs: self.archives.iter().map(Needed::bring).collect(),
             size,
             disk: if written { size } else { 0 },
         }
@@ -167,7 +178,8 @@ mod tests {
         let mut plan = plan(&lines(1, "a", &data(5 * LEAF), 2), false).unwrap();
         plan.choose_range(MIB, 4 * MIB - 1).unwrap();
         let needs = Work::new(&plan, 0, &[]).needs(true);
-        let jobs = vec![MIB, 2 * MIB];
+        let job = |size| Bring { class: None, up: size, size, reads: size / MIB };
+        let jobs = vec![job(MIB), job(2 * MIB)];
         let expected = Needs { streams: 1, archives: 2, jobs, size: 3 * MIB, disk: 3 * MIB };
         assert_eq!(needs, expected);
         assert_eq!(Work::new(&plan, 2 * MIB, &[]).needs(false).size, MIB);

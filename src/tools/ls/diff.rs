@@ -35,7 +35,7 @@ pub struct Diff<'i> {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Difference {
     /// Lines of the catalog whose archive the inventory does not have, or has
-    /// with another size or tree hash.
+    /// with another size or hash.
     pub catalog: Vec<Line>,
     /// Archives of ours that the catalog does not have, or has otherwise.
     pub vault: Vec<Inventoried>,
@@ -117,7 +117,7 @@ impl<'i> Diff<'i> {
         let index = self.by_id.get(id.as_str()).copied();
         let there = index.and_then(|index| self.inventory.archives.get(index));
         let is_same = there.is_some_and(|there| match &line {
-            Line::Archive(line) => (line.size, line.treehash) == (there.size, there.treehash),
+            Line::Archive(line) => there.is(line),
             _ => true,
         });
         match index.and_then(|index| self.known.get_mut(index)) {

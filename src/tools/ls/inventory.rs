@@ -30,9 +30,7 @@ pub const COLUMNS: &[Column] =
 /// What the other lines are of, seen from `now`.
 pub fn head(inventory: &Inventory, dest: &str, region: &str, now: Timestamp) -> Head {
     let archives = &inventory.archives;
-    let is_foreign = |archive: &&Archive| {
-        crate::line::description::Description::parse(&archive.description).is_none()
-    };
+    let is_foreign = |archive: &&Archive| archive.of.kind.is_none();
     let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
     Head {
         dest: dest.to_owned(),

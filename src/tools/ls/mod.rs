@@ -11,7 +11,7 @@ pub mod diff;
 pub mod inventory;
 pub mod receipts;
 pub mod recover;
-#[cfg(feature = "glacier")]
+#[cfg(feature = "aws")]
 pub mod remote;
 pub mod spooled;
 pub mod table;

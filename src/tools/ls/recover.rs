@@ -1,4 +1,4 @@
-//! A lost catalog: the manifests of a vault are brought up and checked, and
+//! A lost catalog: the manifests of a destination are brought up and checked, and
 //! the lines of those that fit are printed when all is known.
 //!
 //! Nothing is printed before: a catalog that was made of half of the
@@ -9,6 +9,7 @@ use std::io::{self, BufReader, BufWriter, Read as _, Seek as _, SeekFrom, Write 
 
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use jiff::Timestamp;
+use sha2::{Digest as _, Sha256};
 use tokio::time::sleep;
 
 use super::inventory::head;
@@ -17,12 +18,15 @@ use crate::catalog::rebuild::Books;
 use crate::catalog::rebuild::manifest::{Which, copy};
 use crate::error::{Error, Result};
 use crate::hash::tree::{Hash, TreeHash};
-use crate::line::{Id, Inventory as Head, Line};
+use crate::line::{Described, Id, Inventory as Head, Line, Reader, Text};
+use crate::partsize;
 use crate::process;
 use crate::process::progress::Progress;
 use crate::storage::concurrency::Lanes;
 use crate::storage::retry::Trouble;
-use crate::storage::{Attempt, Failure, Inventoried, Inventory, Retrievals, Span, Want};
+use crate::storage::{
+    Attempt, Failure, Inventoried, Inventory, Listings, Proof, Retrievals, Span, Want, composite,
+};
 use crate::tools::retrieve::Settings;
 use crate::tools::retrieve::jobs::{Archive, Jobs};
 
@@ -41,7 +45,7 @@ struct Download {
 /// # Errors
 /// When a manifest does not come, or standard output cannot take the lines.
 /// Data, when manifests were refused: the others are printed.
-pub async fn run<V: Retrievals>(
+pub async fn run<V: Retrievals + Listings>(
     vault: &V,
     inventory: &Inventory,
     settings: &Settings,
@@ -50,8 +54,10 @@ pub async fn run<V: Retrievals>(
     let mut books = Books::new(inventory, &vault.dest().to_string(), vault.region());
     let wanted = books.manifests();
     let archives = wanted.iter().filter_map(|(index, thing)| {
-        let id = inventory.archives.get(*index)?.archive_id.clone();
-        Some(Archive { place: 0, id, range: None, thing: thing.clone() })
+        let of = inventory.archives.get(*index)?;
+        let id = of.archive_id.clone();
+        let (version, tag, class) = (None, of.tag.clone(), of.class.clone());
+        Some(Archive { place: 0, id, version, tag, class, range: None, thing: thing.clone() })
     });
     let vaults = std::slice::from_ref(vault);
     let jobs = Jobs::new(vaults, archives.collect(), settings);
@@ -166,8 +172,22 @@ fn unusable(e: io::Error) -> Error {
     Error::io("the file for the manifests: cannot use (see TMPDIR)", e)
 }
 
-/// Downloads a manifest until it equals the tree hash in the inventory.
-async fn fetch<V: Retrievals>(
+/// What a manifest must come to; nothing, where the service does not say.
+async fn proof<V: Listings>(vault: &V, archive: &Inventoried) -> Attempt<Option<Proof>> {
+    if archive.checksum.is_some() {
+        return Ok(archive.checksum);
+    }
+    let Some(seen) = vault.inspect(&archive.archive_id, None).await?.value else { return Ok(None) };
+    let of = |it: &Described| (it.kind, it.stream, it.generation, it.volume);
+    if seen.described.is_some_and(|text| of(&Described::of(&text)) != of(&archive.of)) {
+        let why = "its description is that of another archive";
+        return Err(Failure::Damaged(why.to_owned()));
+    }
+    Ok(seen.checksum)
+}
+
+/// Downloads a manifest until it equals the hash that the service has of it.
+async fn fetch<V: Retrievals + Listings>(
     number: usize,
     archive: &Inventoried,
     jobs: &Jobs<'_, V>,
@@ -175,6 +195,8 @@ async fn fetch<V: Retrievals>(
     lanes: &Lanes,
 ) -> Result<File> {
     let (vault, of) = jobs.archive(number)?;
+    let looked_at = settings.patience.with(async || proof(vault, archive).await).await;
+    let proof = looked_at.map_err(|failure| failure.on(&of.thing))?;
     let mut download: Option<Download> = None;
     let mut trouble = Trouble::default();
     loop {
@@ -188,15 +210,17 @@ async fn fetch<V: Retrievals>(
         let result = go_on(vault, (&job, of.want()), archive.size, now).await?;
         drop(lane);
         let failure = match result {
-            Ok(()) => match whole(&mut download, archive.treehash)? {
-                Some(file) => {
+            Ok(()) => {
+                if let Some(file) = whole(&mut download, proof)? {
                     lanes.worked();
                     return Ok(file);
                 }
-                None => {
-                    Failure::Damaged("does not equal its tree hash in the inventory".to_owned())
-                }
-            },
+                let of = match proof {
+                    Some(Proof::Tree(_)) => "tree hash in the inventory",
+                    _ => "hash at the service",
+                };
+                Failure::Damaged(format!("does not equal its {of}"))
+            }
             Err(failure) if vault.is_gone(&job, &failure).await => {
                 jobs.renew(number, &job, &failure.to_string()).await?;
                 continue;
@@ -237,11 +261,51 @@ async fn go_on<V: Retrievals>(
 }
 
 /// The file, at its beginning, if it is what it must be; else it is dropped.
-fn whole(download: &mut Option<Download>, treehash: Hash) -> Result<Option<File>> {
+fn whole(download: &mut Option<Download>, proof: Option<Proof>) -> Result<Option<File>> {
     let Some(Download { mut file, hash, .. }) = download.take() else { return Ok(None) };
-    if hash.finish() != treehash {
+    let is_whole = match proof {
+        Some(Proof::Tree(treehash)) => hash.finish() == treehash,
+        Some(Proof::Sha256(sum)) => composite_of(&mut file).map_err(unusable)? == Some(sum),
+        None => true,
+    };
+    file.rewind().map_err(unusable)?;
+    Ok(is_whole.then_some(file))
+}
+
+/// The SHA-256 hash of the hashes of a manifest's parts. They are as large as
+/// those of its stream.
+fn composite_of(file: &mut File) -> io::Result<Option<Hash>> {
+    file.rewind()?;
+    let mut lines = Reader::new(BufReader::new(&*file));
+    let part_size = loop {
+        match lines.read()? {
+            Some(Text::Line(text)) => {
+                if let Ok(Some(Line::Stream(stream))) = Line::parse(&text) {
+                    break stream.part_size;
+                }
+            }
+            Some(Text::Bad(_)) => {}
+            None => return Ok(None),
+        }
+    };
+    if !partsize::is_part(part_size) {
         return Ok(None);
     }
-    file.rewind().map_err(unusable)?;
-    Ok(Some(file))
+    file.rewind()?;
+    let (mut parts, mut buffer) = (Vec::new(), vec![0; 64 << 10]);
+    loop {
+        let (mut part, mut hash, mut size) = ((&*file).take(part_size), Sha256::new(), 0);
+        loop {
+            let count = part.read(&mut buffer)?;
+            if count == 0 {
+                break;
+            }
+            hash.update(buffer.get(..count).unwrap_or_default());
+            size += count;
+        }
+        if size == 0 {
+            return Ok(Some(composite(parts)));
+        }
+        parts.push(Hash(hash.finalize().into()));
+    }
 }

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::table::{self, Column};
 use super::{Printer, what};
 use crate::error::Result;
-use crate::line::{Described, Id, Line, Stored, StreamId, Upload};
+use crate::line::{Id, Line, Stored, StreamId, Upload};
 use crate::storage::retry::Patience;
 use crate::storage::{
     Dest, Destination, Failure, Job, JobState, Listings, Places, Retrievals, Uploads,
@@ -270,7 +270,7 @@ pub async fn uploads<V: Listings + Uploads>(
             begun: upload.created,
             part_size: upload.part_size,
             size,
-            of: Described::of(&upload.described),
+            of: upload.of,
         };
         let cells = vec![
             table::minute(line.begun),

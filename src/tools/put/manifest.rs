@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::hash::tree::{Fold, Hash};
 use crate::line::{Line, Reader, Recipe, Stored, Text, now};
 use crate::spool::StreamDir;
+use crate::storage::Dest;
 use crate::tools::put::upload::Piece;
 
 /// How to bring a stream back without this program, in short; docs/restore.md
@@ -18,9 +19,16 @@ use crate::tools::put::upload::Piece;
 /// can be read as it stands in the line.
 const RECIPE: &str = include_str!("../../../data/recipe.txt");
 
-/// The first line of a manifest.
-pub fn recipe() -> Line {
-    Line::Recipe(Recipe { text: RECIPE.lines().map(str::to_owned).collect() })
+/// The same for what is in a bucket.
+const IN_BUCKET: &str = include_str!("../../../data/recipe-s3.txt");
+
+/// The first line of a manifest of what is stored there.
+pub fn recipe(dest: &str) -> Line {
+    let text = match dest.parse() {
+        Ok(Dest::S3 { .. }) => IN_BUCKET,
+        _ => RECIPE,
+    };
+    Line::Recipe(Recipe { text: text.lines().map(str::to_owned).collect() })
 }
 
 /// What tells the bytes of one manifest from those of another with the same
@@ -101,7 +109,7 @@ pub fn write(
     let mut put =
         |line: &Line| -> Result<()> { out.write_all(line.text()?.as_bytes()).map_err(cannot) };
     if form.recipe {
-        put(&recipe())?;
+        put(&recipe(&stored.dest))?;
     }
     put(&Line::Stream(plan.stream().clone()))?;
     plan.snapshots().iter().try_for_each(|snapshot| put(&Line::Snapshot(snapshot.clone())))?;
@@ -197,9 +205,11 @@ mod tests {
 
     #[test]
     fn the_recipe_fits_a_line_and_reads_as_it_stands() {
-        let text = recipe().text().unwrap();
-        assert!(text.len() <= MAX, "{} bytes", text.len());
-        assert!(RECIPE.bytes().all(|byte| byte == b'\n' || (b' '..=b'~').contains(&byte)));
-        assert!(!RECIPE.contains(['"', '\\']));
+        for (dest, words) in [("glacier://v", RECIPE), ("s3://bucket/nas", IN_BUCKET)] {
+            let text = recipe(dest).text().unwrap();
+            assert!(text.len() <= MAX, "{} bytes", text.len());
+            assert!(words.bytes().all(|byte| byte == b'\n' || (b' '..=b'~').contains(&byte)));
+            assert!(!words.contains(['"', '\\']));
+        }
     }
 }

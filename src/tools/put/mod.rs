@@ -36,7 +36,7 @@ use crate::spool::{Holder, Spool, underway};
 use crate::storage::rate_limit::Uplink;
 use crate::storage::retry::Patience;
 use crate::storage::{Failure, Limits, Places, Uploads};
-use crate::tools::receipts::{self, Inventories, Receipt, Told};
+use crate::tools::receipts::{self, Has, Inventories, Receipt, Told};
 use forecast::Speed;
 use gate::Gates;
 use inbox::Inbox;
@@ -66,10 +66,14 @@ pub struct Settings {
     pub quiet: bool,
     /// No line at all is no failure.
     pub allow_empty: bool,
-    /// Create the vault, if it is not there.
-    pub create_vault: bool,
+    /// Create the vault or the bucket, if it is not there.
+    pub create: bool,
     /// The destination holds archives that nothing here knows of: go on.
     pub assume_new: bool,
+    /// The storage class of volumes, where it is not the usual one.
+    pub class: Option<String>,
+    /// That of manifests.
+    pub manifest_class: Option<String>,
 }
 
 /// What `--dry-run` prints of a stream.
@@ -111,7 +115,7 @@ pub async fn run<V: Uploads + Places>(
         Inventories::read(|| catalog.reader())?
     };
     let mut inbox = Inbox::of(input);
-    if settings.create_vault {
+    if settings.create {
         let patience = Patience { limit: settings.patience };
         let created = wanted(&mut inbox, patience.with(async || vault.create().await)).await?;
         created.map_err(|failure| failure.on(&settings.dest))?;
@@ -138,7 +142,13 @@ fn heal(spool: &Spool, catalog: &mut Catalog) -> Result<()> {
     let Ok(mut lost) = lost else { return Ok(()) };
     lost.sort_by_key(|receipt| receipt.stored.stored);
     for receipt in &lost {
-        catalog.append(&receipt.text())?;
+        let mut has = Has::default();
+        catalog.scan(&receipt.stored.stream.to_string(), |text| has.take(text))?;
+        // Behind its `stored` line nothing of a stream counts.
+        let end = receipt.lines().last();
+        let lacking = receipt.lines().filter(|line| Some(*line) == end || !has.has(line));
+        let text: String = lacking.flat_map(|line| [line, "\n"]).collect();
+        catalog.append(&text)?;
         // The end of a put that was stopped is no news.
         if receipt.is_late {
             continue;
@@ -425,7 +435,8 @@ async fn refuse_strangers<V: Uploads>(
             settings.dest
         ))),
         Err(Failure::Missing(why)) => {
-            Err(Error::Refused(format!("{}: {why}; --create-vault makes one", settings.dest)))
+            let creates = vault.dest().creates();
+            Err(Error::Refused(format!("{}: {why}; {creates} makes one", settings.dest)))
         }
         Err(failure) => Err(failure.on(&settings.dest)),
     }

@@ -304,6 +304,7 @@ impl<'a, V: Uploads> Worker<'a, V> {
             ));
         }
         let part_size = self.plan.stream().part_size;
+        let terms = self.terms(target);
         let grace = self.settings.grace;
         let lanes = Rc::clone(&self.lanes);
         let skew = Rc::clone(&self.skew);
@@ -313,7 +314,7 @@ impl<'a, V: Uploads> Worker<'a, V> {
             let _lane = lanes.enter().await;
             let result = match &action.ask {
                 Ask::Begin { about } => {
-                    let begun = vault.begin(about, part_size, &Terms::default()).await;
+                    let begun = vault.begin(about, part_size, &terms).await;
                     begun.inspect(|begun| heard(begun.at)).map(|it| Outcome::Begun(it.value.upload))
                 }
                 Ask::List { upload } => {
@@ -342,6 +343,16 @@ impl<'a, V: Uploads> Worker<'a, V> {
             };
             Done { action: Some((action, taken)), result }
         }))
+    }
+
+    /// How an archive is to be kept.
+    fn terms(&self, target: Target) -> Terms {
+        let Settings { class, manifest_class, .. } = self.settings;
+        let class = match target {
+            Target::Volume(_) => class,
+            Target::Manifest => manifest_class,
+        };
+        Terms { class: class.clone(), ..Terms::default() }
     }
 
     /// The file that holds a part.
@@ -415,9 +426,10 @@ impl<'a, V: Uploads> Worker<'a, V> {
                 self.running.push(attempt);
                 Ok(())
             }
-            Err(Failure::Missing(why)) if matches!(action.ask, Ask::Begin { .. }) => Err(
-                Error::Refused(format!("{}: {why}; --create-vault makes one", self.vault.dest())),
-            ),
+            Err(Failure::Missing(why)) if matches!(action.ask, Ask::Begin { .. }) => {
+                let dest = self.vault.dest();
+                Err(Error::Refused(format!("{dest}: {why}; {} makes one", dest.creates())))
+            }
             Err(failure) => match self.read_again(&action)? {
                 None => Err(failure.on(&thing)),
                 Some(sha256) => {

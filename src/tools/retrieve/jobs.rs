@@ -14,11 +14,11 @@ use tokio::sync::Notify;
 use tokio::time::sleep;
 
 use crate::error::{Error, Result};
-use crate::line::Id;
+use crate::line::{self, Id};
 use crate::storage::{Readiness, Retrievals, Sought, Span, Tier, Unit, Want};
 use crate::tools::retrieve::Settings;
 use crate::tools::retrieve::ahead::{self, Meter, Standing, allowance, due};
-use crate::tools::retrieve::estimate::Budget;
+use crate::tools::retrieve::estimate::{Budget, tier_of};
 
 /// The first and the longest pause between two looks at the service's list;
 /// the services of unit tests are quicker.
@@ -34,6 +34,12 @@ pub struct Archive {
     pub place: usize,
     /// The service's name for it.
     pub id: Id,
+    /// Which of the versions of that name, where there are any.
+    pub version: Option<String>,
+    /// What the service calls its bytes, where it does.
+    pub tag: Option<String>,
+    /// Its storage class, where there are any.
+    pub class: Option<String>,
     /// What of it is needed, unless that is all of it.
     pub range: Option<Span>,
     /// What the user knows it as: stream and volume.
@@ -41,9 +47,28 @@ pub struct Archive {
 }
 
 impl Archive {
+    /// What is needed of the archive of a line.
+    pub fn of(line: &line::Archive, place: usize, range: Option<Span>, thing: String) -> Self {
+        Self {
+            place,
+            id: line.archive_id.clone(),
+            version: line.version.clone(),
+            tag: line.etag.clone(),
+            class: line.class.clone(),
+            range,
+            thing,
+        }
+    }
+
     /// What the service is asked for.
     pub fn want(&self) -> Want<'_> {
-        Want { archive: &self.id, version: None, span: self.range }
+        Want {
+            archive: &self.id,
+            version: self.version.as_deref(),
+            tag: self.tag.as_deref(),
+            class: self.class.as_deref(),
+            span: self.range,
+        }
     }
 }
 
@@ -54,8 +79,8 @@ pub struct Jobs<'a, V> {
     archives: Vec<Archive>,
     states: RefCell<Vec<State>>,
     changed: Notify,
-    /// Of those that are begun now.
-    tier: Cell<Tier>,
+    /// Of those that are begun now, if the user has asked for one.
+    tier: Cell<Option<Tier>>,
     /// How far ahead to ask, if that has a bound: a rate that is assumed.
     bounded: bool,
     assumed: Option<u64>,
@@ -118,7 +143,8 @@ impl<'a, V: Retrievals> Jobs<'a, V> {
     /// Nothing is asked yet.
     pub fn new(vaults: &'a [V], mut archives: Vec<Archive>, settings: &'a Settings) -> Self {
         for archive in &mut archives {
-            let unit = vaults.get(archive.place).map(|vault| vault.unit(None));
+            let class = archive.class.as_deref();
+            let unit = vaults.get(archive.place).map(|vault| vault.unit(class));
             archive.range = archive.range.filter(|_| unit == Some(Unit::Span));
         }
         let states = RefCell::new(vec![State::default(); archives.len()]);
@@ -184,6 +210,11 @@ impl<'a, V: Retrievals> Jobs<'a, V> {
     /// The job of an archive, if it was asked for.
     pub fn begun(&self, index: usize) -> Option<Begun> {
         self.state(index).job
+    }
+
+    /// The tier in which an archive is asked for now.
+    fn tier(&self, archive: &Archive) -> Tier {
+        tier_of(self.tier.get(), archive.class.as_deref())
     }
 
     fn state(&self, index: usize) -> State {

@@ -20,8 +20,9 @@ pub struct Place {
 /// What the user may choose.
 #[derive(Debug)]
 pub struct Settings {
-    /// How quickly archives are brought up.
-    pub tier: Tier,
+    /// How quickly archives are brought up; as is usual for their class, where
+    /// nobody says.
+    pub tier: Option<Tier>,
     /// Whether to end instead of waiting for jobs.
     pub no_wait: bool,
     /// Requests at once.

@@ -267,6 +267,10 @@ mod tests {
             dest: "glacier://cold".into(),
             region: "eu-central-1".into(),
             archive_id: archive_id.into(),
+            version: None,
+            class: None,
+            composite: None,
+            etag: None,
             uploaded: time(1),
         })
     }

@@ -35,6 +35,7 @@ use crate::storage::concurrency::Lanes;
 use crate::storage::retry::Trouble;
 use crate::storage::{Failure, Retrievals, Tier};
 use crate::tools::retrieve::Settings;
+use crate::tools::retrieve::estimate::tier_of;
 use crate::tools::retrieve::jobs::{Archive, Begun, Jobs};
 
 /// The `verified` line of parts that follow each other.
@@ -95,7 +96,10 @@ pub async fn request<V: Retrievals>(plan: Plan, vaults: &[V], settings: &Setting
             .buffered(settings.concurrency);
         while let Some((sample, asked)) = asked.next().await {
             match asked {
-                Ok(job) => process::put_out(requested(sample, job, settings.tier)?.as_bytes())?,
+                Ok(job) => {
+                    let tier = tier_of(settings.tier, sample.archive.class.as_deref());
+                    process::put_out(requested(sample, job, tier)?.as_bytes())?;
+                }
                 Err(error) => run.failures.borrow_mut().add(error)?,
             }
         }
@@ -201,12 +205,7 @@ impl<'a, V: Retrievals> Run<'a, V> {
 
     /// The jobs of one sample: of it alone, so that it ends no other.
     fn jobs(&self, sample: &Sample) -> Result<Jobs<'a, V>> {
-        let archive = Archive {
-            place: 0,
-            id: sample.archive.archive_id.clone(),
-            range: sample.asked(),
-            thing: sample.thing(),
-        };
+        let archive = Archive::of(&sample.archive, 0, sample.asked(), sample.thing());
         let vault = std::slice::from_ref(self.vault(sample)?);
         Ok(Jobs::new(vault, vec![archive], self.settings))
     }

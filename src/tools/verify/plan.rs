@@ -18,7 +18,7 @@ use crate::prices::{Money, Prices};
 use crate::process;
 use crate::process::input::Reread;
 use crate::storage::Tier;
-use crate::tools::retrieve::Place;
+use crate::tools::retrieve::{Place, ahead, estimate};
 use crate::tools::verify::candidates::Stock;
 use crate::units;
 
@@ -127,11 +127,17 @@ impl Plan {
     }
 
     /// What it costs, if none of it was asked for yet.
-    pub fn cost(&self, tier: Tier, prices: &Prices) -> Cost {
-        let jobs = u64::try_from(self.samples.list.len()).unwrap_or(u64::MAX);
-        let size = self.samples.list.iter().map(Sample::size).fold(0, u64::saturating_add);
-        let (retrieval, transfer) = (prices.retrieval(tier, jobs, size), prices.transfer(size));
-        Cost {
+    ///
+    /// # Errors
+    /// When the table of prices lacks something.
+    pub fn cost(&self, tier: Tier, prices: &Prices) -> Result<Cost> {
+        let list = &self.samples.list;
+        let jobs = u64::try_from(list.len()).unwrap_or(u64::MAX);
+        let size = list.iter().map(Sample::size).fold(0, u64::saturating_add);
+        let transfer = prices.transfer(size);
+        let bring = list.iter().map(Sample::bring).collect::<Vec<_>>();
+        let retrieval = estimate::retrieval(prices, |_| tier, &bring, ahead::days(size, None))?;
+        Ok(Cost {
             tier: tier.to_string(),
             jobs,
             size,
@@ -140,7 +146,7 @@ impl Plan {
             price: retrieval.and(transfer),
             currency: prices.currency.clone(),
             prices_date: prices.date,
-        }
+        })
     }
 
     /// Prints what would be brought back, and what that costs.

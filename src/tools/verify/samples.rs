@@ -11,6 +11,7 @@ use crate::catalog::scan::{is_bulk, stream_of};
 use crate::error::{Error, Result};
 use crate::hash::tree::{Fold, Hash};
 use crate::line::{Archive, Hashes, Job, Line, Reader, StreamId, Text};
+use crate::prices::Bring;
 use crate::storage::Span;
 use crate::tools::retrieve::Place;
 use crate::tools::verify::candidates::{Counted, Stock, is_volume};
@@ -73,6 +74,14 @@ impl Sample {
     /// Bytes that are compared.
     pub fn size(&self) -> u64 {
         self.parts.iter().map(|(part, _)| self.span(*part).size).sum()
+    }
+
+    /// What it is to the service: of a bucket's archive all is brought up.
+    pub fn bring(&self) -> Bring {
+        let Archive { class, size, .. } = &self.archive;
+        let up = if class.is_some() { *size } else { self.size() };
+        let reads = u64::try_from(self.parts.len()).unwrap_or(u64::MAX);
+        Bring { class: class.clone(), up, size: self.size(), reads }
     }
 
     /// The range that is asked for; absent where that is all of the archive.
@@ -276,6 +285,10 @@ mod tests {
             dest: "glacier://cold".into(),
             region: "eu-central-1".into(),
             archive_id: "a".into(),
+            version: None,
+            class: None,
+            composite: None,
+            etag: None,
             uploaded: "2026-01-01T00:00:00Z".parse().unwrap(),
         }
     }

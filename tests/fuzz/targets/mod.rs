@@ -23,7 +23,7 @@ mod catalog;
 mod lines;
 mod rebuild;
 pub mod request;
-#[cfg(feature = "glacier")]
+#[cfg(feature = "aws")]
 mod service;
 mod stream;
 mod window;
@@ -44,7 +44,7 @@ pub const TARGETS: &[Target] = &[
     ("request", request::request),
     ("journal", books::journal),
     ("description", books::description),
-    #[cfg(feature = "glacier")]
+    #[cfg(feature = "aws")]
     ("service", service::service),
 ];
 

@@ -4,8 +4,8 @@ use akashita::catalog::rebuild::Books;
 use akashita::catalog::rebuild::manifest::{Which, copy};
 use akashita::hash::tree::Hash;
 use akashita::line::description::Description;
-use akashita::line::{Id, Line, MAX, Reader, Text};
-use akashita::storage::{Dest, Inventoried, Inventory};
+use akashita::line::{Described, Id, Line, MAX, Reader, Text};
+use akashita::storage::{Dest, Inventoried, Inventory, Proof};
 use akashita::tools::get::plan::Lines;
 use jiff::Timestamp;
 
@@ -17,9 +17,11 @@ pub fn rebuild(data: &[u8]) {
     let mut inventory = Inventory { made: Timestamp::UNIX_EPOCH, archives: Vec::new() };
     let archive = |archive_id: Id, description: String, size, treehash| Inventoried {
         archive_id,
-        description,
+        of: Described::of(&description),
         size,
-        treehash,
+        checksum: Some(Proof::Tree(treehash)),
+        tag: None,
+        class: None,
         created: Timestamp::UNIX_EPOCH,
     };
     let (mut dest, mut region, mut description) = ("glacier://v".to_owned(), String::new(), None);

@@ -120,7 +120,7 @@ async fn all_calls(vault: &Glacier) {
     told(vault.look_up(&about, &seal, None).await);
     told(vault.look_up(&about, &seal, Some(&job)).await);
     told(vault.abort(&upload).await);
-    let want = Want { archive: &archive, version: None, span: None };
+    let want = Want::of(&archive);
     told(vault.request(want, Tier::Bulk, 1).await);
     told(vault.readiness(&[Sought { want, ticket: Some(&job), gone: &[] }]).await);
     told(vault.under_way(&mut |_| {}).await);

@@ -42,6 +42,10 @@ pub(crate) fn lines(number: u8, name: &str, data: &[u8], parts: usize) -> Vec<Li
             dest: dest.clone(),
             region: region.clone(),
             archive_id: format!("{}-{volume}", name.replace('@', "_")).into(),
+            version: None,
+            class: None,
+            composite: None,
+            etag: None,
             uploaded: time,
         }));
         offset += bytes.len() as u64;

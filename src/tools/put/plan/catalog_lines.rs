@@ -167,6 +167,10 @@ impl Plan {
             dest: self.dest.clone(),
             region: self.region.clone(),
             archive_id: archive.archive_id.clone(),
+            version: archive.version.clone(),
+            class: archive.class.clone(),
+            composite: archive.composite,
+            etag: archive.etag.clone(),
             uploaded: archive.uploaded,
         }));
         Some(lines)

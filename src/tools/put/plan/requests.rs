@@ -10,7 +10,7 @@ use crate::hash::tree::Hash;
 use crate::line::description::Description;
 use crate::line::{Id, Stored};
 use crate::spool::journal::{Completing, Confirmed, Record, Target};
-use crate::storage::{Answer, Failure, Limits, Lookup, Seal};
+use crate::storage::{Answer, Failure, Limits, Lookup, Proof, Seal, Seen};
 use crate::tools::put::upload::{Item, Phase, Piece};
 
 /// Uploads of one volume that the service may forget.
@@ -203,7 +203,7 @@ impl Plan {
                 Ask::Complete { upload, seal, .. },
                 Outcome::Completed(Answer { at, value: seen }),
             ) => {
-                let archive = confirmed(seal, seen.id, at);
+                let archive = confirmed(seal, seen, at);
                 match target {
                     // The upload was given up meanwhile, and another may be
                     // under way.
@@ -216,11 +216,19 @@ impl Plan {
             (Ask::LookUp { seal, ticket, .. }, Outcome::LookedUp(Answer { at, value })) => {
                 match value {
                     Lookup::Same(seen) | Lookup::Listed(seen) => {
-                        let archive = confirmed(seal, seen.id, seen.at.unwrap_or(at));
+                        let uploaded = seen.at.unwrap_or(at);
+                        let archive = confirmed(seal, seen, uploaded);
+                        // Where nothing lapses, what is left of it would cost.
+                        let upload = self.journal.uploads.get(&target);
+                        if let (None, Some(upload)) = (self.limits.idle_upload, upload) {
+                            effects.push(Effect::Abort(upload.id.clone()));
+                        }
                         self.archived(target, archive, &mut effects)?;
                     }
                     Lookup::Other(what) => {
-                        return Err(Error::Data(format!("{target}: {what}; nothing is replaced")));
+                        return Err(Error::Data(format!(
+                            "{target}: {what}; nothing is replaced; each machine needs a prefix of its own, and a lost catalog comes back by glacier-ls inventory --rebuild"
+                        )));
                     }
                     Lookup::Absent { as_of } => {
                         self.not_found(target, as_of, ticket.as_ref(), &mut effects);
@@ -423,8 +431,21 @@ fn seal(asked: &Completing) -> Seal {
     Seal { size, treehash, composite, parts: [].into() }
 }
 
-fn confirmed(seal: &Seal, archive_id: Id, uploaded: Timestamp) -> Confirmed {
-    Confirmed { archive_id, size: seal.size, treehash: seal.treehash, uploaded }
+fn confirmed(seal: &Seal, seen: Seen, uploaded: Timestamp) -> Confirmed {
+    let composite = match seen.checksum {
+        Some(Proof::Sha256(hash)) => Some(hash),
+        _ => None,
+    };
+    Confirmed {
+        archive_id: seen.id,
+        size: seal.size,
+        treehash: seal.treehash,
+        version: seen.version,
+        class: seen.class,
+        composite,
+        etag: seen.tag,
+        uploaded,
+    }
 }
 
 impl Step {

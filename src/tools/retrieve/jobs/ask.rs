@@ -82,15 +82,14 @@ impl<V: Retrievals> Jobs<'_, V> {
                     Err(failure) => failure,
                 }
             } else {
-                let tier = self.tier.get();
+                let tier = self.tier(archive);
                 if let Some(budget) = self.budget.as_ref().filter(|_| renewed) {
-                    budget.check(tier, [index])?;
+                    budget.check(Some(tier), [index])?;
                 }
                 let asked = vault.request(archive.want(), tier, self.days()).await;
                 match asked.map(|answer| answer.value) {
                     Ok(requested) => {
-                        self.begins(index, requested, tier);
-                        return Ok(());
+                        return self.begins(index, requested, tier);
                     }
                     Err(Failure::Capacity(why)) if tier == Tier::Expedited => {
                         self.fall_back(&why);
@@ -122,12 +121,12 @@ impl<V: Retrievals> Jobs<'_, V> {
         Ok(found.value.into_iter().next().unwrap_or(Readiness::Cold))
     }
 
-    fn begins(&self, index: usize, requested: Requested, tier: Tier) {
+    fn begins(&self, index: usize, requested: Requested, tier: Tier) -> Result<()> {
         self.last.set(Instant::now());
         self.policy.set(None);
         let is_ready = matches!(requested, Requested::Readable(_));
         if let (Requested::Begun(_), Some(budget)) = (&requested, &self.budget) {
-            budget.spend(tier, index);
+            budget.spend(tier, index)?;
         }
         let (Requested::Begun(id) | Requested::UnderWay(id) | Requested::Readable(id)) = requested;
         let job = Begun { id, tier: Some(tier), requested: Some(Timestamp::now()) };
@@ -135,11 +134,12 @@ impl<V: Retrievals> Jobs<'_, V> {
         self.change(index, |state| {
             (state.job, state.since, state.ready) = (Some(job), since, is_ready);
         });
+        Ok(())
     }
 
     /// The other archives of this run go without an expedited job, too.
     fn fall_back(&self, why: &str) {
-        if self.tier.replace(Tier::Standard) == Tier::Expedited {
+        if self.tier.replace(Some(Tier::Standard)) == Some(Tier::Expedited) {
             process::warn(&format!("{why}: Standard is asked for instead of Expedited"));
         }
     }

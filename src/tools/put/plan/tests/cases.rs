@@ -126,7 +126,19 @@ fn archive(target: Target, id: &str, parts: &[u8]) -> (Archive, Confirmed) {
         forgotten: false,
         text: Vec::new(),
     };
-    (archive, Confirmed { archive_id: id.into(), size, treehash, uploaded: time(0) })
+    (
+        archive,
+        Confirmed {
+            archive_id: id.into(),
+            size,
+            treehash,
+            version: None,
+            class: None,
+            composite: None,
+            etag: None,
+            uploaded: time(0),
+        },
+    )
 }
 
 fn archived(target: Target, id: &str, parts: &[u8]) -> Record {
