@@ -178,3 +178,20 @@ fn the_last_word_is_left_and_that_it_was_not_is_no_status() {
         assert_eq!(fs::read_to_string(&word).unwrap(), left);
     }
 }
+
+/// The machine got another name, or the catalog is of two.
+#[test]
+fn what_another_host_has_stored_is_told_with_its_name() {
+    let machine = Machine::new();
+    machine.configure(CONF);
+    silent(&machine.run(&[], &[]));
+    let catalog = machine.place.path("catalog.jsonl");
+    let text = fs::read_to_string(&catalog).unwrap();
+    let host = rustix::system::uname().nodename().to_str().unwrap().to_owned();
+    let renamed = text.replace(&format!("\"host\":\"{host}\""), "\"host\":\"nas1\"");
+    assert_ne!(renamed, text);
+    fs::write(&catalog, renamed).unwrap();
+    let (code, told) = status(&machine, "sh", &[]).unwrap();
+    let why = format!("never stored: tank/home (stored by nas1, and this is {host})");
+    assert!(code == 2 && told.contains(&why), "{told}");
+}
